@@ -1,0 +1,1 @@
+//! Files and mapped regions behind a trait.

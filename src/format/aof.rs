@@ -1,0 +1,1 @@
+//! Annotation lines of the append-only log: marks, openings, timestamps.

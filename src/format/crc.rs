@@ -1,0 +1,1 @@
+//! The two CRC-64 polynomials in use.

@@ -1,0 +1,1 @@
+//! `replication.toml`: replid, lineage, generation, clean mark.

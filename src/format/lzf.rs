@@ -1,0 +1,1 @@
+//! The LZF codec of RDB strings.

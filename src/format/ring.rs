@@ -1,0 +1,1 @@
+//! The header and block checksums of `backlog.ring`.

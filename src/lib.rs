@@ -1,0 +1,42 @@
+//! Ringhold: a Redis-protocol store that never forgets where it was.
+//!
+//! Every accepted write becomes bytes in one stream, and every byte of that stream has one offset.
+//! Snapshot, append-only log, ring (the disk-backed backlog) and replica are four views of that stream.
+//!
+//! # Code map, lowest layer first
+//!
+//! | module | what lives there | may use |
+//! |---|---|---|
+//! | [`units`], [`error`] | quantities as newtypes; the three kinds of error | – |
+//! | [`resp`] | the wire protocol: incremental parser, reply writer | units, error |
+//! | [`format`] | every byte that is persisted: RDB, LZF, CRC, packed encodings, AOF marks, manifest, ring header | units, error |
+//! | [`config`] | the one settings table | units, error |
+//! | [`store`] | partitions, values, databases, snapshots | format |
+//! | [`commands`] | the vocabulary of a command (row, arguments, context, outcome) and the server-side commands | store, resp, config |
+//! | [`types`] | one file per data type: representation and commands | commands |
+//! | [`repl`] | lineage and PSYNC verdict | format |
+//! | [`engine`] | the node: sessions, dispatch, effects, blocking, cron; events in, actions out | all above |
+//! | [`disk`] | the only file I/O and mapping, behind a trait | units, error |
+//! | [`ring`], [`log`] | the ring file; segments, writer, recovery, rewrite | disk, format, store |
+//! | [`inspect`] | the library half of the inspection tool | format, log, ring |
+//! | [`server`] | the only async code: listener, connections, driver, threads | all |
+//!
+//! **Layer rule** (checked by `tests/tidy.rs`): everything down to `engine` is pure — no tokio, no files, no
+//! sockets, no clock — so that it runs under a simulator and a fuzzer. Only `disk` touches files, only `server`
+//! touches sockets, threads and time.
+
+pub mod commands;
+pub mod config;
+pub mod disk;
+pub mod engine;
+pub mod error;
+pub mod format;
+pub mod inspect;
+pub mod log;
+pub mod repl;
+pub mod resp;
+pub mod ring;
+pub mod server;
+pub mod store;
+pub mod types;
+pub mod units;

@@ -1,0 +1,3 @@
+//! `ringhold`: the server binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Incremental request parser: multi-bulk and inline.

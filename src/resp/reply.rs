@@ -1,0 +1,1 @@
+//! Reply writer for RESP2 and RESP3.

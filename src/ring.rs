@@ -1,0 +1,1 @@
+//! The ring: the memory-mapped, disk-backed backlog.
