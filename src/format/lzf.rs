@@ -121,7 +121,9 @@ pub fn decompress(block: &[u8], expected: usize, out: &mut Vec<u8>) -> Result<()
         let control = block[at] as usize;
         if control < MAX_LITERAL {
             let len = control + 1;
-            let Some(bytes) = block.get(at + 1..at + 1 + len) else { return corrupt("LZF: literal cut short") };
+            let Some(bytes) = block.get(at + 1..at + 1 + len) else {
+                return corrupt("LZF: literal cut short");
+            };
             let Some(to) = out.get_mut(filled..filled + len) else { return corrupt(TOO_LONG) };
             match block.get(at + 1..at + 1 + MAX_LITERAL) {
                 // A copy of fixed size is two registers; what it writes too much is overwritten next.
@@ -134,7 +136,9 @@ pub fn decompress(block: &[u8], expected: usize, out: &mut Vec<u8>) -> Result<()
             continue;
         }
         let long = control >> 5 == 7;
-        let Some(tail) = block.get(at + 1..at + 2 + long as usize) else { return corrupt("LZF: copy cut short") };
+        let Some(tail) = block.get(at + 1..at + 2 + long as usize) else {
+            return corrupt("LZF: copy cut short");
+        };
         let len = 2 + if long { 7 + tail[0] as usize } else { control >> 5 };
         let distance = 1 + ((control & 31) << 8 | tail[long as usize] as usize);
         if distance > filled {
