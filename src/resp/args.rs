@@ -154,11 +154,22 @@ impl OwnedArgs {
     }
     /// Appends an argument. Panics when the command would exceed 4 GiB.
     pub fn push(&mut self, arg: &[u8]) -> &mut OwnedArgs {
-        let start = self.bytes.len();
-        assert!(start + arg.len() <= u32::MAX as usize, "a command of more than 4 GiB");
-        self.bytes.extend_from_slice(arg);
-        self.spans.push(Span { start: start as u32, len: arg.len() as u32 });
+        self.push_with(|bytes| bytes.extend_from_slice(arg));
         self
+    }
+    /// Appends the argument that `write` appends to the bytes (it must not shorten them), and returns its result.
+    pub fn push_with<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        let start = self.bytes.len();
+        let result = write(&mut self.bytes);
+        assert!(self.bytes.len() <= u32::MAX as usize, "a command of more than 4 GiB");
+        self.spans.push(Span { start: start as u32, len: (self.bytes.len() - start) as u32 });
+        result
+    }
+    /// Back to no arguments; keeps the buffers for the next ones, unless they are large.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(1024);
+        self.spans.clear();
     }
     pub fn push_int(&mut self, n: i64) -> &mut OwnedArgs {
         self.push(itoa::Buffer::new().format(n).as_bytes())
@@ -242,7 +253,7 @@ mod tests {
         assert_eq!(args.get(1), Some(&b""[..]));
         assert_eq!(&args[2], b"\r\n\0");
         assert_eq!(args.get(3), None);
-        assert_eq!(args.iter().rev().next(), Some(&b"\r\n\0"[..]));
+        assert_eq!(args.iter().next_back(), Some(&b"\r\n\0"[..]));
         assert_eq!(args.tail(1).head(1).iter().collect::<Vec<_>>(), [b""]);
         assert!(args.tail(4).is_empty());
         assert_eq!(OwnedArgs::from(args), owned);
