@@ -1,1 +1,30 @@
-//! The keyspace.
+//! The data: databases of entries in copy-on-write partitions.
+//!
+//! ```text
+//! Store ─ Database* ─ Partitions<Entry> ─ Arc<Partition> ─ Entry = Arc<{key, value, expiry, access}>
+//!                                                            └ Value = Str | Arc<List | Hash | Set | Zset | Stream>
+//! ```
+//!
+//! Every level is shared by `Arc` and changed through `Arc::make_mut`, so a [`Snapshot`] is a clone of the top
+//! level and stays what it was while writes go on ([`partitions`] has the argument). Commands see the data only
+//! through [`Db`], which hides expired keys and records what a change means for others ([`Changes`]).
+
+pub mod db;
+pub mod hash;
+pub mod hashes;
+pub mod list;
+pub mod partitions;
+pub mod set;
+pub mod stream;
+pub mod string;
+pub mod value;
+pub mod zset;
+
+pub use db::{Changes, Database, Db, Event, Events, Expiry, Snapshot, Store};
+pub use hashes::Hash;
+pub use list::List;
+pub use set::Set;
+pub use stream::Stream;
+pub use string::Str;
+pub use value::{Entry, Kind, NEVER, Type, Value};
+pub use zset::Zset;

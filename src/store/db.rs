@@ -1,0 +1,529 @@
+//! Databases, and the view through which commands read and change them.
+//!
+//! [`Store`] is plain data; [`Db`] is a borrowed view of it with one database selected and the rules of key
+//! access applied: expired keys are hidden or deleted ([`Expiry`]), hits and misses are counted, and every change
+//! is recorded in [`Changes`]. The node reads `Changes` after each command: how much changed (`dirty`, for save
+//! points), which watched or waited-for keys were touched, which keys expired on access (they must be deleted in
+//! the stream too) and which keyspace events to publish. Commands never do those things themselves.
+//!
+//! Always: `volatile` equals the number of entries with an expiry.
+
+use hashbrown::HashMap;
+
+use super::partitions::Partitions;
+use super::value::{Entry, Kind, NEVER, Type, Value};
+use crate::error::ReplyError;
+
+/// One numbered database.
+#[derive(Clone, Default)]
+pub struct Database {
+    pub entries: Partitions<Entry>,
+    /// Entries that have an expiry.
+    pub volatile: usize,
+    /// Where the active expiry sweep goes on.
+    pub expire_cursor: usize,
+}
+
+/// What a past deadline means for this access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// A primary that may write: the key is deleted and the deletion enters the stream.
+    #[default]
+    Delete,
+    /// A replica's reader, or a started primary that is still silent (rule 12): the key looks absent, nothing changes.
+    Hide,
+    /// Replay, and commands from upstream (rule 11): bytes alone decide, the key is there.
+    Ignore,
+}
+
+bitflags::bitflags! {
+    /// Classes of keyspace events, as in `notify-keyspace-events`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Events: u32 {
+        const KEYSPACE = 1 << 0;  // K
+        const KEYEVENT = 1 << 1;  // E
+        const GENERIC = 1 << 2;   // g
+        const STRING = 1 << 3;    // $
+        const LIST = 1 << 4;      // l
+        const SET = 1 << 5;       // s
+        const HASH = 1 << 6;      // h
+        const ZSET = 1 << 7;      // z
+        const EXPIRED = 1 << 8;   // x
+        const EVICTED = 1 << 9;   // e
+        const STREAM = 1 << 10;   // t
+        const KEYMISS = 1 << 11;  // m
+        const MODULE = 1 << 12;   // d
+        const NEW = 1 << 13;      // n
+        /// `A`: everything but key misses and new keys.
+        const ALL = Self::GENERIC.bits() | Self::STRING.bits() | Self::LIST.bits() | Self::SET.bits()
+            | Self::HASH.bits() | Self::ZSET.bits() | Self::EXPIRED.bits() | Self::EVICTED.bits()
+            | Self::STREAM.bits() | Self::MODULE.bits();
+    }
+}
+
+/// A keyspace event to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub class: Events,
+    pub name: &'static str,
+    pub db: u32,
+    pub key: Vec<u8>,
+}
+
+/// What commands did, for the node to act on after each of them.
+#[derive(Default)]
+pub struct Changes {
+    /// Changes since the counter was last taken (Redis' `dirty`).
+    pub dirty: u64,
+    /// Keys that somebody watches or waits for, with the number of those interested.
+    pub interest: HashMap<(u32, Vec<u8>), u32>,
+    /// Keys of `interest` that were changed.
+    pub touched: Vec<(u32, Vec<u8>)>,
+    /// Keys deleted because their deadline had passed: the stream must say DEL before the command.
+    pub expired: Vec<(u32, Vec<u8>)>,
+    /// Which event classes anybody asked for.
+    pub notify: Events,
+    pub events: Vec<Event>,
+    /// Values that are expensive to free, for another thread.
+    pub garbage: Vec<Value>,
+    /// FLUSHDB, FLUSHALL and SWAPDB touch whole databases: their numbers.
+    pub touched_dbs: Vec<u32>,
+    pub stats: AccessStats,
+}
+
+/// INFO stats that key access maintains.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AccessStats {
+    pub hits: u64,
+    pub misses: u64,
+    pub expired: u64,
+}
+
+impl Changes {
+    pub fn watch(&mut self, db: u32, key: &[u8]) {
+        *self.interest.entry((db, key.to_vec())).or_default() += 1;
+    }
+
+    pub fn unwatch(&mut self, db: u32, key: &[u8]) {
+        let id = (db, key.to_vec());
+        if let Some(count) = self.interest.get_mut(&id) {
+            *count -= 1;
+            if *count == 0 {
+                self.interest.remove(&id);
+            }
+        }
+    }
+
+    /// Queues an event if somebody asked for its class.
+    pub fn notify(&mut self, class: Events, name: &'static str, db: u32, key: &[u8]) {
+        if self.notify.contains(class) && self.notify.intersects(Events::KEYSPACE | Events::KEYEVENT) {
+            self.events.push(Event { class, name, db, key: key.to_vec() });
+        }
+    }
+
+    fn touch(&mut self, db: u32, key: &[u8]) {
+        if !self.interest.is_empty() && self.interest.contains_key(&(db, key.to_vec())) {
+            self.touched.push((db, key.to_vec()));
+        }
+    }
+}
+
+/// All databases.
+pub struct Store {
+    pub dbs: Vec<Database>,
+    pub changes: Changes,
+}
+
+/// The data as they were at one instant. Immutable, `Send`, cheap to take; costs memory only as the live store
+/// moves away from it.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub dbs: Vec<Database>,
+}
+
+impl Store {
+    pub fn new(databases: usize) -> Store {
+        Store { dbs: vec![Database::default(); databases.max(1)], changes: Changes::default() }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { dbs: self.dbs.clone() }
+    }
+
+    /// A view with database `index` selected. `now` in Unix milliseconds; `stamp` is the access stamp that
+    /// reads leave on entries.
+    pub fn db(&mut self, index: usize, now: i64, expiry: Expiry, stamp: u32) -> Db<'_> {
+        Db { store: self, index, now, expiry, stamp, touch_access: true }
+    }
+
+    pub fn key_count(&self) -> usize {
+        self.dbs.iter().map(|db| db.entries.len()).sum()
+    }
+}
+
+impl Database {
+    /// Inserts or replaces, keeping `volatile` right.
+    pub fn put(&mut self, entry: Entry) -> Option<Entry> {
+        self.volatile += usize::from(entry.expires() != NEVER);
+        let old = self.entries.insert(entry);
+        self.volatile -= usize::from(old.as_ref().is_some_and(|old| old.expires() != NEVER));
+        old
+    }
+
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        let old = self.entries.remove(key)?;
+        self.volatile -= usize::from(old.expires() != NEVER);
+        Some(old)
+    }
+}
+
+/// A view of the store for one command.
+pub struct Db<'a> {
+    store: &'a mut Store,
+    index: usize,
+    now: i64,
+    expiry: Expiry,
+    stamp: u32,
+    /// Off for CLIENT NO-TOUCH, OBJECT and the like.
+    pub touch_access: bool,
+}
+
+impl<'a> Db<'a> {
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Number of databases.
+    pub fn count(&self) -> usize {
+        self.store.dbs.len()
+    }
+
+    pub fn now(&self) -> i64 {
+        self.now
+    }
+
+    pub fn expiry_mode(&self) -> Expiry {
+        self.expiry
+    }
+
+    /// Selects another database of this view; the caller has checked the number.
+    pub fn select(&mut self, index: usize) {
+        debug_assert!(index < self.store.dbs.len());
+        self.index = index;
+    }
+
+    pub fn changes(&mut self) -> &mut Changes {
+        &mut self.store.changes
+    }
+
+    /// The whole store, for commands about all databases (SWAPDB, FLUSHALL, INFO, DEBUG DIGEST, BGSAVE).
+    pub fn store(&mut self) -> &mut Store {
+        self.store
+    }
+
+    fn database(&mut self) -> &mut Database {
+        &mut self.store.dbs[self.index]
+    }
+
+    /// Raw table of the selected database, expired keys included.
+    pub fn entries(&self) -> &Partitions<Entry> {
+        &self.store.dbs[self.index].entries
+    }
+
+    /// Keys in the selected database, expired ones included (as DBSIZE counts).
+    pub fn len(&self) -> usize {
+        self.entries().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    // ---- reading ----
+
+    fn has_passed(&self, expires: i64) -> bool {
+        self.expiry != Expiry::Ignore && expires <= self.now
+    }
+
+    /// The entry as any reader may see it: `None` when absent or expired. Counts nothing, changes nothing.
+    pub fn peek(&self, key: &[u8]) -> Option<&Entry> {
+        self.entries().get(key).filter(|entry| !self.has_passed(entry.expires()))
+    }
+
+    /// Deletes `key` if its deadline has passed and this view may delete. True if it is (now) expired.
+    fn expire_if_due(&mut self, key: &[u8]) -> bool {
+        match self.entries().get(key) {
+            Some(entry) if self.has_passed(entry.expires()) => {}
+            _ => return false,
+        }
+        if self.expiry == Expiry::Delete {
+            self.expire(key);
+        }
+        true
+    }
+
+    /// Deletes a key whose deadline has passed: recorded for the stream, counted and announced.
+    pub fn expire(&mut self, key: &[u8]) {
+        if let Some(entry) = self.database().take(key) {
+            let db = self.index as u32;
+            let changes = &mut self.store.changes;
+            changes.stats.expired += 1;
+            changes.expired.push((db, key.to_vec()));
+            changes.touch(db, key);
+            changes.notify(Events::EXPIRED, "expired", db, key);
+            self.discard(entry.into_value());
+        }
+    }
+
+    /// A reader's lookup: expires, counts hit or miss, stamps the access.
+    pub fn read(&mut self, key: &[u8]) -> Option<&Value> {
+        self.read_entry(key).map(Entry::value)
+    }
+
+    /// Like [`Db::read`], with expiry and access stamp.
+    pub fn read_entry(&mut self, key: &[u8]) -> Option<&Entry> {
+        let found = match self.entries().get(key) {
+            None => false,
+            Some(entry) if entry.expires() == NEVER => true,
+            Some(_) => !self.expire_if_due(key),
+        };
+        let stats = &mut self.store.changes.stats;
+        if found {
+            stats.hits += 1;
+        } else {
+            stats.misses += 1;
+            let db = self.index as u32;
+            self.store.changes.notify(Events::KEYMISS, "keymiss", db, key);
+            return None;
+        }
+        let entry = self.store.dbs[self.index].entries.get(key)?;
+        if self.touch_access {
+            entry.set_access(self.stamp);
+        }
+        Some(entry)
+    }
+
+    /// A reader's lookup of a value that must be a `T`.
+    pub fn read_as<T: Kind>(&mut self, key: &[u8]) -> Result<Option<&T>, ReplyError> {
+        self.read(key).map(Value::expect).transpose()
+    }
+
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        !self.expire_if_due(key) && self.entries().contains(key)
+    }
+
+    /// TYPE without side effects on statistics.
+    pub fn type_of(&mut self, key: &[u8]) -> Option<Type> {
+        self.expire_if_due(key);
+        self.peek(key).map(|entry| entry.value().kind())
+    }
+
+    /// Unix milliseconds, [`NEVER`] without expiry, `None` without key.
+    pub fn expires(&mut self, key: &[u8]) -> Option<i64> {
+        self.expire_if_due(key);
+        self.peek(key).map(Entry::expires)
+    }
+
+    // ---- changing ----
+
+    /// A writer's lookup: the value for change in place (copied first where a snapshot shares it). The caller
+    /// then reports with [`Db::changed`], and [`Db::remove_if_empty`] for collections.
+    pub fn write(&mut self, key: &[u8]) -> Option<&mut Value> {
+        if self.expire_if_due(key) {
+            return None;
+        }
+        let (stamp, touch) = (self.stamp, self.touch_access);
+        let entry = self.database().entries.get_mut(key)?;
+        if touch {
+            entry.set_access(stamp);
+        }
+        Some(entry.value_mut())
+    }
+
+    /// A writer's lookup of a value that must be a `T`.
+    pub fn write_as<T: Kind>(&mut self, key: &[u8]) -> Result<Option<&mut T>, ReplyError> {
+        // The type is checked before `expect_mut`, which may copy.
+        match self.type_of(key) {
+            Some(kind) if kind != T::TYPE => Err(ReplyError::WRONG_TYPE),
+            _ => self.write(key).map(Value::expect_mut).transpose(),
+        }
+    }
+
+    /// The value of type `T` at `key` for change, made by `empty` if absent.
+    pub fn write_or_create<T: Kind>(
+        &mut self,
+        key: &[u8],
+        empty: impl FnOnce() -> T,
+    ) -> Result<&mut T, ReplyError> {
+        if self.write_as::<T>(key)?.is_none() {
+            self.add(key, empty().wrap(), NEVER);
+        }
+        self.write_as::<T>(key)?.ok_or(ReplyError::WRONG_TYPE)
+    }
+
+    /// Reports that `key` was changed, by `count` of Redis' dirty units.
+    pub fn changed(&mut self, key: &[u8], count: u64) {
+        self.store.changes.dirty += count;
+        let db = self.index as u32;
+        self.store.changes.touch(db, key);
+    }
+
+    /// Queues a keyspace event for `key` if somebody listens.
+    pub fn notify(&mut self, class: Events, name: &'static str, key: &[u8]) {
+        let db = self.index as u32;
+        self.store.changes.notify(class, name, db, key);
+    }
+
+    /// Stores `value` at `key` whatever was there; the expiry goes, too (SET). Reports one change.
+    pub fn set(&mut self, key: &[u8], value: Value) {
+        self.set_with_expiry(key, value, NEVER);
+    }
+
+    /// Stores `value` and keeps the key's expiry (SET KEEPTTL, INCR). Reports one change.
+    pub fn set_keep_expiry(&mut self, key: &[u8], value: Value) {
+        let expires = self.expires(key).unwrap_or(NEVER);
+        self.set_with_expiry(key, value, expires);
+    }
+
+    /// Stores `value` with `expires` (Unix milliseconds or [`NEVER`]). Reports one change.
+    pub fn set_with_expiry(&mut self, key: &[u8], value: Value, expires: i64) {
+        self.expire_if_due(key);
+        self.add(key, value, expires);
+        self.changed(key, 1);
+    }
+
+    fn add(&mut self, key: &[u8], value: Value, expires: i64) {
+        let stamp = self.stamp;
+        let database = &mut self.store.dbs[self.index];
+        if let Some(entry) = database.entries.get_mut(key) {
+            let was = entry.expires();
+            let old = entry.replace(value, expires);
+            entry.set_access(stamp);
+            database.volatile += usize::from(expires != NEVER);
+            database.volatile -= usize::from(was != NEVER);
+            if expires < was {
+                database.entries.note_due(key, expires);
+            }
+            self.discard(old);
+            return;
+        }
+        database.put(Entry::new(key, value, expires, stamp));
+        self.notify(Events::NEW, "new", key);
+    }
+
+    /// Sets or (with [`NEVER`]) takes away the expiry of an existing key. Reports nothing: the command decides.
+    pub fn set_expires(&mut self, key: &[u8], expires: i64) -> bool {
+        if self.expire_if_due(key) {
+            return false;
+        }
+        let database = self.database();
+        let Some(entry) = database.entries.get_mut(key) else { return false };
+        let was = entry.expires();
+        entry.set_expires(expires);
+        database.volatile += usize::from(expires != NEVER);
+        database.volatile -= usize::from(was != NEVER);
+        if expires < was {
+            database.entries.note_due(key, expires);
+        }
+        true
+    }
+
+    /// Removes the key and reports one change. A key whose deadline has passed counts as absent.
+    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        if self.expire_if_due(key) {
+            return None;
+        }
+        let entry = self.database().take(key)?;
+        self.changed(key, 1);
+        Some(entry)
+    }
+
+    /// Removes the key if its collection has become empty, with the `del` event; no change is counted, since
+    /// the command that emptied it has reported its own. True if it was removed.
+    pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {
+        let empty = match self.entries().get(key).map(Entry::value) {
+            Some(Value::List(list)) => list.is_empty(),
+            Some(Value::Hash(hash)) => hash.is_empty(),
+            Some(Value::Set(set)) => set.is_empty(),
+            Some(Value::Zset(zset)) => zset.is_empty(),
+            Some(Value::Str(_) | Value::Stream(_)) | None => false,
+        };
+        if empty {
+            self.database().take(key);
+            self.notify(Events::GENERIC, "del", key);
+        }
+        empty
+    }
+
+    /// Puts a whole entry in place (RENAME, COPY, RESTORE, load), replacing what is there. Reports one change.
+    pub fn put(&mut self, key: &[u8], value: Value, expires: i64) {
+        self.set_with_expiry(key, value, expires);
+    }
+
+    /// Hands a value that may be expensive to free to another thread.
+    pub fn discard(&mut self, value: Value) {
+        let expensive = match &value {
+            Value::Str(text) => text.heap_bytes() > 64 * 1024,
+            Value::List(list) => list.len() > 64,
+            Value::Hash(hash) => hash.len() > 64,
+            Value::Set(set) => set.len() > 64,
+            Value::Zset(zset) => zset.len() > 64,
+            Value::Stream(_) => true,
+        };
+        if expensive {
+            self.store.changes.garbage.push(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Str;
+
+    fn value(text: &str) -> Value {
+        Value::Str(Str::new(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_passed_deadline_by_mode() {
+        let check = |mode, visible, left, recorded| {
+            let mut store = Store::new(1);
+            store.db(0, 100, Expiry::Ignore, 0).set_with_expiry(b"k", value("v"), 50);
+            let mut db = store.db(0, 100, mode, 0);
+            assert_eq!(db.read(b"k").is_some(), visible, "{mode:?}");
+            assert_eq!((db.len(), db.changes().expired.len()), (left, recorded), "{mode:?}");
+        };
+        check(Expiry::Delete, false, 0, 1);
+        check(Expiry::Hide, false, 1, 0);
+        check(Expiry::Ignore, true, 1, 0);
+    }
+
+    #[test]
+    fn volatile_counts_entries_with_expiry() {
+        let mut store = Store::new(1);
+        let mut db = store.db(0, 0, Expiry::Delete, 0);
+        db.set_with_expiry(b"a", value("1"), 10);
+        db.set_with_expiry(b"a", value("2"), 20);
+        db.set_with_expiry(b"b", value("1"), 30);
+        db.set_expires(b"b", NEVER);
+        db.set(b"c", value("1"));
+        db.set_expires(b"c", 5);
+        assert_eq!(db.store().dbs[0].volatile, 2);
+        db.remove(b"a");
+        db.set(b"c", value("2"));
+        assert_eq!(store.dbs[0].volatile, 0);
+    }
+
+    #[test]
+    fn only_keys_of_interest_are_recorded_as_touched() {
+        let mut store = Store::new(1);
+        store.changes.watch(0, b"k");
+        let mut db = store.db(0, 0, Expiry::Delete, 0);
+        db.set(b"other", value("1"));
+        db.set(b"k", value("1"));
+        assert_eq!(store.changes.touched, vec![(0, b"k".to_vec())]);
+        store.changes.unwatch(0, b"k");
+        assert!(store.changes.interest.is_empty());
+    }
+}
