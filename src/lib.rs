@@ -12,7 +12,8 @@
 //! | [`format`] | every byte that is persisted: RDB, LZF, CRC, packed encodings, AOF marks, manifest, ring header | units, error |
 //! | [`config`] | the one settings table | units, error |
 //! | [`store`] | partitions, values, databases, snapshots | format |
-//! | [`commands`] | the vocabulary of a command (row, arguments, context, outcome) and the server-side commands | store, resp, config |
+//! | [`state`] | sessions, statistics, persistence status: what is known besides the data | store, resp, config |
+//! | [`commands`] | the vocabulary of a command (row, arguments, context, outcome) and the server-side commands | state |
 //! | [`types`] | one file per data type: representation and commands | commands |
 //! | [`repl`] | lineage and PSYNC verdict | format |
 //! | [`engine`] | the node: sessions, dispatch, effects, blocking, cron; events in, actions out | all above |
@@ -37,6 +38,7 @@ pub mod repl;
 pub mod resp;
 pub mod ring;
 pub mod server;
+pub mod state;
 pub mod store;
 pub mod types;
 pub mod units;

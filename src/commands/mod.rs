@@ -1,1 +1,150 @@
-//! The vocabulary of commands.
+//! The vocabulary of a command: row, arguments, context, outcome, effect.
+//!
+//! A command is a function and a row in its file's `COMMANDS` table. The function gets a [`Ctx`] and [`Args`],
+//! writes its reply to `ctx.out`, changes data only through `ctx.db`, and returns what it did:
+//!
+//! ```text
+//! Done(None)        nothing for the stream
+//! Done(Verbatim)    the command as the client sent it enters the stream
+//! Done(Rewrite(..)) these commands enter the stream instead: they must give the same data wherever and
+//!                   whenever they are replayed (EXPIRE → PEXPIREAT, SPOP → SREM, INCRBYFLOAT → SET …)
+//! Block(..)         nothing could be done yet: run me again when one of these keys may serve me
+//! Request(..)       the server must do something that the core cannot (save, shut down, …); it replies then
+//! ```
+//!
+//! An `Err` is an error reply; a command that returns one has written nothing and changed nothing.
+//! Commands never reach upward: no files, no sockets, no clock but `ctx.now`.
+
+pub mod table;
+#[cfg(test)]
+pub mod testing;
+
+use crate::error::ReplyError;
+use crate::resp::args::{Args, OwnedArgs};
+use crate::resp::reply::Reply;
+use crate::state::session::Slot;
+use crate::state::{Server, Session};
+use crate::store::{Db, Type};
+
+pub use table::{Command, Flags, Group, Keys, find};
+
+/// Runs a command.
+pub type Execute = fn(&mut Ctx<'_>, Args<'_>) -> Result<Outcome, ReplyError>;
+
+/// Everything a command may see.
+pub struct Ctx<'a> {
+    /// The selected database; all data changes go through it.
+    pub db: Db<'a>,
+    /// The reply being written, in the client's protocol.
+    pub out: Reply<'a>,
+    pub server: &'a mut Server,
+    /// The calling client's place in `server.sessions`.
+    pub slot: Slot,
+    /// Unix milliseconds; the same for all commands of a transaction.
+    pub now: i64,
+    /// The row being executed (its name distinguishes commands that share a function).
+    pub command: &'static Command,
+    /// Inside EXEC or a script: a command that would block answers as if its time were up.
+    pub deny_blocking: bool,
+}
+
+impl Ctx<'_> {
+    /// The calling client.
+    pub fn session(&mut self) -> &mut Session {
+        self.server.sessions.get_mut(self.slot).expect("the caller is connected while its command runs")
+    }
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub enum Outcome {
+    Done(Effect),
+    Block(Block),
+    Request(Request),
+}
+
+/// What enters the stream.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    None,
+    Verbatim,
+    Rewrite(Vec<OwnedArgs>),
+}
+
+impl Effect {
+    /// One command instead of the client's.
+    pub fn rewrite(args: &[&[u8]]) -> Effect {
+        Effect::Rewrite(vec![OwnedArgs::from_slices(args)])
+    }
+}
+
+/// `Ok(Outcome::Done(..))`, the usual ends of a command.
+pub const UNCHANGED: Result<Outcome, ReplyError> = Ok(Outcome::Done(Effect::None));
+pub const VERBATIM: Result<Outcome, ReplyError> = Ok(Outcome::Done(Effect::Verbatim));
+
+/// `Verbatim` if `changed`, else nothing.
+pub fn verbatim_if(changed: bool) -> Result<Outcome, ReplyError> {
+    if changed { VERBATIM } else { UNCHANGED }
+}
+
+/// Shorthand for a single rewritten command.
+pub fn rewrite(args: &[&[u8]]) -> Result<Outcome, ReplyError> {
+    Ok(Outcome::Done(Effect::rewrite(args)))
+}
+
+/// A wait for keys. The node runs the same command again when a key of type `wants` appears at one of `keys`
+/// (clients are served in the order in which they began to wait), or writes `on_timeout` at `deadline`.
+#[derive(Clone, Debug)]
+pub struct Block {
+    pub keys: Vec<Vec<u8>>,
+    pub wants: Type,
+    /// Unix milliseconds, `i64::MAX` for ever.
+    pub deadline: i64,
+    pub on_timeout: TimeoutReply,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutReply {
+    NullArray,
+    Null,
+}
+
+/// What a blocked session waits for.
+#[derive(Clone, Debug)]
+pub enum BlockCause {
+    Keys(TimeoutReply),
+    /// WAITAOF: until `durable` covers the offset, then a count is written.
+    Durable { offset: crate::units::Offset, local: u32, replicas: u32 },
+    /// Background work whose end writes the reply (SAVE, SHUTDOWN, DEBUG RELOAD …).
+    Work,
+    /// CLIENT PAUSE.
+    Paused,
+}
+
+/// What only the node or the driver can do. The reply is theirs to write, unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Run the queued transaction of this client.
+    Exec,
+    Save,
+    BgSave { schedule: bool },
+    BgRewriteAof,
+    Shutdown { save: Option<bool>, now: bool, force: bool },
+    ShutdownAbort,
+    WaitAof { local: u32, replicas: u32, deadline: i64 },
+    /// The reply is already written; the data thread stands still for this long.
+    Sleep { micros: u64 },
+    DebugReload { save: bool, flush: bool, merge: bool },
+    DebugLoadAof,
+    DebugChangeReplId,
+    ConfigRewrite,
+    ConfigSet { pairs: Vec<(Vec<u8>, Vec<u8>)> },
+    /// FLUSHALL with save points: a snapshot after the unit is closed (rule 31). The reply is already written,
+    /// the effect is the command itself.
+    SaveAfterFlush,
+    /// Run these commands of the caller again later (CLIENT PAUSE ended).
+    Pause,
+}
+
+/// The tables of the files in this directory.
+pub const TABLES: &[&[Command]] = &[];

@@ -8,7 +8,7 @@
 //!
 //! Always: `volatile` equals the number of entries with an expiry.
 
-use hashbrown::HashMap;
+use super::hash::Map;
 
 use super::partitions::Partitions;
 use super::value::{Entry, Kind, NEVER, Type, Value};
@@ -76,7 +76,7 @@ pub struct Changes {
     /// Changes since the counter was last taken (Redis' `dirty`).
     pub dirty: u64,
     /// Keys that somebody watches or waits for, with the number of those interested.
-    pub interest: HashMap<(u32, Vec<u8>), u32>,
+    pub interest: Map<(u32, Vec<u8>), u32>,
     /// Keys of `interest` that were changed.
     pub touched: Vec<(u32, Vec<u8>)>,
     /// Keys deleted because their deadline had passed: the stream must say DEL before the command.

@@ -26,3 +26,20 @@ pub fn hash(bytes: &[u8]) -> u64 {
     hasher.write(bytes);
     hasher.finish()
 }
+
+/// Builds hashers keyed by the process seed, for ordinary maps and sets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seeded;
+
+impl BuildHasher for Seeded {
+    type Hasher = <SeedableRandomState as BuildHasher>::Hasher;
+    fn build_hasher(&self) -> Self::Hasher {
+        let (seed, shared) = SEED.get_or_init(|| (0, SharedSeed::from_u64(0)));
+        SeedableRandomState::with_seed(*seed, shared).build_hasher()
+    }
+}
+
+/// An ordinary map under the process seed.
+pub type Map<K, V> = hashbrown::HashMap<K, V, Seeded>;
+/// An ordinary set under the process seed.
+pub type MapSet<K> = hashbrown::HashSet<K, Seeded>;

@@ -12,6 +12,7 @@
 pub mod db;
 pub mod hash;
 pub mod hashes;
+pub mod limits;
 pub mod list;
 pub mod partitions;
 pub mod set;
@@ -22,6 +23,7 @@ pub mod zset;
 
 pub use db::{Changes, Database, Db, Event, Events, Expiry, Snapshot, Store};
 pub use hashes::Hash;
+pub use limits::Limits;
 pub use list::List;
 pub use set::Set;
 pub use stream::Stream;

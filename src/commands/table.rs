@@ -1,0 +1,195 @@
+//! Command rows and their lookup by name.
+//!
+//! A row says what COMMAND INFO, COMMAND DOCS, dispatch and ACLs need to know. Rows are `const`, built by
+//! chaining, so that a table reads as a table:
+//!
+//! ```ignore
+//! pub const COMMANDS: &[Command] = &[
+//!     Command::new("get", 2, Flags::READONLY.union(Flags::FAST), Keys::ONE, get).doc("1.0.0", "Value of a key."),
+//! ];
+//! ```
+
+use std::sync::LazyLock;
+
+use super::Execute;
+use crate::resp::args::Args;
+use crate::store::hash::Map;
+
+bitflags::bitflags! {
+    /// As COMMAND INFO shows them.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Flags: u32 {
+        const WRITE = 1 << 0;
+        const READONLY = 1 << 1;
+        const DENYOOM = 1 << 2;
+        const ADMIN = 1 << 3;
+        const PUBSUB = 1 << 4;
+        const NOSCRIPT = 1 << 5;
+        const BLOCKING = 1 << 6;
+        const LOADING = 1 << 7;
+        const STALE = 1 << 8;
+        const SKIP_MONITOR = 1 << 9;
+        const SKIP_SLOWLOG = 1 << 10;
+        const FAST = 1 << 11;
+        const NO_AUTH = 1 << 12;
+        const MAY_REPLICATE = 1 << 13;
+        const NO_MULTI = 1 << 14;
+        const MOVABLE_KEYS = 1 << 15;
+        const ALLOW_BUSY = 1 << 16;
+        const NO_ASYNC_LOADING = 1 << 17;
+        /// ACL category `dangerous` beyond what the other flags imply.
+        const DANGEROUS = 1 << 18;
+        const NO_MANDATORY_KEYS = 1 << 19;
+    }
+}
+
+/// Which arguments are keys. Positions count the command name as 0.
+#[derive(Clone, Copy)]
+pub enum Keys {
+    None,
+    /// `last` < 0 counts from the end.
+    Range { first: i32, last: i32, step: i32 },
+    /// `numkeys` stands at `count_at`, the keys follow it; `also` is one more key position (0: none).
+    Counted { count_at: usize, also: usize },
+    /// Anything else: appends positions; `Err(())` if the arguments make no sense.
+    Custom(fn(Args<'_>, &mut Vec<usize>) -> Result<(), ()>),
+}
+
+impl Keys {
+    pub const ONE: Keys = Keys::Range { first: 1, last: 1, step: 1 };
+    pub const TWO: Keys = Keys::Range { first: 1, last: 2, step: 1 };
+    pub const ALL: Keys = Keys::Range { first: 1, last: -1, step: 1 };
+
+    /// Appends the positions of the keys in `args`.
+    pub fn positions(&self, args: Args<'_>, into: &mut Vec<usize>) -> Result<(), ()> {
+        match *self {
+            Keys::None => Ok(()),
+            Keys::Range { first, last, step } => {
+                let last = if last < 0 { args.len() as i32 + last } else { last };
+                if last >= args.len() as i32 {
+                    return Err(());
+                }
+                into.extend((first..=last).step_by(step as usize).map(|at| at as usize));
+                Ok(())
+            }
+            Keys::Counted { count_at, also } => {
+                let count = args.get(count_at).and_then(crate::resp::number::parse_i64).ok_or(())?;
+                let count = usize::try_from(count).map_err(|_| ())?;
+                if count == 0 || count > args.len().saturating_sub(count_at + 1) {
+                    return Err(());
+                }
+                if also > 0 {
+                    into.push(also);
+                }
+                into.extend(count_at + 1..count_at + 1 + count);
+                Ok(())
+            }
+            Keys::Custom(find) => find(args, into),
+        }
+    }
+}
+
+/// COMMAND DOCS' group, and the ACL category that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Generic,
+    String,
+    List,
+    Set,
+    SortedSet,
+    Hash,
+    Pubsub,
+    Transactions,
+    Connection,
+    Server,
+    Scripting,
+    HyperLogLog,
+    Geo,
+    Stream,
+    Bitmap,
+    Cluster,
+}
+
+#[derive(Clone)]
+pub struct Command {
+    /// Lower case; a subcommand's name is `container|sub`.
+    pub name: &'static str,
+    /// Positive: exactly so many arguments, the name included; negative: at least.
+    pub arity: i32,
+    pub flags: Flags,
+    pub keys: Keys,
+    pub run: Execute,
+    pub since: &'static str,
+    pub summary: &'static str,
+    pub group: Group,
+    /// Rows of a container's subcommands; the container itself is dispatched by its second argument.
+    pub subcommands: &'static [Command],
+}
+
+impl Command {
+    pub const fn new(name: &'static str, arity: i32, flags: Flags, keys: Keys, run: Execute) -> Command {
+        Command {
+            name,
+            arity,
+            flags,
+            keys,
+            run,
+            since: "1.0.0",
+            summary: "",
+            group: Group::Generic,
+            subcommands: &[],
+        }
+    }
+
+    pub const fn doc(mut self, since: &'static str, summary: &'static str) -> Command {
+        self.since = since;
+        self.summary = summary;
+        self
+    }
+
+    pub const fn group(mut self, group: Group) -> Command {
+        self.group = group;
+        self
+    }
+
+    pub const fn subcommands(mut self, rows: &'static [Command]) -> Command {
+        self.subcommands = rows;
+        self
+    }
+
+    pub fn is_write(&self) -> bool {
+        self.flags.contains(Flags::WRITE)
+    }
+
+    pub fn arity_fits(&self, args: usize) -> bool {
+        if self.arity >= 0 { args == self.arity as usize } else { args >= self.arity.unsigned_abs() as usize }
+    }
+
+    /// The subcommand row named by `name` in any case.
+    pub fn subcommand(&self, name: &[u8]) -> Option<&'static Command> {
+        let prefix = self.name.len() + 1;
+        self.subcommands.iter().find(|row| row.name.as_bytes()[prefix..].eq_ignore_ascii_case(name))
+    }
+}
+
+/// Every table, one line per file.
+fn tables() -> Vec<&'static [Command]> {
+    crate::types::TABLES.iter().chain(super::TABLES).copied().collect()
+}
+
+static BY_NAME: LazyLock<Map<&'static [u8], &'static Command>> =
+    LazyLock::new(|| tables().into_iter().flatten().map(|row| (row.name.as_bytes(), row)).collect());
+
+/// The row of a top-level command, its name in any case.
+pub fn find(name: &[u8]) -> Option<&'static Command> {
+    let mut lower = [0u8; 32];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    BY_NAME.get(&*lower).copied()
+}
+
+/// All top-level rows, in table order.
+pub fn all() -> impl Iterator<Item = &'static Command> {
+    tables().into_iter().flatten()
+}

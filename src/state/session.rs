@@ -1,0 +1,181 @@
+//! One connected client.
+
+use std::collections::BTreeSet;
+
+use slab::Slab;
+
+use crate::resp::args::OwnedArgs;
+use crate::resp::reply::Protocol;
+use crate::store::Type;
+
+/// Client ids as in CLIENT ID: they start at 1, grow, and are never reused in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// A queue of commands between MULTI and EXEC.
+#[derive(Clone, Debug, Default)]
+pub struct Transaction {
+    pub queue: Vec<OwnedArgs>,
+    /// A command was refused while queueing: EXEC answers EXECABORT.
+    pub aborted: bool,
+    /// Union of the queued commands' flags.
+    pub has_writes: bool,
+    pub denies_oom: bool,
+}
+
+/// Why a client waits, and what ends the wait.
+#[derive(Clone, Debug)]
+pub struct Blocked {
+    /// The command to run again when one of `keys` may serve it.
+    pub command: OwnedArgs,
+    pub db: usize,
+    pub keys: Vec<Vec<u8>>,
+    /// The type whose arrival at a key is worth a new try.
+    pub wants: Option<Type>,
+    /// Unix milliseconds, `i64::MAX` for ever.
+    pub deadline: i64,
+    pub since_ms: i64,
+    pub cause: crate::commands::BlockCause,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// The next command gets no reply.
+    SkipNext,
+    /// This command gets no reply.
+    Skip,
+}
+
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub id: ClientId,
+    pub addr: String,
+    pub laddr: String,
+    pub fd: i32,
+    pub unix_socket: bool,
+    pub name: Vec<u8>,
+    pub lib_name: Vec<u8>,
+    pub lib_ver: Vec<u8>,
+    pub created_ms: i64,
+    pub last_active_ms: i64,
+    pub db: usize,
+    pub proto: Protocol,
+    pub authenticated: bool,
+    pub user: String,
+    pub multi: Option<Transaction>,
+    pub watched: Vec<(u32, Vec<u8>)>,
+    /// A watched key was changed: EXEC answers null.
+    pub watch_broken: bool,
+    pub channels: BTreeSet<Vec<u8>>,
+    pub patterns: BTreeSet<Vec<u8>>,
+    pub shard_channels: BTreeSet<Vec<u8>>,
+    pub reply_mode: ReplyMode,
+    pub monitor: bool,
+    pub no_evict: bool,
+    pub no_touch: bool,
+    pub blocked: Option<Blocked>,
+    /// Close once the output has been written (QUIT, protocol errors, CLIENT KILL of oneself).
+    pub close_after_reply: bool,
+    /// Close now.
+    pub closing: bool,
+    /// Name of the last command, for CLIENT LIST.
+    pub last_command: &'static str,
+    /// Replies and pushes not yet handed to the driver.
+    pub out: Vec<u8>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub commands: u64,
+    /// Unparsed input bytes that the driver holds for this client.
+    pub query_buffer: usize,
+}
+
+impl Session {
+    pub fn new(id: ClientId, addr: String, laddr: String, now_ms: i64) -> Session {
+        Session {
+            id,
+            addr,
+            laddr,
+            fd: -1,
+            unix_socket: false,
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_ver: Vec::new(),
+            created_ms: now_ms,
+            last_active_ms: now_ms,
+            db: 0,
+            proto: Protocol::Resp2,
+            authenticated: true,
+            user: "default".into(),
+            multi: None,
+            watched: Vec::new(),
+            watch_broken: false,
+            channels: BTreeSet::new(),
+            patterns: BTreeSet::new(),
+            shard_channels: BTreeSet::new(),
+            reply_mode: ReplyMode::On,
+            monitor: false,
+            no_evict: false,
+            no_touch: false,
+            blocked: None,
+            close_after_reply: false,
+            closing: false,
+            last_command: "NULL",
+            out: Vec::new(),
+            bytes_in: 0,
+            bytes_out: 0,
+            commands: 0,
+            query_buffer: 0,
+        }
+    }
+
+    /// Number of subscriptions of all kinds; in RESP2 a subscriber may use only a few commands.
+    pub fn subscriptions(&self) -> usize {
+        self.channels.len() + self.patterns.len() + self.shard_channels.len()
+    }
+}
+
+/// All sessions. The driver addresses them by [`Slot`] (dense, reused), clients by [`ClientId`].
+#[derive(Default)]
+pub struct Sessions {
+    slab: Slab<Session>,
+    last_id: u64,
+}
+
+/// Place of a session while it is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub usize);
+
+impl Sessions {
+    pub fn next_id(&mut self) -> ClientId {
+        self.last_id += 1;
+        ClientId(self.last_id)
+    }
+    pub fn add(&mut self, session: Session) -> Slot {
+        Slot(self.slab.insert(session))
+    }
+    pub fn remove(&mut self, slot: Slot) -> Option<Session> {
+        self.slab.try_remove(slot.0)
+    }
+    pub fn get(&self, slot: Slot) -> Option<&Session> {
+        self.slab.get(slot.0)
+    }
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Session> {
+        self.slab.get_mut(slot.0)
+    }
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Session)> {
+        self.slab.iter().map(|(slot, session)| (Slot(slot), session))
+    }
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut Session)> {
+        self.slab.iter_mut().map(|(slot, session)| (Slot(slot), session))
+    }
+}
