@@ -114,7 +114,11 @@ pub enum TimeoutReply {
 pub enum BlockCause {
     Keys(TimeoutReply),
     /// WAITAOF: until `durable` covers the offset, then a count is written.
-    Durable { offset: crate::units::Offset, local: u32, replicas: u32 },
+    Durable {
+        offset: crate::units::Offset,
+        local: u32,
+        replicas: u32,
+    },
     /// Background work whose end writes the reply (SAVE, SHUTDOWN, DEBUG RELOAD …).
     Work,
     /// CLIENT PAUSE.
@@ -127,18 +131,36 @@ pub enum Request {
     /// Run the queued transaction of this client.
     Exec,
     Save,
-    BgSave { schedule: bool },
+    BgSave {
+        schedule: bool,
+    },
     BgRewriteAof,
-    Shutdown { save: Option<bool>, now: bool, force: bool },
+    Shutdown {
+        save: Option<bool>,
+        now: bool,
+        force: bool,
+    },
     ShutdownAbort,
-    WaitAof { local: u32, replicas: u32, deadline: i64 },
+    WaitAof {
+        local: u32,
+        replicas: u32,
+        deadline: i64,
+    },
     /// The reply is already written; the data thread stands still for this long.
-    Sleep { micros: u64 },
-    DebugReload { save: bool, flush: bool, merge: bool },
+    Sleep {
+        micros: u64,
+    },
+    DebugReload {
+        save: bool,
+        flush: bool,
+        merge: bool,
+    },
     DebugLoadAof,
     DebugChangeReplId,
     ConfigRewrite,
-    ConfigSet { pairs: Vec<(Vec<u8>, Vec<u8>)> },
+    ConfigSet {
+        pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    },
     /// FLUSHALL with save points: a snapshot after the unit is closed (rule 31). The reply is already written,
     /// the effect is the command itself.
     SaveAfterFlush,

@@ -48,9 +48,16 @@ bitflags::bitflags! {
 pub enum Keys {
     None,
     /// `last` < 0 counts from the end.
-    Range { first: i32, last: i32, step: i32 },
+    Range {
+        first: i32,
+        last: i32,
+        step: i32,
+    },
     /// `numkeys` stands at `count_at`, the keys follow it; `also` is one more key position (0: none).
-    Counted { count_at: usize, also: usize },
+    Counted {
+        count_at: usize,
+        also: usize,
+    },
     /// Anything else: appends positions; `Err(())` if the arguments make no sense.
     Custom(fn(Args<'_>, &mut Vec<usize>) -> Result<(), ()>),
 }

@@ -167,7 +167,9 @@ impl<T: Item> Partitions<T> {
             let (index, end) = self.part_at(place);
             let table = &self.parts[index].table;
             batch.clear();
-            batch.extend(table.iter().map(|item| (order(hash(item.key())), item)).filter(|(at, _)| *at >= place));
+            batch.extend(
+                table.iter().map(|item| (order(hash(item.key())), item)).filter(|(at, _)| *at >= place),
+            );
             batch.sort_unstable_by_key(|(at, _)| *at);
             for (i, (at, item)) in batch.iter().enumerate() {
                 visit(item);
