@@ -1,0 +1,46 @@
+//! The one unsafe corner of file I/O: a shared, writable map of a file.
+//!
+//! `memmap2` calls mapping unsafe because another writer, or a truncation, changes what safe code holds a
+//! reference to. Here: the data directory is locked against a second server ([`super::lock`]), a mapped file is
+//! reserved to its full length before it is mapped and nothing in this program truncates or replaces its contents
+//! while mapped (a resize makes another file). What another program does to the file in spite of the lock ends
+//! in checksum failures or SIGBUS, which the server reports as an I/O error naming the file (rule 29).
+//! The bytes are plain integers: no value of them is invalid for `[u8]`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::{MmapMut, MmapOptions};
+
+use super::{Region, Result};
+use crate::error::IoFailure;
+
+pub struct MappedFile {
+    map: MmapMut,
+    path: PathBuf,
+}
+
+impl MappedFile {
+    /// `len` bytes from the start of `file`, which is at least that long.
+    pub fn new(file: &File, path: &Path, len: usize) -> Result<MappedFile> {
+        let failed = |e| IoFailure::new("mapping", path, e);
+        if file.metadata().map_err(failed)?.len() < len as u64 {
+            return Err(failed(std::io::Error::other("the file is shorter than the map")));
+        }
+        // SAFETY: see the module head; the length was checked above, so that touching the map does not fault.
+        let map = unsafe { MmapOptions::new().len(len).map_mut(file) }.map_err(failed)?;
+        Ok(MappedFile { map, path: path.to_path_buf() })
+    }
+}
+
+impl Region for MappedFile {
+    fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.map
+    }
+    fn flush(&self) -> Result<()> {
+        self.map.flush().map_err(|e| IoFailure::new("syncing the map of", &self.path, e))
+    }
+}

@@ -1,0 +1,226 @@
+//! The operating system's files.
+//!
+//! Plain positioned reads and writes; interrupted calls are continued, short writes are continued until the system
+//! says why. `fallocate` really reserves: where the file system cannot, the space is written with zeros, because a sparse
+//! file under a map turns a full disk into SIGBUS. On copy-on-write file systems even that reserves nothing for
+//! *over*writes; they are named by [`DiskFile::unreserved_overwrites`].
+
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, fdatasync, fstatfs, renameat_with};
+use rustix::io::Errno;
+
+use super::mmap::MappedFile;
+use super::{Disk, DiskFile, Mode, Region, Result};
+use crate::error::IoFailure;
+
+#[derive(Default)]
+pub struct OsDisk {
+    /// Milliseconds that every fdatasync is made to take longer: for tests of slow disks against a real process.
+    sync_delay_ms: Arc<AtomicU64>,
+}
+
+impl OsDisk {
+    pub fn new() -> OsDisk {
+        OsDisk::default()
+    }
+    /// From now on each `fdatasync` takes `delay` longer, also on files that are open already.
+    pub fn set_sync_delay(&self, delay: Duration) {
+        self.sync_delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Disk for OsDisk {
+    fn open(&self, path: &Path, mode: Mode) -> Result<Arc<dyn DiskFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(mode != Mode::Read)
+            .create_new(mode == Mode::CreateNew)
+            .open(path)
+            .map_err(|e| {
+                IoFailure::new(if mode == Mode::CreateNew { "creating" } else { "opening" }, path, e)
+            })?;
+        Ok(Arc::new(OsFile { file, path: path.to_path_buf(), sync_delay_ms: self.sync_delay_ms.clone() }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        std::fs::rename(from, to).map_err(|e| IoFailure::new("renaming", from, e))
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> Result<bool> {
+        match renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => Ok(false),
+            Err(e) => Err(IoFailure::new("exchanging", a, e.into())),
+        }
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        std::fs::remove_file(path).map_err(|e| IoFailure::new("removing", path, e))
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>> {
+        let failed = |e| IoFailure::new("listing", dir, e);
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(failed(e)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry.map_err(failed)?.file_name().into_string().ok());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn len(&self, path: &Path) -> Result<Option<u64>> {
+        match std::fs::metadata(path) {
+            Ok(found) => Ok(Some(found.len())),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(IoFailure::new("looking up", path, e)),
+        }
+    }
+
+    fn create_dir(&self, dir: &Path) -> Result<()> {
+        std::fs::create_dir_all(dir).map_err(|e| IoFailure::new("creating the directory", dir, e))
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
+    fn fsync_dir(&self, dir: &Path) -> Result<()> {
+        let failed = |e| IoFailure::new("syncing the directory", dir, e);
+        File::open(dir).map_err(failed)?.sync_all().map_err(failed)
+    }
+}
+
+struct OsFile {
+    file: File,
+    path: PathBuf,
+    sync_delay_ms: Arc<AtomicU64>,
+}
+
+impl OsFile {
+    fn failed(&self, doing: &'static str) -> impl Fn(std::io::Error) -> IoFailure + '_ {
+        move |e| IoFailure::new(doing, &self.path, e)
+    }
+}
+
+impl DiskFile for OsFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> Result<usize> {
+        let mut got = 0;
+        while got < buf.len() {
+            match self.file.read_at(&mut buf[got..], at + got as u64) {
+                Ok(0) => break,
+                Ok(n) => got += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.failed("reading")(e)),
+            }
+        }
+        Ok(got)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> Result<()> {
+        self.file.write_all_at(bytes, at).map_err(self.failed("writing to"))
+    }
+
+    fn fdatasync(&self) -> Result<()> {
+        let delay = self.sync_delay_ms.load(Ordering::Relaxed);
+        if delay > 0 {
+            std::thread::sleep(Duration::from_millis(delay));
+        }
+        fdatasync(&self.file).map_err(|e| self.failed("syncing")(e.into()))
+    }
+
+    fn len(&self) -> Result<u64> {
+        Ok(self.file.metadata().map_err(self.failed("looking up"))?.len())
+    }
+
+    fn truncate(&self, len: u64) -> Result<()> {
+        self.file.set_len(len).map_err(self.failed("truncating"))
+    }
+
+    fn fallocate(&self, len: u64) -> Result<()> {
+        match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+            Ok(()) => Ok(()),
+            Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => self.fill_with_zeros(len),
+            Err(e) => Err(self.failed("reserving space for")(e.into())),
+        }
+    }
+
+    fn map(&self, len: usize) -> Result<Box<dyn Region>> {
+        Ok(Box::new(MappedFile::new(&self.file, &self.path, len)?))
+    }
+
+    fn unreserved_overwrites(&self) -> Option<&'static str> {
+        const BTRFS: i64 = 0x9123_683e;
+        const ZFS: i64 = 0x2fc1_2fc1;
+        const BCACHEFS: i64 = 0xca45_1a4e;
+        #[allow(clippy::unnecessary_cast)] // the field's type differs between architectures
+        match fstatfs(&self.file).ok()?.f_type as i64 {
+            BTRFS => Some("btrfs"),
+            ZFS => Some("ZFS"),
+            BCACHEFS => Some("bcachefs"),
+            _ => None,
+        }
+    }
+}
+
+impl OsFile {
+    /// Extends the file to `len` by writing, for file systems without `fallocate`. What is there stays.
+    fn fill_with_zeros(&self, len: u64) -> Result<()> {
+        let zeros = vec![0; 1 << 16];
+        let mut at = self.len()?;
+        while at < len {
+            let n = (len - at).min(zeros.len() as u64);
+            self.write_at(&zeros[..n as usize], at)?;
+            at += n;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_written_read_mapped_and_exchanged() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = OsDisk::new();
+        let path = dir.path().join("a");
+        let file = disk.open(&path, Mode::CreateNew).unwrap();
+        assert!(disk.open(&path, Mode::CreateNew).is_err());
+        file.fallocate(8192).unwrap();
+        file.write_at(b"hello", 4094).unwrap();
+        let mut region = file.map(8192).unwrap();
+        assert_eq!(&region.bytes()[4094..4099], b"hello");
+        region.bytes_mut()[0] = b'!';
+        region.flush().unwrap();
+        let mut buf = [0; 5];
+        assert_eq!(file.read_at(&mut buf, 8190).unwrap(), 2);
+        assert_eq!(file.read_at(&mut buf[..1], 0).unwrap(), 1);
+        assert_eq!(buf[0], b'!');
+        assert!(file.map(8193).is_err());
+
+        let other = dir.path().join("b");
+        disk.open(&other, Mode::CreateNew).unwrap();
+        assert!(disk.exchange(&path, &other).unwrap());
+        assert_eq!(disk.len(&other).unwrap(), Some(8192));
+        assert_eq!(disk.list(dir.path()).unwrap(), ["a", "b"]);
+        assert_eq!(disk.len(&dir.path().join("none")).unwrap(), None);
+        assert!(disk.open(&dir.path().join("none"), Mode::Read).is_err());
+    }
+}
