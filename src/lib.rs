@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`units`], [`error`] | quantities as newtypes; the three kinds of error | – |
 //! | [`resp`] | the wire protocol: incremental parser, reply writer | units, error |
-//! | [`format`] | every byte that is persisted: RDB, LZF, CRC, packed encodings, AOF marks, manifest, ring header | units, error |
+//! | [`format`] | every byte that is persisted: RDB, LZF, CRC, packed encodings, AOF marks, manifest, ring header | units, error, resp (numbers as text) |
 //! | [`config`] | the one settings table | units, error |
 //! | [`store`] | partitions, values, databases, snapshots | format |
 //! | [`state`] | sessions, statistics, persistence status: what is known besides the data | store, resp, config |

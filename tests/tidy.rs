@@ -29,7 +29,7 @@ const LAYERS: &[(&str, bool, &[&str])] = &[
     ("units", true, &[]),
     ("error", true, &["units"]),
     ("resp", true, &["units", "error"]),
-    ("format", true, &["units", "error"]),
+    ("format", true, &["units", "error", "resp"]),
     ("config", true, &["units", "error"]),
     ("store", true, &["format"]),
     ("commands", true, &["store", "resp", "config"]),

@@ -1,6 +1,20 @@
 //! Compact encodings shared by memory and RDB: a value is saved by copying its blob and loaded by checking it.
+//!
+//! | encoding | holds | here |
+//! |---|---|---|
+//! | [`listpack`] | small lists, hashes, sets, sorted sets, stream blocks | read and write |
+//! | [`intset`] | small sets of integers | read and write |
+//! | [`ziplist`] | what listpack replaced in Redis 7 | read, becomes a listpack |
+//! | [`zipmap`] | hashes before Redis 2.6 | read, becomes a listpack |
+//!
+//! Blobs come from files and from clients (RESTORE), so each is checked entry by entry before it is used; that
+//! check is the only parse which may fail, and after it reading needs no errors. All three sequence encodings
+//! yield [`Entry`].
 
+mod entry;
 pub mod intset;
 pub mod listpack;
 pub mod ziplist;
 pub mod zipmap;
+
+pub use entry::Entry;
