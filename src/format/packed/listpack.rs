@@ -461,7 +461,10 @@ fn check(bytes: &[u8]) -> Result<(), Corrupt> {
     }
     let field = count_field(bytes);
     if field != COUNT_UNKNOWN && field != count {
-        return Err(Corrupt::new(COUNT_AT as u64, format!("listpack of {count} entries says it has {field}")));
+        return Err(Corrupt::new(
+            COUNT_AT as u64,
+            format!("listpack of {count} entries says it has {field}"),
+        ));
     }
     Ok(())
 }

@@ -71,10 +71,7 @@ fn heads_and_backlens_of_long_strings() {
 #[test]
 fn a_whole_blob() {
     let lp: Listpack = ["a", "1", "b", "-2"].into_iter().collect();
-    assert_eq!(
-        lp.as_bytes(),
-        b"\x12\x00\x00\x00\x04\x00\x81a\x02\x01\x01\x81b\x02\xdf\xfe\x02\xff"
-    );
+    assert_eq!(lp.as_bytes(), b"\x12\x00\x00\x00\x04\x00\x81a\x02\x01\x01\x81b\x02\xdf\xfe\x02\xff");
     assert_eq!(Listpack::new().as_bytes(), b"\x07\x00\x00\x00\x00\x00\xff");
 }
 
@@ -125,7 +122,8 @@ fn counts_beyond_the_field() {
 fn find_skips() {
     let lp: Listpack = ["f", "v", "v", "f", "10", "20"].into_iter().collect();
     let index = |pos: Option<Pos>| pos.map(|pos| lp.positions().position(|(p, _)| p == pos).unwrap());
-    let check = |value: &[u8], skip, found| assert_eq!(index(lp.find(value, skip)), found, "{value:?} {skip}");
+    let check =
+        |value: &[u8], skip, found| assert_eq!(index(lp.find(value, skip)), found, "{value:?} {skip}");
     check(b"v", 0, Some(1));
     check(b"v", 1, Some(2));
     check(b"10", 1, Some(4));
