@@ -1,1 +1,11 @@
-//! Integration tests against real processes, one binary.
+//! Tests against real processes, one binary: our server, stock Redis as its peer, and the bytes between them.
+//!
+//! The server under test is this build's `ringhold`, or whatever `RINGHOLD_IT_SERVER` names (stock `redis-server`
+//! shows what a test itself is worth). Every server runs in a temporary directory, on a free loopback port, and is
+//! ended by its process id. A test that needs stock Redis is skipped where it is not installed, except under `CI`.
+
+mod client;
+mod compare;
+mod fill;
+mod harness;
+mod stock;
