@@ -6,6 +6,8 @@
 //!
 //! A command's bytes never exceed 4 GiB (spans are `u32`): the parser refuses longer ones.
 
+use super::number::parse_i64;
+use crate::error::ReplyError;
 use smallvec::SmallVec;
 use std::fmt;
 use std::iter::FusedIterator;
@@ -48,6 +50,14 @@ impl<'a> Args<'a> {
     /// Argument 0, as sent (any letter case); empty if there is none.
     pub fn name(self) -> &'a [u8] {
         self.get(0).unwrap_or_default()
+    }
+    /// Argument `i` as an integer, or Redis' error for what is none. Panics past the end, as indexing does.
+    pub fn int(self, i: usize) -> Result<i64, ReplyError> {
+        parse_i64(self.spans[i].of(self.buf)).ok_or(ReplyError::NOT_INTEGER)
+    }
+    /// Whether argument `i` is there and is `word` in any letter case.
+    pub fn is(self, i: usize, word: &str) -> bool {
+        self.get(i).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
     }
     pub fn iter(self) -> ArgsIter<'a> {
         ArgsIter { buf: self.buf, spans: self.spans.iter() }
@@ -257,6 +267,14 @@ mod tests {
         assert_eq!(args.tail(1).head(1).iter().collect::<Vec<_>>(), [b""]);
         assert!(args.tail(4).is_empty());
         assert_eq!(OwnedArgs::from(args), owned);
+    }
+
+    #[test]
+    fn options_and_integers() {
+        let owned = OwnedArgs::from_slices(&[b"SET", b"eX", b"10", b"1x"]);
+        let args = owned.as_args();
+        assert!(args.is(1, "EX") && !args.is(1, "PX") && !args.is(4, "EX"));
+        assert_eq!((args.int(2), args.int(3)), (Ok(10), Err(ReplyError::NOT_INTEGER)));
     }
 
     #[test]
