@@ -30,7 +30,7 @@ const LAYERS: &[(&str, bool, &[&str])] = &[
     ("error", true, &["units"]),
     ("resp", true, &["units", "error"]),
     ("format", true, &["units", "error", "resp"]),
-    ("config", true, &["units", "error"]),
+    ("config", true, &["resp"]),
     ("store", true, &["format"]),
     ("commands", true, &["store", "resp", "config"]),
     ("types", true, &["commands"]),
