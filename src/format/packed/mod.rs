@@ -18,3 +18,20 @@ pub mod ziplist;
 pub mod zipmap;
 
 pub use entry::Entry;
+
+use crate::error::Corrupt;
+
+/// Puts what a checking reader yields into a listpack.
+fn collect<'a>(
+    entries: impl Iterator<Item = Result<Entry<'a>, Corrupt>>,
+) -> Result<listpack::Listpack, Corrupt> {
+    let mut all = listpack::Listpack::new();
+    for entry in entries {
+        let entry = entry?;
+        if !all.may_grow_by(listpack::Listpack::entry_size(entry)) {
+            return Err(Corrupt::new(0, "more than 1 GiB in a packed value"));
+        }
+        all.push(entry);
+    }
+    Ok(all)
+}
