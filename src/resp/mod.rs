@@ -5,6 +5,7 @@
 //! log segment.
 
 pub mod args;
+pub mod extended;
 pub mod glob;
 pub mod inline;
 pub mod number;

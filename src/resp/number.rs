@@ -38,6 +38,43 @@ pub fn parse_u64(digits: &[u8]) -> Option<u64> {
     Some(n)
 }
 
+/// A double as C's `strtod` reads it in full: decimal or hexadecimal, with exponent, `inf`, `infinity`. `None` for
+/// anything else (spaces, trailing bytes, NaN) and for numbers too large or (not being zero) too small for a double.
+pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    let (negative, literal) = scan_float(text)?;
+    let (value, is_zero) = match literal {
+        Literal::Infinity => return Some(if negative { f64::NEG_INFINITY } else { f64::INFINITY }),
+        Literal::Hex { bits, sticky, exponent } => {
+            let value = double(round_bits(bits, sticky, exponent, 53, -1074));
+            (if negative { -value } else { value }, bits == 0)
+        }
+        Literal::Decimal { whole, fraction, .. } => (
+            std::str::from_utf8(text).ok()?.parse().ok()?,
+            whole.iter().chain(fraction).all(|digit| *digit == b'0'),
+        ),
+    };
+    let representable = value.is_finite() && (is_zero || value != 0.0);
+    representable.then_some(value)
+}
+
+/// A size as configuration files spell it: a count of bytes, or with `k m g` (powers of 1000) or `kb mb gb` (powers
+/// of 1024), in any letter case. `None` also when it exceeds 64 bits.
+pub fn memory_size(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (count, unit) = text.split_at(digits);
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    count.parse::<u64>().ok()?.checked_mul(factor)
+}
+
 /// Appends the shortest text that reads back as `value`, in Redis' spelling: integers up to 2^62 in full
 /// (`3`, not `3.0`), small exponents written out, else `1.5e+30`; `inf`, `-inf`, `nan`, `-0`.
 pub fn format_f64(value: f64, out: &mut Vec<u8>) {
@@ -114,6 +151,125 @@ fn significant(text: &[u8]) -> (([u8; 32], usize), i32) {
     ((digits, count), exponent + zeros)
 }
 
+/// A float's text, taken apart.
+pub(super) enum Literal<'a> {
+    Infinity,
+    /// `bits × 2^exponent`, and a little more if `sticky` (then `bits` has more than 120 bits).
+    Hex {
+        bits: u128,
+        sticky: bool,
+        exponent: i64,
+    },
+    /// Digits before and after the point (at least one of them), and the exponent, cut to ±10^12.
+    Decimal {
+        whole: &'a [u8],
+        fraction: &'a [u8],
+        exponent: i64,
+    },
+}
+
+/// Sign and parts of what C's `strtod` would read as a whole; `None` if it would not, or as NaN.
+pub(super) fn scan_float(text: &[u8]) -> Option<(bool, Literal<'_>)> {
+    let (negative, rest) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let literal = match rest {
+        [b'i' | b'I', ..] => {
+            let infinite = rest.eq_ignore_ascii_case(b"inf") || rest.eq_ignore_ascii_case(b"infinity");
+            infinite.then_some(Literal::Infinity)?
+        }
+        [b'0', b'x' | b'X', rest @ ..] => scan_hex(rest)?,
+        rest => {
+            let (whole, fraction, rest) = scan_digits(rest, u8::is_ascii_digit)?;
+            Literal::Decimal { whole, fraction, exponent: scan_exponent(rest, b'e')? }
+        }
+    };
+    Some((negative, literal))
+}
+
+/// Digits, optionally a point and digits; at least one digit in all.
+fn scan_digits(text: &[u8], is_digit: fn(&u8) -> bool) -> Option<(&[u8], &[u8], &[u8])> {
+    let digits = |text: &[u8]| text.iter().take_while(|byte| is_digit(byte)).count();
+    let (whole, mut rest) = text.split_at(digits(text));
+    let mut fraction = &rest[..0];
+    if let [b'.', after @ ..] = rest {
+        (fraction, rest) = after.split_at(digits(after));
+    }
+    (whole.len() + fraction.len() > 0).then_some((whole, fraction, rest))
+}
+
+/// Nothing (zero), or the mark and a signed decimal number; to the end of the text.
+fn scan_exponent(text: &[u8], mark: u8) -> Option<i64> {
+    let [first, rest @ ..] = text else { return Some(0) };
+    let (negative, digits) = match rest {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if !first.eq_ignore_ascii_case(&mark) || digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let magnitude =
+        digits.iter().fold(0, |n: i64, digit| (n * 10 + i64::from(digit - b'0')).min(1_000_000_000_000));
+    Some(if negative { -magnitude } else { magnitude })
+}
+
+fn scan_hex(text: &[u8]) -> Option<Literal<'_>> {
+    let (whole, fraction, rest) = scan_digits(text, u8::is_ascii_hexdigit)?;
+    let mut exponent = scan_exponent(rest, b'p')? - 4 * fraction.len() as i64;
+    let (mut bits, mut sticky) = (0u128, false);
+    for digit in whole.iter().chain(fraction) {
+        let digit = char::from(*digit).to_digit(16).unwrap_or_default();
+        if bits >> 124 == 0 {
+            bits = bits << 4 | u128::from(digit);
+        } else {
+            sticky |= digit != 0;
+            exponent += 4;
+        }
+    }
+    Some(Literal::Hex { bits, sticky, exponent })
+}
+
+/// Rounds `bits × 2^exponent` (plus a little if `sticky`) to a significand of `width` bits, or fewer where the
+/// exponent would fall below `least`: significand and exponent, the former with its top bit set where possible.
+/// With `sticky`, `bits` must be wider than `width`.
+pub(super) fn round_bits(bits: u128, sticky: bool, exponent: i64, width: i64, least: i64) -> (u64, i64) {
+    let len = 128 - i64::from(bits.leading_zeros());
+    let drop = (len - width).max(least - exponent);
+    if bits == 0 || drop <= 0 {
+        return (if bits == 0 { 0 } else { (bits as u64) << -drop }, exponent + drop);
+    }
+    let rounded = shift_rounded(bits, sticky, drop);
+    if rounded >> width == 0 {
+        (rounded as u64, exponent + drop)
+    } else {
+        ((rounded >> 1) as u64, exponent + drop + 1)
+    }
+}
+
+/// `bits / 2^drop` (`drop` > 0), to nearest, ties to even; `sticky` breaks a tie upwards.
+pub(super) fn shift_rounded(bits: u128, sticky: bool, drop: i64) -> u128 {
+    let Some(half) = u32::try_from(drop - 1).ok().and_then(|shift| 1u128.checked_shl(shift)) else {
+        return 0;
+    };
+    let kept = bits.checked_shr(drop as u32).unwrap_or(0);
+    let rest = bits & (half | (half - 1));
+    let up = rest > half || rest == half && (sticky || kept & 1 == 1);
+    kept + u128::from(up)
+}
+
+/// The double `significand × 2^exponent` as [`round_bits`] gives it for 53 bits; infinite when too large.
+fn double((significand, exponent): (u64, i64)) -> f64 {
+    const HIDDEN: u64 = 1 << 52;
+    match exponent {
+        _ if significand < HIDDEN => f64::from_bits(significand),
+        ..=971 => f64::from_bits(((exponent + 1075) as u64) << 52 | significand & (HIDDEN - 1)),
+        _ => f64::INFINITY,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +335,94 @@ mod tests {
             let mut out = Vec::new();
             format_f64(value, &mut out);
             assert_eq!(String::from_utf8_lossy(&out), expected);
+        }
+    }
+
+    #[test]
+    fn doubles_as_strtod_reads_them() {
+        for (text, expected) in [
+            ("1", 1.0),
+            ("-0", -0.0),
+            ("+1.5", 1.5),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("1e3", 1000.0),
+            ("1E+3", 1000.0),
+            ("012", 12.0),
+            ("inf", f64::INFINITY),
+            ("+Infinity", f64::INFINITY),
+            ("-iNf", f64::NEG_INFINITY),
+            ("0x10", 16.0),
+            ("-0X1.8p1", -3.0),
+            ("0x.8", 0.5),
+            ("0x1p-1074", 5e-324),
+            ("0x1.fffffffffffff8p0", 2.0),
+            ("0x1.fffffffffffff7p0", 1.9999999999999998),
+            (
+                "0x10000000000000800000000000000000000000000000001p0",
+                (0x10000000000001u64 as f64) * 2f64.powi(132),
+            ),
+            ("0x1.fffffffffffffp1023", f64::MAX),
+            ("1e-320", 1e-320),
+            ("0e-999", 0.0),
+            ("0x0p99999", 0.0),
+        ] {
+            assert_eq!(parse_f64(text.as_bytes()).map(f64::to_bits), Some(expected.to_bits()), "{text}");
+        }
+        for bad in [
+            "",
+            "-",
+            "+",
+            ".",
+            "e5",
+            "1e",
+            "1e+",
+            " 1",
+            "1 ",
+            "1a",
+            "1\0",
+            "nan",
+            "-NAN",
+            "infin",
+            "0x",
+            "0x.",
+            "0x1p",
+            "0xg",
+            "--1",
+            "1_0",
+            "1e400",
+            "-1e400",
+            "1e-400",
+            "0x1p1024",
+            "0x1p-1076",
+            "1e99999999999999999999",
+        ] {
+            assert_eq!(parse_f64(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_as_in_configuration_files() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("100b", Some(100)),
+            ("1k", Some(1000)),
+            ("1kb", Some(1024)),
+            ("64MB", Some(64 << 20)),
+            ("2m", Some(2_000_000)),
+            ("1Gb", Some(1 << 30)),
+            ("1g", Some(1_000_000_000)),
+            ("", None),
+            ("mb", None),
+            ("-1", None),
+            ("1.5gb", None),
+            ("1 kb", None),
+            ("1tb", None),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551615k", None),
+            ("18446744073709551616", None),
+        ] {
+            assert_eq!(memory_size(text), expected, "{text:?}");
         }
     }
 }
