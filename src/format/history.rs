@@ -1,1 +1,463 @@
-//! `replication.toml`: replid, lineage, generation, clean mark.
+//! `replication.toml`: which history this directory holds, under which names, on which base.
+//!
+//! Text, so that a person can read it in trouble; replaced whole, never edited in place. The first line seals the rest:
+//!
+//! ```toml
+//! checksum = "0123456789abcdef"        # over everything below, without the newlines that pad the file
+//! format = 1
+//! replid = "…40 hex…"                  # in force now
+//! begun = 70211                        # offset at which it came into force
+//! told = true                          # a peer was told this id
+//! born = "empty"                       # of an "empty" directory, or by "import" of another server's data
+//! tag = "00f1…"                        # binds ring blocks to this history; constant over changes of the id
+//! generation = 3                       # of the files (a full sync fills the next one beside this one)
+//! role = "primary"                     # or "replica", with primary_host and primary_port
+//! boot_id = "…"                        # a hint for the log line, never a reason to trust bytes (rule 2)
+//! offset_hint = 70500                  # what was known when this was written; never a position
+//! db_hint = 0
+//! [[lineage]]                          # earlier names, newest first, and where each stopped being the name
+//! replid = "…"
+//! end = 70211
+//! cause = "start"
+//! told = true
+//! [[base]]                             # snapshots on which log and ring may be replayed (rule 15)
+//! cut = 60000
+//! db = 0
+//! files = [{ name = "appendonlydir/appendonly.aof.2.base.rdb", len = 175, checksum = "…" }]
+//! [clean]                              # only after a clean shutdown; gone at the next start
+//! end = 70500
+//! db = 0
+//! segments = [{ name = "appendonly.aof.2.incr.aof", len = 11021 }]
+//! ```
+//!
+//! More than one base is normal for a moment: the next one is named *before* its rename, the old one goes after it. A
+//! base of several files is another server's multi-part AOF, taken over as it is: together they are the state at
+//! `cut`. The clean mark's segment lengths tell later bytes of another server from a torn tail (rule 14).
+//!
+//! A replica's or an operator's own keys do not belong here: unknown keys are an error, as the seal says that we wrote it.
+
+use std::fmt::Write;
+
+use serde::Deserialize;
+
+use super::crc::seal;
+use crate::error::Corrupt;
+use crate::units::{Offset, ReplId};
+
+/// Reserved length of the file (rule 24).
+pub const RESERVE: usize = 16 * 1024;
+/// Lineage entries kept; older ones could not be continued anyway once their bytes are gone.
+pub const MAX_LINEAGE: usize = 100;
+
+const FORMAT: i64 = 1;
+const SEED: u64 = 0x5248_6869_7374_6f72;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    pub replid: ReplId,
+    pub begun: Offset,
+    pub told: bool,
+    pub born: Born,
+    pub tag: u64,
+    pub generation: u64,
+    pub role: Role,
+    pub boot_id: String,
+    pub offset_hint: Offset,
+    pub db_hint: u32,
+    /// Newest first.
+    pub lineage: Vec<Ancestor>,
+    pub bases: Vec<Base>,
+    pub clean: Option<Clean>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Born {
+    Empty,
+    Import,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    Primary,
+    Replica { host: String, port: u16 },
+}
+
+/// An earlier name of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    pub replid: ReplId,
+    /// The prefix up to here has this name.
+    pub end: Offset,
+    pub cause: Cause,
+    /// A peer was told this id (rule 20).
+    pub told: bool,
+}
+
+/// Why a name ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    Start,
+    Promotion,
+    Continue,
+    Sync,
+    Debug,
+}
+
+impl Cause {
+    pub fn word(self) -> &'static str {
+        match self {
+            Cause::Start => "start",
+            Cause::Promotion => "promotion",
+            Cause::Continue => "continue",
+            Cause::Sync => "sync",
+            Cause::Debug => "debug",
+        }
+    }
+}
+
+/// A snapshot of this history.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    #[serde(deserialize_with = "read::offset")]
+    pub cut: Offset,
+    pub db: u32,
+    pub files: Vec<BaseFile>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseFile {
+    /// Relative to the data directory.
+    pub name: String,
+    pub len: u64,
+    /// RDB files: the trailer's CRC; log files taken over: the seal of all bytes.
+    #[serde(deserialize_with = "read::hex")]
+    pub checksum: u64,
+}
+
+/// The state after a clean shutdown.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clean {
+    #[serde(deserialize_with = "read::offset")]
+    pub end: Offset,
+    pub db: u32,
+    pub segments: Vec<SegmentLen>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentLen {
+    /// Without directories.
+    pub name: String,
+    pub len: u64,
+}
+
+impl History {
+    /// A history that begins now, of this name.
+    pub fn new(replid: ReplId, begun: Offset, born: Born, tag: u64) -> History {
+        History {
+            replid,
+            begun,
+            told: false,
+            born,
+            tag,
+            generation: 1,
+            role: Role::Primary,
+            boot_id: String::new(),
+            offset_hint: begun,
+            db_hint: 0,
+            lineage: Vec::new(),
+            bases: Vec::new(),
+            clean: None,
+        }
+    }
+
+    /// The same history under a new name from `at` on: the old name joins the lineage, the clean mark goes.
+    pub fn rename(&mut self, replid: ReplId, at: Offset, cause: Cause) {
+        let past = Ancestor { replid: self.replid, end: at, cause, told: self.told };
+        self.lineage.insert(0, past);
+        self.lineage.truncate(MAX_LINEAGE);
+        (self.replid, self.begun, self.told, self.clean) = (replid, at, false, None);
+        self.offset_hint = at;
+    }
+
+    pub fn emit(&self) -> String {
+        let mut body = String::new();
+        self.emit_head(&mut body);
+        for past in &self.lineage {
+            let Ancestor { replid, end, cause, told } = past;
+            let cause = cause.word();
+            let _infallible = write!(
+                body,
+                "\n[[lineage]]\nreplid = \"{replid}\"\nend = {end}\ncause = \"{cause}\"\ntold = {told}\n"
+            );
+        }
+        for base in &self.bases {
+            let files = base.files.iter().map(|f| {
+                format!("{{ name = {}, len = {}, checksum = \"{:016x}\" }}", string(&f.name), f.len, f.checksum)
+            });
+            let files = files.collect::<Vec<_>>().join(", ");
+            let Base { cut, db, .. } = base;
+            let _infallible = write!(body, "\n[[base]]\ncut = {cut}\ndb = {db}\nfiles = [{files}]\n");
+        }
+        if let Some(Clean { end, db, segments }) = &self.clean {
+            let segments = segments.iter().map(|s| format!("{{ name = {}, len = {} }}", string(&s.name), s.len));
+            let segments = segments.collect::<Vec<_>>().join(", ");
+            let _infallible = write!(body, "\n[clean]\nend = {end}\ndb = {db}\nsegments = [{segments}]\n");
+        }
+        format!("checksum = \"{:016x}\"\n{body}", seal(&[SEED], body.trim_end_matches('\n').as_bytes()))
+    }
+
+    fn emit_head(&self, body: &mut String) {
+        let born = match self.born {
+            Born::Empty => "empty",
+            Born::Import => "import",
+        };
+        let role = match &self.role {
+            Role::Primary => "role = \"primary\"".to_string(),
+            Role::Replica { host, port } => {
+                format!("role = \"replica\"\nprimary_host = {}\nprimary_port = {port}", string(host))
+            }
+        };
+        let _infallible = write!(
+            body,
+            "# Written by ringhold; any change makes it unreadable.\nformat = {FORMAT}\nreplid = \"{}\"\nbegun = {}\n\
+             told = {}\nborn = \"{born}\"\ntag = \"{:016x}\"\ngeneration = {}\n{role}\nboot_id = {}\n\
+             offset_hint = {}\ndb_hint = {}\n",
+            self.replid,
+            self.begun,
+            self.told,
+            self.tag,
+            self.generation,
+            string(&self.boot_id),
+            self.offset_hint,
+            self.db_hint,
+        );
+    }
+
+    /// Errors name line and byte position.
+    pub fn parse(bytes: &[u8]) -> Result<History, Corrupt> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|e| Corrupt::new(e.valid_up_to() as u64, "line 1: not UTF-8 text"))?;
+        let (first, body) = text.split_once('\n').ok_or_else(|| Corrupt::new(0, "line 1: no checksum line"))?;
+        let stated = first
+            .strip_prefix("checksum = \"")
+            .and_then(|rest| rest.strip_suffix('"'))
+            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+            .ok_or_else(|| Corrupt::new(0, "line 1: no checksum line"))?;
+        if seal(&[SEED], body.trim_end_matches('\n').as_bytes()) != stated {
+            return Err(Corrupt::new(0, "line 1: the checksum does not match the file"));
+        }
+        let raw: read::Raw = toml::from_str(body).map_err(|e| {
+            let at = e.span().map_or(0, |span| span.start);
+            let line = 2 + body[..at.min(body.len())].matches('\n').count();
+            Corrupt::new((first.len() + 1 + at) as u64, format!("line {line}: {}", e.message()))
+        })?;
+        raw.checked()
+    }
+}
+
+/// A TOML basic string.
+fn string(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _infallible = write!(out, "\\u{:04X}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// The shape that serde sees, before it is checked.
+mod read {
+    use super::*;
+    use serde::Deserializer;
+    use serde::de::Error;
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Raw {
+        format: i64,
+        #[serde(deserialize_with = "replid")]
+        replid: ReplId,
+        #[serde(deserialize_with = "offset")]
+        begun: Offset,
+        told: bool,
+        born: Born,
+        #[serde(deserialize_with = "hex")]
+        tag: u64,
+        generation: u64,
+        role: String,
+        primary_host: Option<String>,
+        primary_port: Option<u16>,
+        boot_id: String,
+        #[serde(deserialize_with = "offset")]
+        offset_hint: Offset,
+        db_hint: u32,
+        #[serde(default)]
+        lineage: Vec<RawAncestor>,
+        #[serde(default, rename = "base")]
+        bases: Vec<Base>,
+        clean: Option<Clean>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct RawAncestor {
+        #[serde(deserialize_with = "replid")]
+        replid: ReplId,
+        #[serde(deserialize_with = "offset")]
+        end: Offset,
+        cause: Cause,
+        told: bool,
+    }
+
+    impl Raw {
+        pub fn checked(self) -> Result<History, Corrupt> {
+            if self.format != FORMAT {
+                let what = format!("line 2: format {} is newer than this program knows", self.format);
+                return Err(Corrupt::new(0, what));
+            }
+            let role = match (self.role.as_str(), self.primary_host, self.primary_port) {
+                ("primary", None, None) => Role::Primary,
+                ("replica", Some(host), Some(port)) => Role::Replica { host, port },
+                _ => return Err(Corrupt::new(0, "line 2: the role is neither primary nor a complete replica")),
+            };
+            let lineage = self.lineage.into_iter().map(|a| Ancestor {
+                replid: a.replid,
+                end: a.end,
+                cause: a.cause,
+                told: a.told,
+            });
+            Ok(History {
+                replid: self.replid,
+                begun: self.begun,
+                told: self.told,
+                born: self.born,
+                tag: self.tag,
+                generation: self.generation,
+                role,
+                boot_id: self.boot_id,
+                offset_hint: self.offset_hint,
+                db_hint: self.db_hint,
+                lineage: lineage.collect(),
+                bases: self.bases,
+                clean: self.clean,
+            })
+        }
+    }
+
+    pub fn replid<'de, D: Deserializer<'de>>(from: D) -> Result<ReplId, D::Error> {
+        let text = String::deserialize(from)?;
+        ReplId::parse(text.as_bytes()).ok_or_else(|| D::Error::custom("not a replid of 40 hex digits"))
+    }
+    pub fn offset<'de, D: Deserializer<'de>>(from: D) -> Result<Offset, D::Error> {
+        u64::deserialize(from).map(Offset)
+    }
+    pub fn hex<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(from)?;
+        u64::from_str_radix(&text, 16).map_err(|_| D::Error::custom("not a hexadecimal number"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> History {
+        let mut history = History::new(ReplId::from_random([1; 20]), Offset(7), Born::Import, 0xf1);
+        history.told = true;
+        history.rename(ReplId::from_random([2; 20]), Offset(70_211), Cause::Start);
+        history.role = Role::Replica { host: "pri\"mary\n\u{7f}é".into(), port: 6379 };
+        let file = BaseFile { name: "dump.rdb".into(), len: 175, checksum: u64::MAX };
+        history.bases = vec![Base { cut: Offset(9), db: 3, files: vec![file.clone(), file] }];
+        let segments = vec![SegmentLen { name: " a\n.incr".into(), len: 9 }];
+        history.clean = Some(Clean { end: Offset(70_500), db: 1, segments });
+        history
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let history = sample();
+        assert_eq!(History::parse(history.emit().as_bytes()), Ok(history.clone()));
+        let padded = format!("{}\n\n\n", history.emit());
+        assert_eq!(History::parse(padded.as_bytes()), Ok(history));
+    }
+
+    #[test]
+    fn a_new_name_pushes_the_old_one() {
+        let history = sample();
+        let old = &history.lineage[0];
+        assert_eq!((old.end, old.cause, old.told), (Offset(70_211), Cause::Start, true));
+        assert_eq!((history.begun, history.told), (Offset(70_211), false));
+        let mut long = history;
+        for n in 0..300 {
+            long.rename(ReplId::from_random([n as u8; 20]), Offset(n), Cause::Promotion);
+        }
+        assert_eq!(long.lineage.len(), MAX_LINEAGE);
+        assert!(long.emit().len() < RESERVE, "the reserve holds the longest lineage");
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let text = sample().emit();
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1;
+            let damage = History::parse(&bytes).unwrap_err();
+            assert!(damage.what.starts_with("line "), "{at}: {damage}");
+        }
+        for cut in 0..text.len() - 1 {
+            assert!(History::parse(&text.as_bytes()[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_line() {
+        let sealed = |body: &str| {
+            let seal = seal(&[SEED], body.trim_end_matches('\n').as_bytes());
+            History::parse(format!("checksum = \"{seal:016x}\"\n{body}").as_bytes()).unwrap_err().to_string()
+        };
+        let text = sample().emit();
+        let body = text.split_once('\n').unwrap().1;
+        let check = |from: &str, to: &str, expected: &str| {
+            let error = sealed(&body.replacen(from, to, 1));
+            assert!(error.contains(expected), "{error}");
+        };
+        check("format = 1", "format = 9", "format 9 is newer");
+        check("replid = \"0", "replid = \"x", "line 4: ");
+        check("begun = ", "begun = -", "line 5: ");
+        check("role = \"replica\"", "role = \"primary\"", "neither primary nor");
+        check("told = true", "colour = 1", "line 21: unknown field");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, text: String) {
+            let _any = History::parse(&bytes);
+            let seal = seal(&[SEED], text.trim_end_matches('\n').as_bytes());
+            let _any = History::parse(format!("checksum = \"{seal:016x}\"\n{text}").as_bytes());
+        }
+
+        #[test]
+        fn any_history_survives(replid: [u8; 20], begun in 0..i64::MAX as u64, tag: u64, boot_id: String, db: u32,
+                                told: bool, ends in prop::collection::vec(0..i64::MAX as u64, 0..5)) {
+            let mut history = History::new(ReplId::from_random(replid), Offset(begun), Born::Empty, tag);
+            (history.boot_id, history.db_hint, history.told) = (boot_id, db, told);
+            for end in ends {
+                history.rename(ReplId::from_random([end as u8; 20]), Offset(end), Cause::Continue);
+            }
+            prop_assert_eq!(History::parse(history.emit().as_bytes()), Ok(history));
+        }
+    }
+}
