@@ -144,7 +144,12 @@ impl Annotation {
         };
         let hex = field("crc")?;
         let seal = u64::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 16)?;
-        words.next().is_none().then_some(Annotation { kind, place: Place { replid, offset, db }, seal, covered })
+        words.next().is_none().then_some(Annotation {
+            kind,
+            place: Place { replid, offset, db },
+            seal,
+            covered,
+        })
     }
 }
 
@@ -515,7 +520,10 @@ mod tests {
         let report = walk(&writer.file);
         assert_eq!((report.marked.offset.0, report.proven.offset.0), (marked, marked));
         assert_eq!((report.parsed.offset, report.parsed.db), (writer.place.offset, 9));
-        assert_eq!((report.ending.clone(), report.bad_mark, report.durable), (Ending::Whole, None, Offset(7)));
+        assert_eq!(
+            (report.ending.clone(), report.bad_mark, report.durable),
+            (Ending::Whole, None, Offset(7))
+        );
 
         writer.mark();
         writer.place.replid = id(2);
@@ -623,7 +631,9 @@ mod tests {
         let mut writer = Writer::new(0, 4);
         writer.put(&set(3)).mark().put(&set(30)).mark();
         let mut out = Vec::new();
-        Strip::new(walk(&writer.file).body).feed(&writer.file[walk(&writer.file).body as usize..], &mut out).unwrap();
+        Strip::new(walk(&writer.file).body)
+            .feed(&writer.file[walk(&writer.file).body as usize..], &mut out)
+            .unwrap();
         assert_eq!(out, [set(3), set(30)].concat());
     }
 }

@@ -311,7 +311,8 @@ mod tests {
 
     #[test]
     fn commands_and_lines_are_told_apart() {
-        let file = b"#RH:x\r\n*1\r\n$5\r\nMULTI\r\n#TS:1\r\n*2\r\n$6\r\nselect\r\n$2\r\n12\r\n*1\r\n$4\r\nExec\r\n\
+        let file =
+            b"#RH:x\r\n*1\r\n$5\r\nMULTI\r\n#TS:1\r\n*2\r\n$6\r\nselect\r\n$2\r\n12\r\n*1\r\n$4\r\nExec\r\n\
                      *2\r\n$4\r\nECHO\r\n$8\r\n#a\r\n*1\r\n\r\n*1\r\n$7\r\nDISCARD\r\n*1\r\n$4\r\nPI";
         let (seen, unfinished, result) = walk(&[file]);
         result.unwrap();

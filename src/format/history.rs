@@ -198,14 +198,20 @@ impl History {
         }
         for base in &self.bases {
             let files = base.files.iter().map(|f| {
-                format!("{{ name = {}, len = {}, checksum = \"{:016x}\" }}", string(&f.name), f.len, f.checksum)
+                format!(
+                    "{{ name = {}, len = {}, checksum = \"{:016x}\" }}",
+                    string(&f.name),
+                    f.len,
+                    f.checksum
+                )
             });
             let files = files.collect::<Vec<_>>().join(", ");
             let Base { cut, db, .. } = base;
             let _infallible = write!(body, "\n[[base]]\ncut = {cut}\ndb = {db}\nfiles = [{files}]\n");
         }
         if let Some(Clean { end, db, segments }) = &self.clean {
-            let segments = segments.iter().map(|s| format!("{{ name = {}, len = {} }}", string(&s.name), s.len));
+            let segments =
+                segments.iter().map(|s| format!("{{ name = {}, len = {} }}", string(&s.name), s.len));
             let segments = segments.collect::<Vec<_>>().join(", ");
             let _infallible = write!(body, "\n[clean]\nend = {end}\ndb = {db}\nsegments = [{segments}]\n");
         }
@@ -243,7 +249,8 @@ impl History {
     pub fn parse(bytes: &[u8]) -> Result<History, Corrupt> {
         let text = std::str::from_utf8(bytes)
             .map_err(|e| Corrupt::new(e.valid_up_to() as u64, "line 1: not UTF-8 text"))?;
-        let (first, body) = text.split_once('\n').ok_or_else(|| Corrupt::new(0, "line 1: no checksum line"))?;
+        let (first, body) =
+            text.split_once('\n').ok_or_else(|| Corrupt::new(0, "line 1: no checksum line"))?;
         let stated = first
             .strip_prefix("checksum = \"")
             .and_then(|rest| rest.strip_suffix('"'))
@@ -330,7 +337,9 @@ mod read {
             let role = match (self.role.as_str(), self.primary_host, self.primary_port) {
                 ("primary", None, None) => Role::Primary,
                 ("replica", Some(host), Some(port)) => Role::Replica { host, port },
-                _ => return Err(Corrupt::new(0, "line 2: the role is neither primary nor a complete replica")),
+                _ => {
+                    return Err(Corrupt::new(0, "line 2: the role is neither primary nor a complete replica"));
+                }
             };
             let lineage = self.lineage.into_iter().map(|a| Ancestor {
                 replid: a.replid,
