@@ -118,8 +118,10 @@ fn zsets(c: &mut Client) {
     let scored = |n: i64| (0..n).flat_map(|i| [format!("{}", i - 5), format!("member {i}")]);
     push(c, "ZADD", "zset:listpack", scored(30));
     push(c, "ZADD", "zset:skiplist", scored(1000));
-    let odd = ["-inf", "a", "+inf", "b", "0.1", "c", "1e300", "d", "-0.0", "e", "3.0000000000000004", "f"];
+    let odd = ["-inf", "a", "+inf", "b", "0.1", "c", "1e300", "d", "3.0000000000000004", "e"];
     push(c, "ZADD", "zset:scores", odd.iter().map(|s| s.to_string()));
+    // In a skiplist stock's own text rewrite loses the sign of zero.
+    c.must(&["ZADD", "zset:scores", "-0.0", "f"]);
     push(c, "ZADD", "zset:scores:skiplist", scored(200).chain(odd.iter().map(|s| s.to_string())));
 }
 
