@@ -338,7 +338,10 @@ mod read {
                 ("primary", None, None) => Role::Primary,
                 ("replica", Some(host), Some(port)) => Role::Replica { host, port },
                 _ => {
-                    return Err(Corrupt::new(0, "line 2: the role is neither primary nor a complete replica"));
+                    return Err(Corrupt::new(
+                        0,
+                        "line 2: the role is neither primary nor a complete replica",
+                    ));
                 }
             };
             let lineage = self.lineage.into_iter().map(|a| Ancestor {
