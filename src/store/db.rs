@@ -438,6 +438,16 @@ impl<'a> Db<'a> {
         Some(entry)
     }
 
+    /// Removes the key, its value freed elsewhere if that is expensive. Reports one change; true if it was there.
+    pub fn delete(&mut self, key: &[u8]) -> bool {
+        let removed = self.remove(key);
+        let existed = removed.is_some();
+        if let Some(entry) = removed {
+            self.discard(entry.into_value());
+        }
+        existed
+    }
+
     /// Removes the key if its collection has become empty, with the `del` event; no change is counted, since
     /// the command that emptied it has reported its own. True if it was removed.
     pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {

@@ -3,5 +3,9 @@
 
 use crate::commands::Command;
 
+mod lcs;
+mod string;
+mod string_edit;
+
 /// One line per type.
-pub const TABLES: &[&[Command]] = &[];
+pub const TABLES: &[&[Command]] = &[string::COMMANDS, string_edit::COMMANDS, lcs::COMMANDS];
