@@ -15,6 +15,7 @@ pub mod hashes;
 pub mod limits;
 pub mod list;
 pub mod partitions;
+mod quicklist;
 pub mod set;
 pub mod stream;
 pub mod string;
