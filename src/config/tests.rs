@@ -29,7 +29,7 @@ pub(super) fn files(files: &[(&str, &str)]) -> Files {
 
 pub(super) fn start(args: &[&str], files: &mut Files) -> Result<(Config, Vec<Notice>), ConfigError> {
     let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
-    match parse_start_args(&args, "/work".into()) {
+    match parse_start_args(&args, "/srv".into()) {
         Start::Run(args) => Config::load(&args, files),
         other => panic!("{other:?}"),
     }
@@ -51,7 +51,7 @@ fn set(config: &mut Config, pairs: &[(&str, &str)]) -> Result<Vec<&'static str>,
 #[test]
 fn every_default_may_be_set_again() {
     let mut config = Config { settings: Settings::default(), ..Config::default() };
-    load::settle(&mut config.settings, Path::new("/work"));
+    load::settle(&mut config.settings, Path::new("/srv"));
     for row in ROWS {
         for name in row.names() {
             let value = get(&config, name);
@@ -231,7 +231,7 @@ fn starts_read_file_then_stdin_then_options() {
     assert!(start(&["/x.conf"], &mut files(&[("/x.conf", base)])).is_err());
     let base = "port 7000\n  SAVE 900 1 \n\n# note\nslave-read-only \"no\"\ninclude /more/*.conf\n";
     let more = "hash-max-ziplist-entries 20\nhash-max-listpack-entries 21\n";
-    let mut disk = files(&[("/work/x.conf", base), ("/more/a.conf", more), ("/more/b.txt", "junk")]);
+    let mut disk = files(&[("/srv/x.conf", base), ("/more/a.conf", more), ("/more/b.txt", "junk")]);
     disk.1 = "port 7001\nrename-command flushdb badger\nuser alice on ~* +@all\n".into();
     let (config, notices) =
         start(&["x.conf", "--save", "100 100", "--maxmemory 700mb", "-"], &mut disk).expect("starts");
@@ -240,7 +240,7 @@ fn starts_read_file_then_stdin_then_options() {
     assert_eq!(get(&config, "hash-max-ziplist-entries"), "21");
     assert_eq!(config.settings.maxmemory, 700 << 20);
     assert!(!config.settings.replica_read_only);
-    assert_eq!(config.settings.dir, Path::new("/work/data"));
+    assert_eq!(config.settings.dir, Path::new("/srv/data"));
     assert_eq!(config.renamed, [(b"flushdb".to_vec(), b"badger".to_vec())]);
     assert_eq!(config.users.len(), 1);
     assert_eq!(notices, []);
