@@ -49,6 +49,18 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Whether no two entries are equal: what a set, or the fields of a hash, must be.
+pub fn all_distinct<'a>(entries: impl Iterator<Item = Entry<'a>>) -> bool {
+    let mut keys: Vec<(Option<i64>, &[u8])> = entries
+        .map(|entry| match (entry.to_i64(), entry) {
+            (None, Entry::Str(bytes)) => (None, bytes),
+            (number, _) => (number, &[][..]),
+        })
+        .collect();
+    keys.sort_unstable();
+    keys.windows(2).all(|pair| pair[0] != pair[1])
+}
+
 impl PartialEq for Entry<'_> {
     fn eq(&self, other: &Entry<'_>) -> bool {
         match (*self, *other) {
@@ -87,5 +99,21 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Entry<'a> {
 impl<'a> From<&'a str> for Entry<'a> {
     fn from(text: &'a str) -> Self {
         Entry::Str(text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distinct_by_bytes_however_stored() {
+        let check = |entries: &[Entry<'_>], distinct| {
+            assert_eq!(all_distinct(entries.iter().copied()), distinct, "{entries:?}");
+        };
+        check(&[], true);
+        check(&[Entry::Int(1), Entry::Str(b"a"), Entry::Str(b""), Entry::Str(b"01")], true);
+        check(&[Entry::Int(1), Entry::Str(b"a"), Entry::Str(b"1")], false);
+        check(&[Entry::Str(b"a"), Entry::Int(7), Entry::Str(b"a")], false);
     }
 }

@@ -17,7 +17,7 @@ pub mod listpack;
 pub mod ziplist;
 pub mod zipmap;
 
-pub use entry::Entry;
+pub use entry::{Entry, all_distinct};
 
 use crate::error::Corrupt;
 
