@@ -59,6 +59,8 @@ impl Ctx<'_> {
 #[derive(Debug)]
 pub enum Outcome {
     Done(Effect),
+    /// An effect of its own, and something more for the server to do after the unit is closed.
+    Both(Effect, Request),
     Block(Block),
     Request(Request),
 }
@@ -164,8 +166,6 @@ pub enum Request {
     /// FLUSHALL with save points: a snapshot after the unit is closed (rule 31). The reply is already written,
     /// the effect is the command itself.
     SaveAfterFlush,
-    /// Run these commands of the caller again later (CLIENT PAUSE ended).
-    Pause,
 }
 
 /// The tables of the files in this directory.

@@ -131,6 +131,8 @@ pub struct Command {
     pub group: Group,
     /// Rows of a container's subcommands; the container itself is dispatched by its second argument.
     pub subcommands: &'static [Command],
+    /// Dense number of this row (subcommands included), for tables of statistics.
+    pub id: usize,
 }
 
 impl Command {
@@ -145,6 +147,7 @@ impl Command {
             summary: "",
             group: Group::Generic,
             subcommands: &[],
+            id: 0,
         }
     }
 
@@ -184,8 +187,31 @@ fn tables() -> Vec<&'static [Command]> {
     crate::types::TABLES.iter().chain(super::TABLES).copied().collect()
 }
 
-static BY_NAME: LazyLock<Map<&'static [u8], &'static Command>> =
-    LazyLock::new(|| tables().into_iter().flatten().map(|row| (row.name.as_bytes(), row)).collect());
+/// All rows, numbered, for the life of the process.
+struct Registry {
+    rows: &'static [Command],
+    by_name: Map<&'static [u8], &'static Command>,
+    count: usize,
+}
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+    let mut count = 0;
+    let mut number = |rows: Vec<Command>| -> Vec<Command> {
+        let numbered = rows.into_iter().map(|mut row| {
+            row.id = count;
+            count += 1;
+            row
+        });
+        numbered.collect()
+    };
+    let mut rows = number(tables().into_iter().flatten().cloned().collect());
+    for row in rows.iter_mut().filter(|row| !row.subcommands.is_empty()) {
+        row.subcommands = number(row.subcommands.to_vec()).leak();
+    }
+    let rows: &'static [Command] = rows.leak();
+    let by_name = rows.iter().map(|row| (row.name.as_bytes(), row)).collect();
+    Registry { rows, by_name, count }
+});
 
 /// The row of a top-level command, its name in any case.
 pub fn find(name: &[u8]) -> Option<&'static Command> {
@@ -193,10 +219,15 @@ pub fn find(name: &[u8]) -> Option<&'static Command> {
     let lower = lower.get_mut(..name.len())?;
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
-    BY_NAME.get(&*lower).copied()
+    REGISTRY.by_name.get(&*lower).copied()
 }
 
 /// All top-level rows, in table order.
 pub fn all() -> impl Iterator<Item = &'static Command> {
-    tables().into_iter().flatten()
+    REGISTRY.rows.iter()
+}
+
+/// Number of rows, subcommands included: every [`Command::id`] is below it.
+pub fn count() -> usize {
+    REGISTRY.count
 }

@@ -369,7 +369,7 @@ impl Setting for ShutdownFlags {
 
 bitflags! {
     /// Which key events are published, and on which channels.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
     pub struct KeyspaceEvents: u16 {
         const GENERIC = 1;
         const STRING = 1 << 1;

@@ -3,19 +3,38 @@
 //! Commands may read and change it through their context; the driver feeds the parts that come from outside
 //! (durable offset, results of background work). Everything here is plain data.
 
+mod accounting;
+pub mod pubsub;
 pub mod session;
 pub mod stats;
+pub mod watch;
 
+use crate::config::Config;
 use crate::store::Limits;
 use crate::units::{Offset, ReplId};
 
-pub use session::{ClientId, Session, Sessions, Transaction};
-pub use stats::Stats;
+pub use pubsub::PubSub;
+pub use session::{ClientId, Session, Sessions, Slot, Transaction};
+pub use stats::{CommandStats, SlowLog, Stats};
+pub use watch::Watchers;
 
 /// State of this server beside its data.
 pub struct Server {
+    pub config: Config,
+    /// Derived from `config` whenever it changes.
     pub limits: Limits,
     pub sessions: Sessions,
+    pub pubsub: PubSub,
+    pub watchers: Watchers,
+    /// Sessions in MONITOR.
+    pub monitors: Vec<Slot>,
+    /// Sessions that have output, or input to go on with, beside the one being served.
+    pub woken: Vec<Slot>,
+    pub pause: Option<Pause>,
+    /// CLIENT UNPAUSE was called: those held back may go on.
+    pub pause_ended: bool,
+    pub blocked_clients: usize,
+    pub slowlog: SlowLog,
     pub stats: Stats,
     pub history: History,
     pub persistence: Persistence,
@@ -24,6 +43,14 @@ pub struct Server {
     pub process: Process,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
+}
+
+/// CLIENT PAUSE.
+#[derive(Clone, Copy, Debug)]
+pub struct Pause {
+    pub until_ms: i64,
+    /// Only commands that write wait.
+    pub writes_only: bool,
 }
 
 /// Where the stream stands.
@@ -65,6 +92,9 @@ pub struct Persistence {
     pub failed: Option<String>,
     pub aof_current_size: u64,
     pub aof_base_size: u64,
+    /// After a failure: not before this time, in Unix milliseconds.
+    pub retry_save_at_ms: i64,
+    pub retry_rewrite_at_ms: i64,
     pub save_keys_total: u64,
     pub save_keys_done: u64,
     /// Of the last load.
@@ -100,19 +130,35 @@ pub struct Process {
 }
 
 impl Server {
-    /// A server at rest, for unit tests.
-    #[cfg(test)]
-    pub fn for_tests() -> Server {
+    /// A server at rest over an empty history.
+    pub fn new(config: Config, history: History, process: Process, random_seed: u64) -> Server {
+        let limits = Limits::from_settings(&config.settings);
+        let last_save_time = process.started_ms / 1000;
         Server {
-            limits: Limits::default(),
+            config,
+            limits,
             sessions: Sessions::default(),
+            pubsub: PubSub::default(),
+            watchers: Watchers::default(),
+            monitors: Vec::new(),
+            woken: Vec::new(),
+            pause: None,
+            pause_ended: false,
+            blocked_clients: 0,
+            slowlog: SlowLog::default(),
             stats: Stats::default(),
-            history: History::new(ReplId::from_random([7; 20])),
-            persistence: Persistence::default(),
-            random: fastrand::Rng::with_seed(1),
-            process: Process::default(),
+            history,
+            persistence: Persistence { last_save_ok: true, last_rewrite_ok: true, last_save_time, ..Persistence::default() },
+            random: fastrand::Rng::with_seed(random_seed),
+            process,
             active_expire: true,
         }
+    }
+
+    #[cfg(test)]
+    pub fn for_tests() -> Server {
+        let history = History::new(ReplId::from_random([7; 20]));
+        Server::new(Config::default(), history, Process::default(), 1)
     }
 }
 

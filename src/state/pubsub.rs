@@ -86,7 +86,9 @@ impl PubSub {
             (Kind::Shard, names(&session.shard_channels)),
         ];
         for (kind, names) in all {
-            names.iter().for_each(|name| drop_bool(self.unsubscribe(sessions, slot, kind, name)));
+            for name in &names {
+                self.unsubscribe(sessions, slot, kind, name);
+            }
         }
     }
 
@@ -116,7 +118,7 @@ impl PubSub {
             return receivers;
         }
         for (pattern, slots) in &self.patterns {
-            if !glob::matches(pattern, channel) {
+            if !glob::matches(pattern, channel, false) {
                 continue;
             }
             for slot in slots {
@@ -134,5 +136,3 @@ impl PubSub {
         receivers
     }
 }
-
-fn drop_bool(_: bool) {}

@@ -1,10 +1,11 @@
 //! One connected client.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use slab::Slab;
 
 use crate::resp::args::OwnedArgs;
+use crate::units::Offset;
 use crate::resp::reply::Protocol;
 use crate::store::Type;
 
@@ -50,6 +51,13 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// The first `upto` bytes of the output may leave once the log is durable up to `need`.
+#[derive(Clone, Copy, Debug)]
+pub struct Hold {
+    pub upto: usize,
+    pub need: Offset,
+}
+
 #[derive(Clone, Debug)]
 pub struct Session {
     pub id: ClientId,
@@ -86,6 +94,8 @@ pub struct Session {
     pub last_command: &'static str,
     /// Replies and pushes not yet handed to the driver.
     pub out: Vec<u8>,
+    /// Parts of `out` that wait for the log (rule 13), in order.
+    pub holds: VecDeque<Hold>,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub commands: u64,
@@ -125,11 +135,17 @@ impl Session {
             closing: false,
             last_command: "NULL",
             out: Vec::new(),
+            holds: VecDeque::new(),
             bytes_in: 0,
             bytes_out: 0,
             commands: 0,
             query_buffer: 0,
         }
+    }
+
+    /// The client is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.unix_socket || self.addr.starts_with("127.") || self.addr.starts_with("[::1]")
     }
 
     /// Number of subscriptions of all kinds; in RESP2 a subscriber may use only a few commands.

@@ -1,4 +1,8 @@
-//! Counters behind INFO.
+//! Counters behind INFO, and the slow log.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::error::ReplyError;
 
 /// Counters that CONFIG RESETSTAT clears.
 #[derive(Clone, Debug, Default)]
@@ -9,4 +13,88 @@ pub struct Stats {
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
     pub error_replies: u64,
+    pub evicted_clients: u64,
+    /// Error replies by their first word.
+    pub errors: BTreeMap<String, u64>,
+    /// By [`crate::commands::Command::id`].
+    pub commands: Vec<CommandStats>,
+    /// Rates over the last samples: commands, input bytes, output bytes per second.
+    pub rates: [Rate; 3],
+    last_sample: Option<(i64, [u64; 3])>,
+}
+
+/// Kinds of error counted apart before INFO errorstats stops telling them apart.
+const ERROR_KINDS: usize = 128;
+
+impl Stats {
+    pub fn error(&mut self, error: &ReplyError) {
+        self.error_replies += 1;
+        let code = error.text().split(' ').next().unwrap_or("ERR");
+        if let Some(count) = self.errors.get_mut(code) {
+            *count += 1;
+        } else if self.errors.len() < ERROR_KINDS {
+            self.errors.insert(code.to_string(), 1);
+        }
+    }
+
+    /// Takes a sample of the counters for the `instantaneous_*` figures.
+    pub fn sample(&mut self, now_ms: i64) {
+        let now = [self.commands_processed, self.net_input_bytes, self.net_output_bytes];
+        if let Some((at, before)) = self.last_sample {
+            let elapsed = now_ms - at;
+            if elapsed < 100 {
+                return;
+            }
+            for (rate, (now, before)) in self.rates.iter_mut().zip(now.iter().zip(before)) {
+                rate.push(now.saturating_sub(before) * 1000 / elapsed as u64);
+            }
+        }
+        self.last_sample = Some((now_ms, now));
+    }
+}
+
+/// Mean of the last sixteen samples.
+#[derive(Clone, Debug, Default)]
+pub struct Rate {
+    samples: [u64; 16],
+    at: usize,
+}
+
+impl Rate {
+    fn push(&mut self, per_second: u64) {
+        self.samples[self.at] = per_second;
+        self.at = (self.at + 1) % self.samples.len();
+    }
+
+    pub fn per_second(&self) -> u64 {
+        self.samples.iter().sum::<u64>() / self.samples.len() as u64
+    }
+}
+
+/// One command's line in INFO commandstats.
+#[derive(Clone, Debug, Default)]
+pub struct CommandStats {
+    pub calls: u64,
+    pub micros: u64,
+    pub rejected: u64,
+    pub failed: u64,
+}
+
+/// One slow command.
+#[derive(Clone, Debug)]
+pub struct Slow {
+    pub id: u64,
+    /// Unix seconds.
+    pub at: i64,
+    pub micros: i64,
+    pub args: Vec<Vec<u8>>,
+    pub addr: String,
+    pub name: Vec<u8>,
+}
+
+/// SLOWLOG, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct SlowLog {
+    pub entries: VecDeque<Slow>,
+    pub next_id: u64,
 }

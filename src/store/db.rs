@@ -36,30 +36,8 @@ pub enum Expiry {
     Ignore,
 }
 
-bitflags::bitflags! {
-    /// Classes of keyspace events, as in `notify-keyspace-events`.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Events: u32 {
-        const KEYSPACE = 1 << 0;  // K
-        const KEYEVENT = 1 << 1;  // E
-        const GENERIC = 1 << 2;   // g
-        const STRING = 1 << 3;    // $
-        const LIST = 1 << 4;      // l
-        const SET = 1 << 5;       // s
-        const HASH = 1 << 6;      // h
-        const ZSET = 1 << 7;      // z
-        const EXPIRED = 1 << 8;   // x
-        const EVICTED = 1 << 9;   // e
-        const STREAM = 1 << 10;   // t
-        const KEYMISS = 1 << 11;  // m
-        const MODULE = 1 << 12;   // d
-        const NEW = 1 << 13;      // n
-        /// `A`: everything but key misses and new keys.
-        const ALL = Self::GENERIC.bits() | Self::STRING.bits() | Self::LIST.bits() | Self::SET.bits()
-            | Self::HASH.bits() | Self::ZSET.bits() | Self::EXPIRED.bits() | Self::EVICTED.bits()
-            | Self::STREAM.bits() | Self::MODULE.bits();
-    }
-}
+/// Classes of keyspace events.
+pub use crate::config::KeyspaceEvents as Events;
 
 /// A keyspace event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -293,7 +271,7 @@ impl<'a> Db<'a> {
         } else {
             stats.misses += 1;
             let db = self.index as u32;
-            self.store.changes.notify(Events::KEYMISS, "keymiss", db, key);
+            self.store.changes.notify(Events::KEY_MISS, "keymiss", db, key);
             return None;
         }
         let entry = self.store.dbs[self.index].entries.get(key)?;

@@ -1,0 +1,292 @@
+//! The node itself: what it holds, how it is fed, what it gives back.
+//!
+//! `now` never goes back within a process (rule 31): the largest time ever shown is the time.
+
+use std::collections::VecDeque;
+
+use super::input::Input;
+use super::stream::Stream;
+use crate::commands::Request;
+use crate::config::{AppendFsync, Change, Config, SetContext};
+use crate::error::ReplyError;
+use crate::resp::reply::Reply;
+use crate::state::session::Slot;
+use crate::state::watch::Waiters;
+use crate::state::{Server, Session};
+use crate::store::{Expiry, Limits, Store};
+use crate::units::Offset;
+
+/// The time, as the caller sees it. Read once per command; never by the data itself.
+pub trait Clock {
+    /// Microseconds since 1970.
+    fn unix_micros(&mut self) -> i64;
+}
+
+/// A clock that stands still.
+impl Clock for i64 {
+    fn unix_micros(&mut self) -> i64 {
+        *self
+    }
+}
+
+/// Work for the driver.
+#[derive(Debug)]
+pub enum Action {
+    /// A client's command that needs the outside; answer with [`Node::finish`].
+    Command(Slot, Request),
+    /// A save point is due, or a scheduled save may start now.
+    AutoSave,
+    /// The log has grown past the auto-rewrite rule, or a scheduled rewrite may start now.
+    AutoRewrite,
+    /// Settings were changed and are in force here; the driver acts on those that concern it. If it cannot, it
+    /// takes the change back with [`Config::undo`]. The slot's client waits for the answer.
+    ConfigChanged(Option<Slot>, Change),
+    /// Close the connection: its output is lost.
+    Close(Slot),
+}
+
+pub struct Node {
+    pub store: Store,
+    pub server: Server,
+    pub stream: Stream,
+    pub(super) waiters: Waiters,
+    pub(super) actions: VecDeque<Action>,
+    /// Sessions whose replies wait for `durable`, with what they wait for, oldest first.
+    pub(super) held: VecDeque<(Offset, Slot)>,
+    /// Microseconds: the latest time seen.
+    pub(super) now_micros: i64,
+    /// Until a client writes (or repl-timeout passes), a started primary appends nothing (rule 12).
+    pub(super) silent: bool,
+    pub(super) silent_until_ms: i64,
+    /// CLIENT PAUSE: end of it in Unix milliseconds, and whether only writes wait.
+    pub(super) ready_keys: Vec<(u32, Vec<u8>)>,
+    pub(super) in_transaction: bool,
+}
+
+impl Node {
+    /// A node over recovered data. `server.history` says where the stream stands.
+    pub fn new(store: Store, server: Server, now_ms: i64) -> Node {
+        let mut node = Node {
+            stream: Stream::at(server.history.end),
+            store,
+            waiters: Waiters::default(),
+            actions: VecDeque::new(),
+            held: VecDeque::new(),
+            now_micros: now_ms * 1000,
+            silent: true,
+            silent_until_ms: now_ms + i64::from(server.config.settings.repl_timeout) * 1000,
+            ready_keys: Vec::new(),
+            in_transaction: false,
+            server,
+        };
+        node.settings_changed();
+        node
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.server.config
+    }
+
+    /// Unix milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        self.now_micros / 1000
+    }
+
+    /// Takes a time from outside; returns the node's, which never goes back.
+    pub(super) fn see_time(&mut self, micros: i64) -> i64 {
+        self.now_micros = self.now_micros.max(micros);
+        self.now_micros
+    }
+
+    /// Brings everything derived from settings up to date.
+    pub fn settings_changed(&mut self) {
+        let plain = self.server.limits.list_plain_element;
+        self.server.limits = Limits::from_settings(&self.server.config.settings);
+        self.server.limits.list_plain_element = plain; // a DEBUG matter, not a setting
+        self.store.changes.notify = self.server.config.settings.notify_keyspace_events;
+    }
+
+    /// CONFIG SET: checked and in force at once; answered by the driver, or here inside a transaction.
+    pub(super) fn config_set(&mut self, slot: Slot, pairs: &[(Vec<u8>, Vec<u8>)], in_transaction: bool) {
+        let local = self.server.sessions.get(slot).is_some_and(Session::is_local);
+        let context = SetContext { local, loading: self.server.persistence.loading.is_some() };
+        let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|(name, value)| (&**name, &**value)).collect();
+        match self.server.config.set(&pairs, context) {
+            Ok(change) => {
+                self.settings_changed();
+                let asker = (!in_transaction).then_some(slot);
+                if in_transaction {
+                    self.reply_to_self(slot, |out| out.ok());
+                }
+                self.actions.push_back(Action::ConfigChanged(asker, change));
+            }
+            Err(error) if in_transaction => self.reply_to_self(slot, |out| out.error(&error)),
+            Err(error) => self.finish(slot, Err(error)),
+        }
+    }
+
+    // ---- connections ----
+
+    /// A new client. `Err` is what to tell it before closing.
+    pub fn handle_connect(&mut self, mut session: Session, now_ms: i64) -> Result<Slot, ReplyError> {
+        self.see_time(now_ms * 1000);
+        self.server.stats.connections_received += 1;
+        let settings = &self.server.config.settings;
+        if self.server.sessions.len() >= settings.maxclients as usize {
+            self.server.stats.connections_rejected += 1;
+            return Err(ReplyError::new("ERR max number of clients reached"));
+        }
+        session.authenticated = settings.requirepass.get().is_none();
+        Ok(self.server.sessions.add(session))
+    }
+
+    /// The connection is gone.
+    pub fn handle_disconnect(&mut self, slot: Slot) {
+        self.stop_waiting(slot);
+        self.server.forget_client(&mut self.store.changes, slot);
+        self.server.sessions.remove(slot);
+    }
+
+    /// Executes what whole commands `input` holds, until the client blocks. Returns how many more bytes the next
+    /// command needs at least (0: the client does not read now).
+    pub fn handle_input(&mut self, slot: Slot, input: &mut Input, clock: &mut dyn Clock) -> usize {
+        let need = self.run_input(slot, input, clock);
+        if let Some(session) = self.server.sessions.get_mut(slot) {
+            session.query_buffer = input.heap_bytes();
+        }
+        self.end_batch(slot);
+        need
+    }
+
+    /// After a batch of one client: replies that must wait for the log are marked so.
+    pub(super) fn end_batch(&mut self, slot: Slot) {
+        self.server.history.end = self.stream.end;
+        if self.holds_replies() {
+            self.hold(slot);
+            for other in std::mem::take(&mut self.server.woken) {
+                self.hold(other);
+                self.server.woken.push(other);
+            }
+        }
+    }
+
+    /// Whether replies produced now must wait (rule 13).
+    fn holds_replies(&self) -> bool {
+        self.server.persistence.aof_enabled
+            && self.server.config.settings.appendfsync == AppendFsync::Always
+            && self.server.persistence.failed.is_none()
+            && self.server.history.durable < self.stream.data_end
+    }
+
+    fn hold(&mut self, slot: Slot) {
+        let need = self.stream.data_end;
+        let Some(session) = self.server.sessions.get_mut(slot) else { return };
+        let upto = session.out.len();
+        let held = session.holds.back().map_or(0, |hold| hold.upto);
+        if upto > held {
+            session.holds.push_back(crate::state::session::Hold { upto, need });
+            self.held.push_back((need, slot));
+        }
+    }
+
+    // ---- log ----
+
+    /// The log has written and made durable so much.
+    pub fn handle_log(&mut self, written: Offset, durable: Offset) {
+        self.server.history.written = written;
+        self.server.history.durable = durable;
+        while self.held.front().is_some_and(|(need, _)| *need <= durable) {
+            if let Some((_, slot)) = self.held.pop_front() {
+                self.server.woken.push(slot);
+            }
+        }
+        self.finish_durable_waits();
+    }
+
+    /// Replies that wait for a durability that will not come are never sent: their clients are closed, which
+    /// tells them that the write's fate is unknown (P7).
+    pub fn handle_log_failure(&mut self, why: String) {
+        self.server.persistence.failed = Some(why);
+        for (_, slot) in std::mem::take(&mut self.held) {
+            self.actions.push_back(Action::Close(slot));
+        }
+    }
+
+    // ---- outputs ----
+
+    /// Bytes for the ring and the log: whole units, and places between units where the log may put a mark.
+    pub fn poll_stream(&self) -> Option<(&[u8], &[usize])> {
+        let (bytes, cuts) = self.stream.pending();
+        (!bytes.is_empty()).then_some((bytes, cuts))
+    }
+
+    /// The bytes of [`Node::poll_stream`] were taken over.
+    pub fn stream_taken(&mut self) {
+        self.stream.clear();
+    }
+
+    /// Moves the bytes that may leave now to the end of `into`. `true`: close after they are written.
+    pub fn poll_output(&mut self, slot: Slot, into: &mut Vec<u8>) -> bool {
+        let hold = self.holds_replies();
+        let durable = self.server.history.durable;
+        let Some(session) = self.server.sessions.get_mut(slot) else { return true };
+        let before = into.len();
+        if session.holds.is_empty() || !hold {
+            session.holds.clear();
+            if into.is_empty() {
+                std::mem::swap(into, &mut session.out);
+            } else {
+                into.append(&mut session.out);
+            }
+        } else {
+            let mut ready = 0;
+            while let Some(hold) = session.holds.front() {
+                if hold.need > durable {
+                    break;
+                }
+                ready = hold.upto;
+                session.holds.pop_front();
+            }
+            into.extend(session.out.drain(..ready));
+            session.holds.iter_mut().for_each(|hold| hold.upto -= ready);
+        }
+        let sent = (into.len() - before) as u64;
+        session.bytes_out += sent;
+        self.server.stats.net_output_bytes += sent;
+        session.close_after_reply && session.out.is_empty()
+    }
+
+    /// Sessions other than the one just fed that have output, or input to go on with.
+    pub fn poll_woken(&mut self) -> Option<Slot> {
+        self.server.woken.pop()
+    }
+
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Ends a client's wait for work done outside with its reply.
+    pub fn finish(&mut self, slot: Slot, reply: Result<&str, ReplyError>) {
+        self.reply_to(slot, |out| match &reply {
+            Ok(text) => out.simple(text),
+            Err(error) => out.error(error),
+        });
+        if reply.is_err() {
+            self.server.stats.error_replies += 1;
+        }
+        self.unblock(slot);
+    }
+
+    /// Writes to a client's output from outside its own command.
+    pub fn reply_to(&mut self, slot: Slot, write: impl FnOnce(&mut Reply<'_>)) {
+        if let Some(session) = self.server.sessions.get_mut(slot) {
+            write(&mut Reply::new(&mut session.out, session.proto));
+            self.server.woken.push(slot);
+        }
+    }
+
+    /// How a passed deadline acts for a command now.
+    pub(super) fn expiry_for(&self, writes: bool) -> Expiry {
+        if self.silent && !writes { Expiry::Hide } else { Expiry::Delete }
+    }
+}
