@@ -44,13 +44,7 @@ impl Node {
 
     /// One command of a client: gates, then queue or execution. `canonical` are the client's own bytes where the
     /// stream may carry them.
-    pub fn dispatch(
-        &mut self,
-        slot: Slot,
-        args: Args<'_>,
-        canonical: Option<&[u8]>,
-        clock: &mut dyn Clock,
-    ) {
+    pub fn dispatch(&mut self, slot: Slot, args: Args<'_>, canonical: Option<&[u8]>, clock: &mut dyn Clock) {
         let command = match self.admit(slot, args) {
             Ok(Gate::Run(command)) => command,
             Ok(Gate::Queue(command)) => return self.queue(slot, command, args),
@@ -97,7 +91,10 @@ impl Node {
         if command.is_write() {
             self.admit_write()?;
         }
-        if session.proto == Protocol::Resp2 && session.subscriptions() > 0 && !allowed_while_subscribed(command) {
+        if session.proto == Protocol::Resp2
+            && session.subscriptions() > 0
+            && !allowed_while_subscribed(command)
+        {
             return Err(ReplyError::from(format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
                 command.name

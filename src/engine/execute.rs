@@ -147,7 +147,9 @@ impl Node {
             }
             match self.run(slot, command, args, None, true) {
                 Ended::Done | Ended::Failed => {}
-                Ended::Blocked(block) => self.reply_to_self(slot, |out| timeout(out, &BlockCause::Keys(block.on_timeout))),
+                Ended::Blocked(block) => {
+                    self.reply_to_self(slot, |out| timeout(out, &BlockCause::Keys(block.on_timeout)))
+                }
                 Ended::Requested(request) => self.request_in_transaction(slot, request),
             }
             self.server.account(slot, command, args, self.now_micros, self.now_micros - started);

@@ -4,8 +4,8 @@
 //! together when the parser needs more (or the buffer is empty), so that a pipeline of a thousand commands is
 //! moved at most once.
 
-use crate::resp::parse::{Limits, Parsed, Parser, ProtocolError};
 use crate::resp::args::Args;
+use crate::resp::parse::{Limits, Parsed, Parser, ProtocolError};
 
 /// A buffer larger than this is given back once it is empty.
 const KEEP: usize = 64 * 1024;

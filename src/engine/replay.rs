@@ -98,7 +98,10 @@ impl Replay {
     fn apply_one(&mut self, node: &mut Node, args: &OwnedArgs) -> Result<(), ReplyError> {
         let args = args.as_args();
         self.commands += 1;
-        if [b"REPLCONF".as_slice(), b"PUBLISH", b"SPUBLISH", b"PING"].iter().any(|n| args.name().eq_ignore_ascii_case(n)) {
+        if [b"REPLCONF".as_slice(), b"PUBLISH", b"SPUBLISH", b"PING"]
+            .iter()
+            .any(|n| args.name().eq_ignore_ascii_case(n))
+        {
             return Ok(());
         }
         let command = super::dispatch::lookup(args)?;

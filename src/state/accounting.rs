@@ -1,8 +1,8 @@
 //! What happens to the server's books around each command.
 
+use super::Server;
 use super::session::{ReplyMode, Slot};
 use super::stats::{CommandStats, Slow};
-use super::Server;
 use crate::commands::{Command, Flags, Request};
 use crate::config::MaxmemoryPolicy;
 use crate::resp::args::Args;
@@ -204,6 +204,3 @@ pub fn quote(bytes: &[u8], into: &mut String) {
     }
     into.push('"');
 }
-
-
-

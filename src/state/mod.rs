@@ -148,7 +148,12 @@ impl Server {
             slowlog: SlowLog::default(),
             stats: Stats::default(),
             history,
-            persistence: Persistence { last_save_ok: true, last_rewrite_ok: true, last_save_time, ..Persistence::default() },
+            persistence: Persistence {
+                last_save_ok: true,
+                last_rewrite_ok: true,
+                last_save_time,
+                ..Persistence::default()
+            },
             random: fastrand::Rng::with_seed(random_seed),
             process,
             active_expire: true,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::session::{Slot, Sessions};
+use super::session::{Sessions, Slot};
 use crate::resp::glob;
 use crate::resp::reply::Reply;
 use crate::store::hash::Map;

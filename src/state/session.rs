@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 use slab::Slab;
 
 use crate::resp::args::OwnedArgs;
-use crate::units::Offset;
 use crate::resp::reply::Protocol;
 use crate::store::Type;
+use crate::units::Offset;
 
 /// Client ids as in CLIENT ID: they start at 1, grow, and are never reused in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
