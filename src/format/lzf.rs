@@ -165,8 +165,7 @@ fn copy_back(out: &mut [u8], to: usize, distance: usize, len: usize) {
     let from = to - distance;
     if distance >= STEP && out.len() - to >= len + STEP {
         for done in (0..len).step_by(STEP) {
-            let chunk: [u8; STEP] = std::array::from_fn(|i| out[from + done + i]);
-            out[to + done..to + done + STEP].copy_from_slice(&chunk);
+            out.copy_within(from + done..from + done + STEP, to + done);
         }
     } else if distance == 1 {
         let byte = out[from];

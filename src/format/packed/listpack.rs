@@ -335,7 +335,10 @@ impl<'a> ListpackRef<'a> {
             let (entry, size) = decode(body.get(at..)?)?;
             let equal = match entry {
                 Entry::Int(n) => number == Some(n),
-                Entry::Str(bytes) => bytes == value,
+                // Names in a collection differ at the end more often than at the start.
+                Entry::Str(bytes) => {
+                    bytes.len() == value.len() && bytes.last() == value.last() && bytes == value
+                }
             };
             if equal {
                 return Some(Pos(at as u32));
@@ -453,11 +456,15 @@ fn check(bytes: &[u8]) -> Result<(), Corrupt> {
     while at < body.len() {
         let corrupt = |what| Corrupt::new(at as u64, what);
         let (_, size) = decode(&body[at..]).ok_or_else(|| corrupt("listpack entry unknown or cut short"))?;
-        let (backlen, backlen_size) = backlen(size);
-        if body.get(at + size..at + size + backlen_size) != Some(&backlen[..backlen_size]) {
+        let end = at + size + backlen_size(size);
+        let backlen_is_right = match size {
+            0..=127 => body.get(at + size).is_some_and(|byte| usize::from(*byte) == size),
+            _ => body.get(at + size..end) == Some(&backlen(size).0[..end - at - size]),
+        };
+        if !backlen_is_right {
             return Err(corrupt("listpack entry whose length backwards is another"));
         }
-        (at, count) = (at + size + backlen_size, count + 1);
+        (at, count) = (end, count + 1);
     }
     let field = count_field(bytes);
     if field != COUNT_UNKNOWN && field != count {
@@ -504,6 +511,12 @@ fn decode(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
 /// Where the entry at `at` ends, backlen included; `None` if there is none.
 #[inline]
 fn entry_end(body: &[u8], at: usize) -> Option<usize> {
+    // The commonest entries, whose size the first byte tells and whose backlen is one byte.
+    match *body.get(at)? {
+        0..=0x7f => return Some(at + 2),
+        l @ 0x80..=0xbf => return Some(at + 2 + usize::from(l & 0x3f)),
+        _ => {}
+    }
     let (_, size) = decode(body.get(at..)?)?;
     Some(at + size + backlen_size(size))
 }
