@@ -144,7 +144,10 @@ fn a_power_cut_loses_pages_but_never_lies() {
             Found::Ring(mut ring, check) => {
                 for range in check.proven {
                     let (a, b) = ring.read(range.start.max(ring.start()), 1 << 20).unwrap_or((&[], &[]));
-                    assert!([a, b].concat() == stream(range.start.max(ring.start()).0, (a.len() + b.len()) as u64));
+                    assert!(
+                        [a, b].concat()
+                            == stream(range.start.max(ring.start()).0, (a.len() + b.len()) as u64)
+                    );
                     ring.keep(range.clone(), 0);
                     assert_holds_the_stream(&ring);
                 }
