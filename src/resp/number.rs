@@ -273,6 +273,7 @@ fn double((significand, exponent): (u64, i64)) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn integers_only_as_printed() {
@@ -423,6 +424,29 @@ mod tests {
             ("18446744073709551616", None),
         ] {
             assert_eq!(memory_size(text), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn doubles_read_back_as_written(bits: u64, plain in -1_000_000i32..1_000_000) {
+            for value in [f64::from_bits(bits), f64::from(plain) / 1000.0] {
+                let mut text = Vec::new();
+                format_f64(value, &mut text);
+                prop_assert!(text.len() <= 26);
+                let read = parse_f64(&text).map(f64::to_bits);
+                prop_assert_eq!(read, (!value.is_nan()).then_some(value.to_bits()));
+            }
+        }
+
+        #[test]
+        fn numbers_from_garbage_do_not_panic(
+            text in proptest::collection::vec(proptest::sample::select(&b"0019.eExXpP+-infaINF "[..]), 0..40),
+        ) {
+            let double = parse_f64(&text);
+            let extended = crate::resp::extended::Extended::parse(&text);
+            // Whatever a double holds, the wider type holds.
+            prop_assert!(double.is_none() || extended.is_some());
         }
     }
 }

@@ -99,6 +99,8 @@ impl From<ProtocolError> for ReplyError {
 
 /// Longest line (inline command, count, length) before its terminator.
 const MAX_LINE: usize = 64 << 10;
+/// Bytes of a line that are looked at one by one.
+const NEAR: usize = 6;
 /// Argument spans kept allocated between commands.
 const KEPT_SPANS: usize = 1024;
 
@@ -289,7 +291,10 @@ impl Parser {
         too_big: ProtocolError,
     ) -> Result<Option<usize>, ProtocolError> {
         let end = buf.len().min(self.pos + MAX_LINE + 1);
-        match memchr(terminator, &buf[self.seen..end]) {
+        let unseen = &buf[self.seen..end];
+        // Most lines are a mark and a few digits: not worth a vector search.
+        let near = unseen.iter().take(NEAR).position(|byte| *byte == terminator);
+        match near.or_else(|| memchr(terminator, unseen)) {
             Some(at) => {
                 self.seen += at;
                 Ok(Some(self.seen))

@@ -130,9 +130,14 @@ impl<'a> Reply<'a> {
 
     /// Shortest text that reads back as the same double (a bulk string in RESP2).
     pub fn double(&mut self, value: f64) {
-        let mut text = Vec::with_capacity(32);
-        format_f64(value, &mut text);
-        self.double_text(&text);
+        // Formatted where it will not stay, for its length stands before it.
+        let at = self.out.len();
+        format_f64(value, self.out);
+        let mut text = [0; LONGEST_DOUBLE];
+        let len = self.out.len() - at;
+        text[..len].copy_from_slice(&self.out[at..]);
+        self.out.truncate(at);
+        self.double_text(&text[..len]);
     }
     /// A number already spelled out, as INCRBYFLOAT's sums are: `,x` in RESP3, a bulk string in RESP2.
     pub fn double_text(&mut self, text: &[u8]) {
@@ -243,6 +248,8 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// Room for every text of [`format_f64`]: at most a sign, `0.`, six zeros and 17 digits.
+const LONGEST_DOUBLE: usize = 32;
 /// Where a header of one digit will stand.
 const ROOM: &[u8] = b"*0\r\n";
 
