@@ -78,6 +78,9 @@ impl Setting for SavePoints {
         }
         self.0.iter().map(|point| joined([point.seconds, point.changes])).collect()
     }
+    fn adds_up(&self) -> bool {
+        true
+    }
 }
 
 impl Setting for Vec<String> {
@@ -107,7 +110,12 @@ pub struct ReplicaOf {
 
 impl Setting for Option<ReplicaOf> {
     fn set(&mut self, words: &[&[u8]], _: How, _: &Spec) -> Result<(), Refusal> {
-        let [host, port] = words else { return Err("wrong number of arguments".into()) };
+        let [host, port] = match words {
+            // CONFIG GET shows "none" as an empty text, so that is taken back too.
+            [b""] => [b"no".as_slice(), b"one"],
+            [host, port] => [*host, *port],
+            _ => return Err("wrong number of arguments".into()),
+        };
         if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
             *self = None;
             return Ok(());

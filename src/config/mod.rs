@@ -9,9 +9,12 @@
 mod args;
 mod checks;
 mod conf;
+#[cfg(test)]
+mod file_tests;
 mod lists;
 mod load;
 mod nearest;
+mod rewrite;
 mod row;
 mod scalars;
 mod table;
@@ -143,8 +146,7 @@ impl Config {
                 .map_err(|why| set_failed(spelling.as_bytes(), &why))?;
         }
         settle(&mut after, &self.settings.dir);
-        let differs = |id: &DirectiveId| id.row().show(&self.settings) != id.row().show(&after);
-        let changed = DirectiveId::all().filter(differs).collect();
+        let changed = DirectiveId::all().filter(|id| id.differs(&self.settings, &after)).collect();
         let before = Box::new(std::mem::replace(&mut self.settings, after));
         Ok(Change { changed, before })
     }
@@ -152,6 +154,18 @@ impl Config {
     /// Takes an accepted change back, because acting on it failed.
     pub fn undo(&mut self, change: Change) {
         self.settings = *change.before;
+    }
+
+    /// CONFIG REWRITE: path and new text of the configuration file, which the caller replaces durably; `None` if the
+    /// server runs without one. With `all`, every directive is written (`DEBUG CONFIG-REWRITE-FORCE-ALL`).
+    pub fn rewrite(
+        &self,
+        reader: &mut dyn Reader,
+        all: bool,
+    ) -> Result<Option<(PathBuf, Vec<u8>)>, ConfigError> {
+        let Some(path) = &self.file else { return Ok(None) };
+        let text = rewrite::rewrite(&self.settings, path, &self.working_directory, reader, all)?;
+        Ok(Some((path.clone(), text)))
     }
 
     fn settable(&self, name: &[u8], context: SetContext) -> Result<(DirectiveId, &'static str), ReplyError> {

@@ -112,6 +112,11 @@ impl DirectiveId {
         &ROWS[self.0 as usize]
     }
 
+    /// Whether the two have different values of this directive.
+    pub fn differs(self, a: &Settings, b: &Settings) -> bool {
+        self.row().show(a) != self.row().show(b)
+    }
+
     /// The directive's present name, e.g. `"maxmemory"`.
     pub fn name(self) -> &'static str {
         self.row().name

@@ -45,6 +45,11 @@ pub trait Setting {
     fn notation(&self) -> Notation {
         Notation::Text
     }
+
+    /// Whether several lines of a file add up instead of the last one counting.
+    fn adds_up(&self) -> bool {
+        false
+    }
 }
 
 /// The only word of a single-valued directive.

@@ -127,7 +127,7 @@ fn set_answers_as_redis_does() {
     check(&[("nope", "1")], Err("ERR Unknown option or number of arguments for CONFIG SET - 'nope'"));
     for (name, value, why) in [
         ("daemonize", "yes", "can't set immutable config"),
-        ("dir", "/tmp", "can't set protected config"),
+        ("dir", "/srv", "can't set protected config"),
         ("appendonly", "on", "argument must be 'yes' or 'no'"),
         ("port", "x", "argument couldn't be parsed into an integer"),
         ("port", "65536", "argument must be between 0 and 65535 inclusive"),
