@@ -15,6 +15,10 @@
 //! An `Err` is an error reply; a command that returns one has written nothing and changed nothing.
 //! Commands never reach upward: no files, no sockets, no clock but `ctx.now`.
 
+mod expire;
+mod flush;
+pub mod keys;
+pub mod scan;
 pub mod table;
 #[cfg(test)]
 pub mod testing;
@@ -163,10 +167,10 @@ pub enum Request {
     ConfigSet {
         pairs: Vec<(Vec<u8>, Vec<u8>)>,
     },
-    /// FLUSHALL with save points: a snapshot after the unit is closed (rule 31). The reply is already written,
-    /// the effect is the command itself.
+    /// FLUSHALL: where there are save points, a snapshot after the unit is closed (rule 31). The reply is already
+    /// written; comes with an effect, in [`Outcome::Both`].
     SaveAfterFlush,
 }
 
 /// The tables of the files in this directory.
-pub const TABLES: &[&[Command]] = &[];
+pub const TABLES: &[&[Command]] = &[keys::COMMANDS, expire::COMMANDS, scan::COMMANDS, flush::COMMANDS];

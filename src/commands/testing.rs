@@ -79,7 +79,9 @@ impl Bench {
                 assert!(out.is_empty(), "{}: wrote a reply and failed", command.name);
                 Reply::new(&mut out, self.proto).error(error);
             }
-            Ok(Outcome::Done(Effect::Verbatim)) => self.effects.push(text_of(&owned)),
+            Ok(Outcome::Done(Effect::Verbatim) | Outcome::Both(Effect::Verbatim, _)) => {
+                self.effects.push(text_of(&owned))
+            }
             Ok(Outcome::Done(Effect::Rewrite(commands))) => self.effects.extend(commands.iter().map(text_of)),
             Ok(_) => {}
         }

@@ -10,7 +10,7 @@
 
 use super::hash::Map;
 
-use super::partitions::Partitions;
+use super::partitions::{Partitions, Place};
 use super::value::{Entry, Kind, NEVER, Type, Value};
 use crate::error::ReplyError;
 
@@ -63,10 +63,17 @@ pub struct Changes {
     pub notify: Events,
     pub events: Vec<Event>,
     /// Values that are expensive to free, for another thread.
-    pub garbage: Vec<Value>,
+    pub garbage: Vec<Garbage>,
     /// FLUSHDB, FLUSHALL and SWAPDB touch whole databases: their numbers.
     pub touched_dbs: Vec<u32>,
     pub stats: AccessStats,
+}
+
+/// Something to be freed.
+pub enum Garbage {
+    Value(Value),
+    /// All keys of a flushed database.
+    Keys(Partitions<Entry>),
 }
 
 /// INFO stats that key access maintains.
@@ -148,6 +155,15 @@ impl Database {
         old
     }
 
+    /// Keeps count and attention time right after the expiry of the entry at `place` was changed.
+    fn expires_changed(&mut self, place: Place, was: i64, now: i64) {
+        self.volatile += usize::from(now != NEVER);
+        self.volatile -= usize::from(was != NEVER);
+        if now < was {
+            self.entries.note_due(place, now);
+        }
+    }
+
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let old = self.entries.remove(key)?;
         self.volatile -= usize::from(old.expires() != NEVER);
@@ -219,25 +235,35 @@ impl<'a> Db<'a> {
 
     // ---- reading ----
 
-    fn has_passed(&self, expires: i64) -> bool {
-        self.expiry != Expiry::Ignore && expires <= self.now
+    fn is_past(&self, expires: i64) -> bool {
+        expires <= self.now && self.expiry != Expiry::Ignore
+    }
+
+    /// Whether the entry's deadline has passed, as far as this view is concerned.
+    pub fn has_passed(&self, entry: &Entry) -> bool {
+        self.is_past(entry.expires())
     }
 
     /// The entry as any reader may see it: `None` when absent or expired. Counts nothing, changes nothing.
     pub fn peek(&self, key: &[u8]) -> Option<&Entry> {
-        self.entries().get(key).filter(|entry| !self.has_passed(entry.expires()))
+        self.entries().get(key).filter(|entry| !self.has_passed(entry))
     }
 
-    /// Deletes `key` if its deadline has passed and this view may delete. True if it is (now) expired.
-    fn expire_if_due(&mut self, key: &[u8]) -> bool {
-        match self.entries().get(key) {
-            Some(entry) if self.has_passed(entry.expires()) => {}
-            _ => return false,
+    /// Where the live entry of `key` is. One whose deadline has passed is deleted, if this view may delete.
+    fn locate(&mut self, key: &[u8]) -> Option<Place> {
+        let entries = self.entries();
+        let place = entries.find(key)?;
+        if !self.is_past(entries.at(place)?.expires()) {
+            return Some(place);
         }
         if self.expiry == Expiry::Delete {
             self.expire(key);
         }
-        true
+        None
+    }
+
+    fn at(&self, place: Place) -> Option<&Entry> {
+        self.entries().at(place)
     }
 
     /// Deletes a key whose deadline has passed: recorded for the stream, counted and announced.
@@ -260,25 +286,26 @@ impl<'a> Db<'a> {
 
     /// Like [`Db::read`], with expiry and access stamp.
     pub fn read_entry(&mut self, key: &[u8]) -> Option<&Entry> {
-        let found = match self.entries().get(key) {
-            None => false,
-            Some(entry) if entry.expires() == NEVER => true,
-            Some(_) => !self.expire_if_due(key),
-        };
-        let stats = &mut self.store.changes.stats;
-        if found {
-            stats.hits += 1;
-        } else {
-            stats.misses += 1;
-            let db = self.index as u32;
-            self.store.changes.notify(Events::KEY_MISS, "keymiss", db, key);
-            return None;
-        }
-        let entry = self.store.dbs[self.index].entries.get(key)?;
-        if self.touch_access {
-            entry.set_access(self.stamp);
+        let (stamp, touch) = (self.stamp, self.touch_access);
+        let entry = self.inspect(key)?;
+        if touch {
+            entry.set_access(stamp);
         }
         Some(entry)
+    }
+
+    /// Like [`Db::read_entry`], but leaves no stamp: for what asks about the key, not for its value.
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        let place = self.locate(key);
+        let changes = &mut self.store.changes;
+        match place {
+            Some(_) => changes.stats.hits += 1,
+            None => {
+                changes.stats.misses += 1;
+                changes.notify(Events::KEY_MISS, "keymiss", self.index as u32, key);
+            }
+        }
+        self.at(place?)
     }
 
     /// A reader's lookup of a value that must be a `T`.
@@ -287,19 +314,19 @@ impl<'a> Db<'a> {
     }
 
     pub fn exists(&mut self, key: &[u8]) -> bool {
-        !self.expire_if_due(key) && self.entries().contains(key)
+        self.locate(key).is_some()
     }
 
     /// TYPE without side effects on statistics.
     pub fn type_of(&mut self, key: &[u8]) -> Option<Type> {
-        self.expire_if_due(key);
-        self.peek(key).map(|entry| entry.value().kind())
+        let place = self.locate(key)?;
+        self.at(place).map(|entry| entry.value().kind())
     }
 
     /// Unix milliseconds, [`NEVER`] without expiry, `None` without key.
     pub fn expires(&mut self, key: &[u8]) -> Option<i64> {
-        self.expire_if_due(key);
-        self.peek(key).map(Entry::expires)
+        let place = self.locate(key)?;
+        self.at(place).map(Entry::expires)
     }
 
     // ---- changing ----
@@ -307,11 +334,13 @@ impl<'a> Db<'a> {
     /// A writer's lookup: the value for change in place (copied first where a snapshot shares it). The caller
     /// then reports with [`Db::changed`], and [`Db::remove_if_empty`] for collections.
     pub fn write(&mut self, key: &[u8]) -> Option<&mut Value> {
-        if self.expire_if_due(key) {
-            return None;
-        }
+        let place = self.locate(key)?;
+        self.write_at(place)
+    }
+
+    fn write_at(&mut self, place: Place) -> Option<&mut Value> {
         let (stamp, touch) = (self.stamp, self.touch_access);
-        let entry = self.database().entries.get_mut(key)?;
+        let entry = self.database().entries.at_mut(place)?;
         if touch {
             entry.set_access(stamp);
         }
@@ -320,10 +349,11 @@ impl<'a> Db<'a> {
 
     /// A writer's lookup of a value that must be a `T`.
     pub fn write_as<T: Kind>(&mut self, key: &[u8]) -> Result<Option<&mut T>, ReplyError> {
+        let Some(place) = self.locate(key) else { return Ok(None) };
         // The type is checked before `expect_mut`, which may copy.
-        match self.type_of(key) {
+        match self.at(place).map(|entry| entry.value().kind()) {
             Some(kind) if kind != T::TYPE => Err(ReplyError::WRONG_TYPE),
-            _ => self.write(key).map(Value::expect_mut).transpose(),
+            _ => self.write_at(place).map(Value::expect_mut).transpose(),
         }
     }
 
@@ -365,52 +395,39 @@ impl<'a> Db<'a> {
 
     /// Stores `value` with `expires` (Unix milliseconds or [`NEVER`]). Reports one change.
     pub fn set_with_expiry(&mut self, key: &[u8], value: Value, expires: i64) {
-        self.expire_if_due(key);
         self.add(key, value, expires);
         self.changed(key, 1);
     }
 
     fn add(&mut self, key: &[u8], value: Value, expires: i64) {
-        let stamp = self.stamp;
-        let database = &mut self.store.dbs[self.index];
-        if let Some(entry) = database.entries.get_mut(key) {
-            let was = entry.expires();
-            let old = entry.replace(value, expires);
-            entry.set_access(stamp);
-            database.volatile += usize::from(expires != NEVER);
-            database.volatile -= usize::from(was != NEVER);
-            if expires < was {
-                database.entries.note_due(key, expires);
-            }
-            self.discard(old);
-            return;
-        }
-        database.put(Entry::new(key, value, expires, stamp));
-        self.notify(Events::NEW, "new", key);
+        self.locate(key);
+        let (stamp, database) = (self.stamp, &mut self.store.dbs[self.index]);
+        let Some(place) = database.entries.find(key) else {
+            database.put(Entry::new(key, value, expires, stamp));
+            return self.notify(Events::NEW, "new", key);
+        };
+        let Some(entry) = database.entries.at_mut(place) else { return };
+        let was = entry.expires();
+        let old = entry.replace(value, expires);
+        entry.set_access(stamp);
+        database.expires_changed(place, was, expires);
+        self.discard(old);
     }
 
     /// Sets or (with [`NEVER`]) takes away the expiry of an existing key. Reports nothing: the command decides.
     pub fn set_expires(&mut self, key: &[u8], expires: i64) -> bool {
-        if self.expire_if_due(key) {
-            return false;
-        }
+        let Some(place) = self.locate(key) else { return false };
         let database = self.database();
-        let Some(entry) = database.entries.get_mut(key) else { return false };
+        let Some(entry) = database.entries.at_mut(place) else { return false };
         let was = entry.expires();
         entry.set_expires(expires);
-        database.volatile += usize::from(expires != NEVER);
-        database.volatile -= usize::from(was != NEVER);
-        if expires < was {
-            database.entries.note_due(key, expires);
-        }
+        database.expires_changed(place, was, expires);
         true
     }
 
     /// Removes the key and reports one change. A key whose deadline has passed counts as absent.
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
-        if self.expire_if_due(key) {
-            return None;
-        }
+        self.locate(key)?;
         let entry = self.database().take(key)?;
         self.changed(key, 1);
         Some(entry)
@@ -443,6 +460,45 @@ impl<'a> Db<'a> {
         empty
     }
 
+    /// Moves an entry, deadline included, to another name or database, replacing what is there. Reports one change.
+    pub fn relocate(&mut self, key: &[u8], to_db: usize, to_key: &[u8]) {
+        let Some(entry) = self.remove(key) else { return };
+        let expires = entry.expires();
+        let from_db = std::mem::replace(&mut self.index, to_db);
+        self.add(to_key, entry.into_value(), expires);
+        self.changed(to_key, 0);
+        self.index = from_db;
+    }
+
+    /// Takes all keys out of a database. Every one of them is a change.
+    pub fn flush(&mut self, index: usize) {
+        self.touch_all(index, index);
+        let emptied = std::mem::take(&mut self.store.dbs[index]);
+        self.store.changes.dirty += emptied.entries.len() as u64;
+        if !emptied.entries.is_empty() {
+            self.store.changes.garbage.push(Garbage::Keys(emptied.entries));
+        }
+    }
+
+    /// Exchanges two databases. Reports one change.
+    pub fn swap(&mut self, one: usize, other: usize) {
+        self.store.changes.dirty += 1;
+        if one != other {
+            self.touch_all(one, other);
+            self.touch_all(other, one);
+            self.store.dbs.swap(one, other);
+        }
+    }
+
+    /// Touches the keys of interest of database `index` that exist there or in the one that takes its place.
+    fn touch_all(&mut self, index: usize, replacement: usize) {
+        let Store { dbs, changes } = &mut *self.store;
+        let concerned = changes.interest.keys().filter(|(db, key)| {
+            *db as usize == index && [index, replacement].iter().any(|at| dbs[*at].entries.contains(key))
+        });
+        changes.touched.extend(concerned.cloned());
+    }
+
     /// Puts a whole entry in place (RENAME, COPY, RESTORE, load), replacing what is there. Reports one change.
     pub fn put(&mut self, key: &[u8], value: Value, expires: i64) {
         self.set_with_expiry(key, value, expires);
@@ -459,7 +515,7 @@ impl<'a> Db<'a> {
             Value::Stream(_) => true,
         };
         if expensive {
-            self.store.changes.garbage.push(value);
+            self.store.changes.garbage.push(Garbage::Value(value));
         }
     }
 }

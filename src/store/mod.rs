@@ -24,7 +24,7 @@ pub mod string;
 pub mod value;
 pub mod zset;
 
-pub use db::{Changes, Database, Db, Event, Events, Expiry, Snapshot, Store};
+pub use db::{Changes, Database, Db, Event, Events, Expiry, Garbage, Snapshot, Store};
 pub use hashes::Hash;
 pub use limits::Limits;
 pub use list::List;

@@ -43,6 +43,13 @@ pub trait Item: Clone {
     }
 }
 
+/// Where an item is, until items are added or removed. Copying a shared partition keeps its buckets in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    part: usize,
+    bucket: usize,
+}
+
 #[derive(Clone)]
 struct Partition<T> {
     table: HashTable<T>,
@@ -91,6 +98,24 @@ impl<T: Item> Partitions<T> {
         self.parts[self.index_of(hash)].table.find(hash, |item| item.key() == key)
     }
 
+    /// Where the item of `key` is, for one or more accesses without another search.
+    pub fn find(&self, key: &[u8]) -> Option<Place> {
+        let hash = hash(key);
+        let part = self.index_of(hash);
+        let bucket = self.parts[part].table.find_bucket_index(hash, |item| item.key() == key)?;
+        Some(Place { part, bucket })
+    }
+
+    /// The item at a place that [`Partitions::find`] has told, no item added or removed since.
+    pub fn at(&self, place: Place) -> Option<&T> {
+        self.parts[place.part].table.get_bucket(place.bucket)
+    }
+
+    /// Like [`Partitions::at`], for change as with [`Partitions::get_mut`].
+    pub fn at_mut(&mut self, place: Place) -> Option<&mut T> {
+        Arc::make_mut(&mut self.parts[place.part]).table.get_bucket_mut(place.bucket)
+    }
+
     pub fn contains(&self, key: &[u8]) -> bool {
         self.get(key).is_some()
     }
@@ -107,11 +132,11 @@ impl<T: Item> Partitions<T> {
         Arc::make_mut(part).table.find_mut(hash, |item| item.key() == key)
     }
 
-    /// Lowers the partition's attention time to `due`.
-    pub fn note_due(&mut self, key: &[u8], due: i64) {
-        let index = self.index_of(hash(key));
-        if self.parts[index].soonest > due {
-            Arc::make_mut(&mut self.parts[index]).soonest = due;
+    /// Lowers the attention time of the partition at `place` to `due`.
+    pub fn note_due(&mut self, place: Place, due: i64) {
+        let part = &mut self.parts[place.part];
+        if part.soonest > due {
+            Arc::make_mut(part).soonest = due;
         }
     }
 
@@ -351,6 +376,19 @@ mod tests {
         }
         assert_eq!(counts.len(), 1000);
         assert!(counts.values().all(|&n| (40..200).contains(&n)), "{:?}", counts.values().max());
+    }
+
+    #[test]
+    fn places_stay_when_a_shared_partition_is_copied() {
+        let mut table = Partitions::new();
+        (0..3000).for_each(|n| drop(table.insert(word(n, n as i64))));
+        (0..3000).step_by(3).for_each(|n| drop(table.remove(format!("key:{n}").as_bytes())));
+        let snapshot = table.clone();
+        for n in (1..3000).step_by(3) {
+            let place = table.find(format!("key:{n}").as_bytes()).unwrap();
+            assert_eq!(table.at(place), snapshot.at(place));
+            assert_eq!(table.at_mut(place), Some(&mut word(n, n as i64)));
+        }
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub enum Type {
 }
 
 impl Type {
+    pub const ALL: [Type; 6] = [Type::Str, Type::List, Type::Hash, Type::Set, Type::Zset, Type::Stream];
+
     /// TYPE's word.
     pub fn name(self) -> &'static str {
         match self {
