@@ -124,6 +124,15 @@ impl Client {
         }
     }
 
+    /// The next `n` bytes as they came; fewer if the connection ends or stalls.
+    pub fn read_bytes(&mut self, n: usize) -> Vec<u8> {
+        while self.received.len() - self.parsed < n && self.receive().is_ok() {}
+        let end = self.received.len().min(self.parsed + n);
+        let bytes = self.received[self.parsed..end].to_vec();
+        self.parsed = end;
+        bytes
+    }
+
     /// Everything up to the end of the connection (a reset counts as the end).
     pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = self.received.split_off(self.parsed);

@@ -1,0 +1,373 @@
+//! Damaged files, hostile clients, full disks: each ends in a clear error, exit code or reply, with nothing lost that
+//! was there, and never in a panic.
+
+use crate::client::{Client, Value, encode};
+use crate::fill::noise;
+use crate::harness::{End, Launch, Server, aof_files, eventually, info, rewrite_aof, subject_is_ours};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+// ---- damaged files ----
+
+/// A way to spoil a file of `len` bytes.
+type Damage = (&'static str, fn(&mut Vec<u8>));
+
+const DAMAGES: &[Damage] = &[
+    ("empty", |b| b.clear()),
+    ("cut by one byte", |b| b.truncate(b.len().saturating_sub(1))),
+    ("cut in half", |b| b.truncate(b.len() / 2)),
+    ("cut to ten bytes", |b| b.truncate(10)),
+    ("one bit flipped near the start", |b| flip(b, |_| 12)),
+    ("one bit flipped in the middle", |b| flip(b, |len| len / 2)),
+    ("one bit flipped at the end", |b| flip(b, |len| len.saturating_sub(3))),
+    ("4 KiB of zeros in the middle", |b| {
+        let (from, to) = (b.len() / 2, (b.len() / 2 + 4096).min(b.len()));
+        b[from..to].fill(0);
+    }),
+    ("all zeros", |b| b.fill(0)),
+    ("noise", |b| *b = noise(7, b.len())),
+    ("noise behind it", |b| b.extend(noise(8, 3000))),
+];
+
+fn flip(bytes: &mut [u8], place: fn(usize) -> usize) {
+    let at = place(bytes.len());
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 0x10;
+    }
+}
+
+/// What may come of a damaged file.
+#[derive(PartialEq)]
+enum Allowed {
+    /// Refuse by name, or come up with everything (another file may hold the same bytes).
+    RefuseOrWhole,
+    /// As before, or with a prefix of what was written: damage that cannot be told from a torn tail.
+    RefuseOrPrefix,
+    /// Come up with everything: the file is a cache of others.
+    Whole,
+}
+
+struct Target {
+    name: &'static str,
+    find: fn(&Path) -> Vec<PathBuf>,
+    directives: &'static [(&'static str, &'static str)],
+    /// How the server went down before.
+    killed: bool,
+    allowed: Allowed,
+}
+
+const AOF_ON: &[(&str, &str)] = &[("appendonly", "yes"), ("repl-backlog-size", "1mb")];
+const AOF_OFF: &[(&str, &str)] = &[("appendonly", "no"), ("save", "3600 1"), ("repl-backlog-size", "1mb")];
+
+const TARGETS: &[Target] = &[
+    Target {
+        name: "dump.rdb",
+        find: |d| vec![d.join("dump.rdb")],
+        directives: AOF_OFF,
+        killed: false,
+        allowed: Allowed::RefuseOrWhole,
+    },
+    Target {
+        name: "base",
+        find: |d| aof_files(d, ".base.rdb"),
+        directives: AOF_ON,
+        killed: false,
+        allowed: Allowed::RefuseOrWhole,
+    },
+    Target {
+        name: "manifest",
+        find: |d| aof_files(d, ".manifest"),
+        directives: AOF_ON,
+        killed: false,
+        allowed: Allowed::RefuseOrWhole,
+    },
+    Target {
+        name: "segment",
+        find: last_segment,
+        directives: AOF_ON,
+        killed: false,
+        allowed: Allowed::RefuseOrWhole,
+    },
+    Target {
+        name: "segment after a kill",
+        find: last_segment,
+        directives: AOF_ON,
+        killed: true,
+        allowed: Allowed::RefuseOrWhole,
+    },
+    Target {
+        name: "ring",
+        find: |d| vec![d.join("backlog.ring")],
+        directives: AOF_ON,
+        killed: false,
+        allowed: Allowed::Whole,
+    },
+    Target {
+        name: "ring after a kill",
+        find: |d| vec![d.join("backlog.ring")],
+        directives: AOF_ON,
+        killed: true,
+        allowed: Allowed::RefuseOrPrefix,
+    },
+    Target {
+        name: "replication.toml",
+        find: |d| vec![d.join("replication.toml")],
+        directives: AOF_ON,
+        killed: false,
+        allowed: Allowed::RefuseOrWhole,
+    },
+];
+
+fn last_segment(data: &Path) -> Vec<PathBuf> {
+    aof_files(data, ".incr.aof").pop().into_iter().collect()
+}
+
+/// Writes a list whose length tells how much came back: 20,000 numbers, a rewrite at the half.
+fn written(directives: &[(&str, &str)], killed: bool) -> Server {
+    let mut server = Launch::ours(directives).start();
+    let mut c = server.connect();
+    let push = |c: &mut Client, from: i64| {
+        for start in (from..from + LENGTH / 2).step_by(100) {
+            let mut args = vec!["RPUSH".to_string(), "list".to_string()];
+            args.extend((start..start + 100).map(|i| i.to_string()));
+            c.must(&args);
+        }
+    };
+    push(&mut c, 0);
+    if directives.contains(&("appendonly", "yes")) {
+        rewrite_aof(&mut c);
+    }
+    push(&mut c, LENGTH / 2);
+    if killed {
+        server.kill()
+    } else {
+        server.stop()
+    };
+    server
+}
+
+const LENGTH: i64 = 20_000;
+
+#[test]
+fn damaged_files_are_healed_or_refused_by_name() {
+    if !subject_is_ours() {
+        return; // stock loads many of these silently
+    }
+    for target in TARGETS {
+        let server = written(target.directives, target.killed);
+        let found = (target.find)(server.data());
+        assert!(!found.is_empty(), "{}: no such file", target.name);
+        let saved: Vec<(PathBuf, Vec<u8>)> = all_files(server.data());
+        for (damage, spoil) in DAMAGES {
+            restore(server.data(), &saved);
+            for file in &found {
+                let mut bytes = fs::read(file).unwrap();
+                spoil(&mut bytes);
+                fs::write(file, bytes).unwrap();
+            }
+            let case = format!("{}: {damage}", target.name);
+            judge(&case, &target.allowed, &found[0], server.launch().spawn());
+        }
+    }
+}
+
+fn judge(case: &str, allowed: &Allowed, file: &Path, server: Server) {
+    match server.ready(Duration::from_secs(20)) {
+        Ok(mut server) => {
+            let mut c = server.connect();
+            let there = c.cmd(&["LRANGE", "list", "0", "-1"]).items();
+            let is_prefix = there.iter().enumerate().all(|(i, v)| v.text() == i.to_string());
+            assert!(is_prefix, "{case}: what came back is not a prefix");
+            let whole = there.len() as i64 == LENGTH;
+            assert!(whole || *allowed == Allowed::RefuseOrPrefix, "{case}: {} of {LENGTH}", there.len());
+            let end = server.stop();
+            assert_calm(case, &end);
+        }
+        Err(end) => {
+            assert!(*allowed != Allowed::Whole, "{case}: refused: {end}");
+            assert_calm(case, &end);
+            assert_ne!(end.code, Some(0), "{case}: a refusal has an exit code: {end}");
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            assert!(end.said().contains(&*name), "{case}: the refusal does not name {name}: {end}");
+        }
+    }
+}
+
+/// Ended by itself, without a panic.
+fn assert_calm(case: &str, end: &End) {
+    assert!(end.signal.is_none() && !end.said().contains("panicked"), "{case}: {end}");
+}
+
+fn all_files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(dir).unwrap().flatten().map(|e| e.path());
+    let read = |p: PathBuf| if p.is_dir() { all_files(&p) } else { vec![(p.clone(), fs::read(&p).unwrap())] };
+    entries.flat_map(read).collect()
+}
+
+fn restore(data: &Path, saved: &[(PathBuf, Vec<u8>)]) {
+    fs::remove_dir_all(data).unwrap();
+    for (path, bytes) in saved {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+// ---- places that do not work ----
+
+#[test]
+fn a_taken_port_ends_the_start() {
+    let first = Launch::ours(&[]).start();
+    let end = Launch::ours(&[]).on_port(first.port()).start_failing();
+    assert_eq!(end.code, Some(1), "{end}");
+    assert!(end.said().contains("Failed listening on port"), "{end}");
+}
+
+#[test]
+fn a_directory_that_is_a_file_ends_the_start() {
+    let launch = Launch::ours(&[("appendonly", "yes")]);
+    let file = launch.scratch().join("file");
+    fs::write(&file, "not a directory").unwrap();
+    let end = launch.clone().in_data(&file).start_failing();
+    assert_eq!(end.code, Some(1), "{end}");
+    assert!(end.said().contains(&*file.to_string_lossy()), "{end}");
+    assert_eq!(fs::read(&file).unwrap(), b"not a directory");
+}
+
+#[test]
+fn a_log_directory_that_is_a_file_ends_the_start() {
+    let launch = Launch::ours(&[("appendonly", "yes")]);
+    fs::write(launch.data().join("appendonlydir"), "x").unwrap();
+    let end = launch.start_failing();
+    assert!(end.code == Some(1) && end.said().contains("appendonlydir"), "{end}");
+}
+
+// ---- hostile clients ----
+
+/// What is sent to a fresh connection and the error that closes it.
+const GARBAGE: &[(&str, &str)] = &[
+    ("*3\r\n$3\r\nSET\r\n:1\r\n", "-ERR Protocol error: expected '$', got ':'"),
+    ("*x\r\n", "-ERR Protocol error: invalid multibulk length"),
+    ("*99999999999\r\n", "-ERR Protocol error: invalid multibulk length"),
+    ("*1\r\n$-5\r\n", "-ERR Protocol error: invalid bulk length"),
+    ("*1\r\n$999999999999\r\n", "-ERR Protocol error: invalid bulk length"),
+    ("*1\r\n$x\r\n", "-ERR Protocol error: invalid bulk length"),
+    ("ECHO \"unbalanced\r\n", "-ERR Protocol error: unbalanced quotes in request"),
+];
+
+#[test]
+fn garbage_gets_an_error_and_the_door() {
+    let server = Launch::ours(&[("appendonly", "no")]).start();
+    for (sent, expected) in GARBAGE {
+        assert_eq!(last_words(&server, sent.as_bytes()), format!("{expected}\r\n"), "{sent:?}");
+    }
+    let long = "x".repeat(70_000);
+    for (sent, expected) in [
+        (long.clone(), "-ERR Protocol error: too big inline request"),
+        (format!("*{long}"), "-ERR Protocol error: too big mbulk count string"),
+        (format!("*1\r\n${long}"), "-ERR Protocol error: too big bulk count string"),
+    ] {
+        assert_eq!(last_words(&server, sent.as_bytes()), format!("{expected}\r\n"));
+    }
+    for seed in 0..50 {
+        let mut c = server.connect();
+        c.send_raw(&noise(seed, 4000)).ok();
+        c.send_raw(b"\r\nQUIT\r\n").ok();
+        drop(c);
+    }
+    // HTTP is told the door before its body can be taken for commands.
+    let http = last_words(&server, b"POST / HTTP/1.1\r\nHost: x\r\n\r\nSET evil 1\r\n");
+    assert!(http.is_empty() || http.starts_with('-'), "{http}");
+    let mut c = server.connect();
+    assert_eq!(c.must(&["EXISTS", "evil"]), Value::Int(0));
+    assert_eq!(c.must(&["PING"]).text(), "PONG");
+}
+
+#[test]
+fn strangers_may_not_claim_memory() {
+    let server = Launch::ours(&[("appendonly", "no"), ("requirepass", "secret")]).start();
+    for (sent, expected) in [
+        ("*11\r\n", "-ERR Protocol error: unauthenticated multibulk length\r\n"),
+        ("*1\r\n$16385\r\n", "-ERR Protocol error: unauthenticated bulk length\r\n"),
+    ] {
+        assert_eq!(last_words(&server, sent.as_bytes()), expected, "{sent:?}");
+    }
+    assert_eq!(server.connect().cmd(&["AUTH", "secret"]), Value::ok());
+}
+
+#[test]
+fn a_claimed_length_is_not_allocated() {
+    let server = Launch::ours(&[("appendonly", "no")]).start();
+    let before = resident_kib(&server);
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        let mut c = server.connect();
+        c.send_raw(b"*1000000\r\n$500000000\r\nabc").unwrap();
+        held.push(c);
+    }
+    server.connect().must(&["PING"]);
+    let grown = resident_kib(&server).saturating_sub(before);
+    assert!(grown < 100 * 1024, "twenty empty claims of 500 MB cost {grown} KiB");
+}
+
+#[test]
+fn a_value_above_the_limit_is_refused() {
+    let server = Launch::ours(&[("appendonly", "no"), ("proto-max-bulk-len", "1mb")]).start();
+    let request = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048577\r\n";
+    assert_eq!(last_words(&server, request), "-ERR Protocol error: invalid bulk length\r\n");
+    let mut c = server.connect();
+    assert_eq!(c.cmd(&["SET", "k", &"v".repeat(1 << 20)]), Value::ok());
+    assert!(c.cmd(&["APPEND", "k", "v"]).text().contains("exceeds maximum allowed size"));
+}
+
+#[test]
+fn ten_thousand_idle_clients_and_slow_senders() {
+    let count = raise_file_limit(10_000);
+    let limit = (count + 100).to_string();
+    let server = Launch::ours(&[("appendonly", "no"), ("maxclients", &limit)]).start();
+    let mut clients: Vec<Client> = (0..count).map(|_| server.connect()).collect();
+    let mut c = server.connect();
+    eventually("all are accepted", Duration::from_secs(30), || {
+        (info(&mut c, "connected_clients").parse::<usize>().ok()? > count).then_some(())
+    });
+    // Two hundred of them send one byte at a time, in turns; the rest stay silent.
+    let request = encode(&["INCR", "slow"]);
+    for byte in &request {
+        for client in &mut clients[..200.min(count)] {
+            client.send_raw(&[*byte]).unwrap();
+        }
+        assert_eq!(c.must(&["PING"]).text(), "PONG");
+    }
+    for client in &mut clients[..200.min(count)] {
+        assert!(matches!(client.read_value().unwrap(), Value::Int(_)));
+    }
+    assert_eq!(c.must(&["GET", "slow"]).int() as usize, 200.min(count));
+    assert_eq!(clients.last_mut().map(|c| c.must(&["PING"]).text()), Some("PONG".into()));
+}
+
+/// Raises this process's limit of open files (servers inherit it); how many of `wanted` connections fit.
+fn raise_file_limit(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+    let most = limit.maximum.unwrap_or(u64::MAX).min(1 << 20) as usize;
+    let fit = wanted.min(most.saturating_sub(500));
+    if fit < wanted {
+        eprintln!("only {fit} connections: the hard limit is {most} files");
+    }
+    fit
+}
+
+/// Sends, and returns all that comes until the server hangs up.
+fn last_words(server: &Server, sent: &[u8]) -> String {
+    let mut c = server.connect();
+    c.set_patience(Duration::from_secs(10)).unwrap();
+    c.send_raw(sent).ok();
+    String::from_utf8_lossy(&c.read_to_end().unwrap_or_default()).into_owned()
+}
+
+fn resident_kib(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
