@@ -1,1 +1,33 @@
-//! The only async code.
+//! The server: the only part that knows sockets, threads and time.
+//!
+//! One thread runs a single-threaded runtime: a task per connection, a few for timers and background results, and
+//! beside them the [`driver::Driver`], which owns the node, the ring and the hand-over to the log. Tasks borrow it
+//! for the length of one batch and never across an await, so there are no locks on the data path. fsync, snapshot
+//! encoding, file writing and freeing of large values happen on other threads, which report back through channels.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`start`] | command line to running server: settings, log, directory, recovery, listeners |
+//! | [`driver`] | one batch: node → ring → log → woken clients → actions |
+//! | [`connection`] | one client's task |
+//! | [`listener`] | TCP and Unix sockets |
+//! | [`actions`] | what the node asks for |
+//! | [`persist`] | ring, log, recovery and snapshots as the driver sees them |
+//! | [`logging`] | the server's own log |
+//! | [`alloc`] | the counting allocator |
+//! | [`process`] | facts from the operating system, signals |
+
+pub mod actions;
+pub mod connection;
+pub mod driver;
+pub mod listener;
+pub mod logging;
+pub mod alloc;
+pub mod persist;
+pub mod process;
+pub mod start;
+
+/// Runs the server with the arguments of its command line (without the program's name); returns the exit code.
+pub fn run(args: Vec<Vec<u8>>) -> i32 {
+    start::run(args)
+}

@@ -101,6 +101,10 @@ pub struct Session {
     pub commands: u64,
     /// Unparsed input bytes that the driver holds for this client.
     pub query_buffer: usize,
+    /// Output bytes not yet taken by the socket.
+    pub output_buffer: usize,
+    /// Since when the output is above the soft limit of `client-output-buffer-limit`.
+    pub over_soft_since_ms: Option<i64>,
 }
 
 impl Session {
@@ -140,6 +144,8 @@ impl Session {
             bytes_out: 0,
             commands: 0,
             query_buffer: 0,
+            output_buffer: 0,
+            over_soft_since_ms: None,
         }
     }
 

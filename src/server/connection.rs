@@ -1,0 +1,184 @@
+//! One client's task: read, execute, write.
+//!
+//! ```text
+//!   wait ──readable──► read into input ──► driver.feed ──► output ──► write ─┐
+//!    ▲ └─woken (push, unblocked, durable)──────▲                             │
+//!    └────────────────────────────────────────────────────────────◄─────────┘
+//! ```
+//!
+//! A request that arrives whole costs one read and one write. Output that the socket does not take waits here; a
+//! client that reads too slowly is cut off by `client-output-buffer-limit`, one that sends an endless command by
+//! `client-query-buffer-limit`.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::net::{TcpStream, UnixStream};
+
+use super::driver::{Driver, Wake};
+use crate::engine::Input;
+use crate::state::Slot;
+
+/// What one read asks for, and how much of a claimed length is believed at a time.
+const READ: usize = 16 * 1024;
+const READ_MOST: usize = 1 << 20;
+
+/// Either kind of socket.
+pub enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tcp(socket) => socket.poll_read_ready(cx),
+            Socket::Unix(socket) => socket.poll_read_ready(cx),
+        }
+    }
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tcp(socket) => socket.poll_write_ready(cx),
+            Socket::Unix(socket) => socket.poll_write_ready(cx),
+        }
+    }
+    fn read(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => socket.try_read_buf(buf),
+            Socket::Unix(socket) => socket.try_read_buf(buf),
+        }
+    }
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => socket.try_write(bytes),
+            Socket::Unix(socket) => socket.try_write(bytes),
+        }
+    }
+}
+
+struct Connection {
+    driver: Rc<Driver>,
+    socket: Socket,
+    slot: Slot,
+    wake: Rc<Wake>,
+    input: Input,
+    out: Vec<u8>,
+    written: usize,
+    /// At least so many bytes are missing for the next command.
+    need: usize,
+    close_when_written: bool,
+}
+
+/// Serves a client until either side closes.
+pub async fn serve(driver: Rc<Driver>, socket: Socket, slot: Slot, wake: Rc<Wake>) {
+    let mut connection = Connection {
+        driver,
+        socket,
+        slot,
+        wake,
+        input: Input::default(),
+        out: Vec::new(),
+        written: 0,
+        need: 1,
+        close_when_written: false,
+    };
+    while connection.turn().await.is_ok() {}
+    connection.driver.disconnect(slot);
+}
+
+/// The connection is over.
+struct Over;
+
+/// What ended a wait.
+#[derive(Default)]
+struct Ready {
+    readable: bool,
+    woken: bool,
+}
+
+impl Connection {
+    async fn turn(&mut self) -> Result<(), Over> {
+        let ready = self.wait().await?;
+        if self.wake.is_closed() {
+            return Err(Over);
+        }
+        let fresh = ready.readable && self.read()?;
+        if fresh || ready.woken {
+            self.need = self.driver.feed(self.slot, &mut self.input);
+        }
+        self.collect();
+        self.write()
+    }
+
+    /// Until there is something to do. A client with much unread output or input is not read from.
+    async fn wait(&mut self) -> Result<Ready, Over> {
+        let wants_read = !self.close_when_written && self.input.len() < self.driver.input_limit(self.need);
+        let wants_write = self.written < self.out.len();
+        poll_fn(|cx| {
+            let mut ready = Ready { woken: self.wake.take(cx), ..Ready::default() };
+            if wants_read {
+                match self.socket.poll_readable(cx) {
+                    Poll::Ready(Ok(())) => ready.readable = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Over)),
+                    Poll::Pending => {}
+                }
+            }
+            let mut writable = false;
+            if wants_write {
+                match self.socket.poll_writable(cx) {
+                    Poll::Ready(Ok(())) => writable = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Over)),
+                    Poll::Pending => {}
+                }
+            }
+            if ready.readable || ready.woken || writable { Poll::Ready(Ok(ready)) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// `true` if bytes came.
+    fn read(&mut self) -> Result<bool, Over> {
+        let buf = self.input.reserve(self.need.clamp(READ, READ_MOST));
+        match self.socket.read(buf) {
+            Ok(0) => Err(Over),
+            Ok(n) => {
+                self.driver.count_input(self.slot, n);
+                if self.driver.query_too_long(self.slot, self.input.len()) {
+                    return Err(Over);
+                }
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(_) => Err(Over),
+        }
+    }
+
+    /// Takes what the node has for this client.
+    fn collect(&mut self) {
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+            if self.out.capacity() > READ_MOST {
+                self.out = Vec::new();
+            }
+        }
+        self.close_when_written |= self.driver.output(self.slot, &mut self.out);
+    }
+
+    fn write(&mut self) -> Result<(), Over> {
+        while self.written < self.out.len() {
+            match self.socket.write(&self.out[self.written..]) {
+                Ok(n) => self.written += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return Err(Over),
+            }
+        }
+        let left = self.out.len() - self.written;
+        if left == 0 && self.close_when_written || self.driver.output_too_long(self.slot, left) {
+            return Err(Over);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,277 @@
+//! One batch, from a client's bytes to everything they set in motion.
+//!
+//! ```text
+//! feed ─► node.handle_input ─► settle:
+//!           1. stream bytes: memcpy into the ring, hand the same bytes to the log      (before any reply leaves)
+//!           2. large garbage to the freeing thread
+//!           3. wake sessions that have output now
+//!           4. do what the node asks for (actions)
+//! ```
+//!
+//! The driver is borrowed by tasks of one thread; no borrow lives across an await. The log thread reports progress
+//! through [`Driver::log_moved`]; replies held for it leave then.
+//!
+//! Back pressure (rule 6): while the log has not yet written so many bytes that the next batch could overwrite
+//! them in the ring, clients are not read from; they are woken when the log moves.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use tokio::sync::Notify;
+
+use super::persist::Persist;
+use super::process::{self, WallClock};
+use crate::engine::{Action, Input, Node};
+use crate::state::{Session, Slot};
+use crate::store::Garbage;
+
+/// Unparsed input of a client that does not run (blocked, paused) before it is no longer read.
+const INPUT_KEPT: usize = 64 * 1024;
+
+/// How other tasks reach a connection's task.
+#[derive(Default)]
+pub struct Wake {
+    woken: Cell<bool>,
+    closed: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Wake {
+    /// `true` once for all calls of [`Wake::wake`] since the last time; leaves a waker for the next.
+    pub fn take(&self, cx: &mut Context<'_>) -> bool {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        self.woken.replace(false)
+    }
+
+    pub fn wake(&self) {
+        self.woken.set(true);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.wake();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+}
+
+pub struct Driver {
+    pub node: RefCell<Node>,
+    pub persist: RefCell<Persist>,
+    /// By slot.
+    wakes: RefCell<Vec<Option<Rc<Wake>>>>,
+    /// Connections that wait for the log to catch up (rule 6).
+    stalled: RefCell<Vec<Slot>>,
+    /// Set when the process should end; the code to end with.
+    pub exit: Cell<Option<i32>>,
+    pub exiting: Notify,
+    garbage: std::sync::mpsc::Sender<Vec<Garbage>>,
+}
+
+impl Driver {
+    pub fn new(node: Node, persist: Persist) -> Rc<Driver> {
+        let (garbage, bin) = std::sync::mpsc::channel::<Vec<Garbage>>();
+        // Ends with the sender; values still in it then are freed by the system.
+        std::thread::spawn(move || bin.into_iter().for_each(drop));
+        Rc::new(Driver {
+            node: RefCell::new(node),
+            persist: RefCell::new(persist),
+            wakes: RefCell::new(Vec::new()),
+            stalled: RefCell::new(Vec::new()),
+            exit: Cell::new(None),
+            exiting: Notify::new(),
+            garbage,
+        })
+    }
+
+    // ---- connections ----
+
+    /// Registers a client; `Err` holds the bytes to send before closing.
+    pub fn connect(&self, addr: String, laddr: String, unix_socket: bool, fd: i32) -> Result<(Slot, Rc<Wake>), Vec<u8>> {
+        let mut node = self.node.borrow_mut();
+        let now = process::now_ms();
+        let id = node.server.sessions.next_id();
+        let mut session = Session::new(id, addr, laddr, now);
+        session.unix_socket = unix_socket;
+        session.fd = fd;
+        match node.handle_connect(session, now) {
+            Ok(slot) => {
+                let wake = Rc::new(Wake::default());
+                let mut wakes = self.wakes.borrow_mut();
+                if wakes.len() <= slot.0 {
+                    wakes.resize_with(slot.0 + 1, || None);
+                }
+                wakes[slot.0] = Some(Rc::clone(&wake));
+                Ok((slot, wake))
+            }
+            Err(error) => Err(format!("-{error}\r\n").into_bytes()),
+        }
+    }
+
+    pub fn disconnect(self: &Rc<Self>, slot: Slot) {
+        self.with_node(|node| node.handle_disconnect(slot));
+        if let Some(wake) = self.wakes.borrow_mut().get_mut(slot.0) {
+            *wake = None;
+        }
+    }
+
+    /// Executes what `input` holds; returns how many bytes are missing for the next command.
+    pub fn feed(self: &Rc<Self>, slot: Slot, input: &mut Input) -> usize {
+        if self.persist.borrow().is_behind(input.len() as u64) {
+            self.stalled.borrow_mut().push(slot);
+            return 1;
+        }
+        let need = {
+            let mut node = self.node.borrow_mut();
+            node.server.process.used_memory = super::alloc::used();
+            node.handle_input(slot, input, &mut WallClock)
+        };
+        self.settle();
+        need.max(1)
+    }
+
+    /// Bytes that a connection may hold unparsed before it stops reading.
+    pub fn input_limit(&self, need: usize) -> usize {
+        // `need` more bytes may complete the command being received.
+        INPUT_KEPT.max(need.saturating_add(INPUT_KEPT))
+    }
+
+    pub fn count_input(&self, slot: Slot, bytes: usize) {
+        let mut node = self.node.borrow_mut();
+        node.server.stats.net_input_bytes += bytes as u64;
+        if let Some(session) = node.server.sessions.get_mut(slot) {
+            session.bytes_in += bytes as u64;
+        }
+    }
+
+    /// client-query-buffer-limit.
+    pub fn query_too_long(&self, slot: Slot, bytes: usize) -> bool {
+        let node = self.node.borrow();
+        let limit = node.config().settings.client_query_buffer_limit;
+        let too_long = bytes as u64 > limit;
+        if too_long && let Some(session) = node.server.sessions.get(slot) {
+            crate::warning!(
+                "Closing client {} ({}) that reached max query buffer length ({bytes} > {limit})",
+                session.id.0,
+                session.addr
+            );
+        }
+        too_long
+    }
+
+    /// client-output-buffer-limit; `left` bytes wait for the socket, more may wait in the session.
+    pub fn output_too_long(&self, slot: Slot, left: usize) -> bool {
+        let mut node = self.node.borrow_mut();
+        let limits = node.config().settings.client_output_buffer_limit;
+        let Some(session) = node.server.sessions.get_mut(slot) else { return true };
+        let limit = if session.subscriptions() > 0 { limits.pubsub } else { limits.normal };
+        let bytes = (left + session.out.len()) as u64;
+        session.output_buffer = bytes as usize;
+        if limit.soft > 0 && bytes > limit.soft {
+            let now = process::now_ms();
+            let since = *session.over_soft_since_ms.get_or_insert(now);
+            if now - since > limit.soft_seconds as i64 * 1000 {
+                crate::warning!("Client {} closed for overcoming of output buffer limits.", session.addr);
+                return true;
+            }
+        } else {
+            session.over_soft_since_ms = None;
+        }
+        let too_long = limit.hard > 0 && bytes > limit.hard;
+        if too_long {
+            crate::warning!("Client {} closed for overcoming of output buffer limits.", session.addr);
+        }
+        too_long
+    }
+
+    /// Moves a client's releasable output to `into`; `true`: close when it is written.
+    pub fn output(&self, slot: Slot, into: &mut Vec<u8>) -> bool {
+        self.node.borrow_mut().poll_output(slot, into)
+    }
+
+    // ---- batches ----
+
+    /// Lets `change` act on the node, then settles what follows.
+    pub fn with_node<R>(self: &Rc<Self>, change: impl FnOnce(&mut Node) -> R) -> R {
+        let result = change(&mut self.node.borrow_mut());
+        self.settle();
+        result
+    }
+
+    /// Everything that must happen after the node did something.
+    pub fn settle(self: &Rc<Self>) {
+        loop {
+            let actions = {
+                let mut node = self.node.borrow_mut();
+                self.persist.borrow_mut().take_stream(&mut node);
+                if !node.store.changes.garbage.is_empty() {
+                    // A closed channel means the process is ending.
+                    let _ended = self.garbage.send(std::mem::take(&mut node.store.changes.garbage));
+                }
+                while let Some(slot) = node.poll_woken() {
+                    self.wake(slot);
+                }
+                let mut actions = Vec::new();
+                while let Some(action) = node.poll_action() {
+                    actions.push(action);
+                }
+                actions
+            };
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                self.act(action);
+            }
+        }
+    }
+
+    fn act(self: &Rc<Self>, action: Action) {
+        match action {
+            Action::Close(slot) => self.close(slot),
+            Action::Command(slot, request) => super::actions::command(self, slot, request),
+            Action::AutoSave => super::actions::auto_save(self),
+            Action::AutoRewrite => super::actions::auto_rewrite(self),
+            Action::ConfigChanged(slot, change) => super::actions::config_changed(self, slot, change),
+        }
+    }
+
+    pub fn wake(&self, slot: Slot) {
+        if let Some(Some(wake)) = self.wakes.borrow().get(slot.0) {
+            wake.wake();
+        }
+    }
+
+    pub fn close(&self, slot: Slot) {
+        if let Some(Some(wake)) = self.wakes.borrow().get(slot.0) {
+            wake.close();
+        }
+    }
+
+    /// The log has written or fsynced more, or has failed.
+    pub fn log_moved(self: &Rc<Self>) {
+        let status = self.persist.borrow().log_status();
+        self.with_node(|node| match status {
+            super::persist::LogStatus::At { written, durable } => node.handle_log(written, durable),
+            super::persist::LogStatus::Failed(why) => node.handle_log_failure(why),
+        });
+        for slot in std::mem::take(&mut *self.stalled.borrow_mut()) {
+            self.wake(slot);
+        }
+    }
+
+    /// Asks the runtime to end with this exit code.
+    pub fn end_with(&self, code: i32) {
+        self.exit.set(Some(code));
+        self.exiting.notify_one();
+    }
+}

@@ -1,0 +1,81 @@
+//! Facts from the operating system, and the clock.
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::engine::Clock;
+use crate::state::Process;
+use crate::units::ReplId;
+
+/// The wall clock.
+#[derive(Clone, Copy, Default)]
+pub struct WallClock;
+
+impl Clock for WallClock {
+    fn unix_micros(&mut self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+    }
+}
+
+/// Unix milliseconds.
+pub fn now_ms() -> i64 {
+    WallClock.unix_micros() / 1000
+}
+
+/// A new history id or run id. Failing randomness ends the process: an id that is not unique breaks every
+/// promise made about positions.
+pub fn random_id() -> ReplId {
+    ReplId::from_random(random_bytes())
+}
+
+pub fn random_u64() -> u64 {
+    u64::from_le_bytes(random_bytes())
+}
+
+fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        eprintln!("ringhold: the system gives no randomness ({error}); a unique history id cannot be made");
+        std::process::exit(1);
+    }
+    bytes
+}
+
+/// What INFO says about this process.
+pub fn facts(port: u16, config_file: String) -> Process {
+    let uname = rustix::system::uname();
+    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    Process {
+        pid: std::process::id(),
+        run_id: random_id().to_string(),
+        started_ms: now_ms(),
+        executable: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
+        config_file,
+        os: format!("{} {} {}", text(uname.sysname()), text(uname.release()), text(uname.machine())),
+        port,
+        total_system_memory: total_memory(),
+        ..Process::default()
+    }
+}
+
+fn total_memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
+}
+
+/// Brings the figures that change up to date: resident set and CPU seconds.
+pub fn refresh(process: &mut Process) {
+    process.used_memory = super::alloc::used();
+    process.used_memory_peak = process.used_memory_peak.max(process.used_memory);
+    let page = rustix::param::page_size() as u64;
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    process.rss = pages * page;
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    let ticks = |nth: usize| after_name.split(' ').nth(nth).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    let per_second = rustix::param::clock_ticks_per_second() as f64;
+    process.cpu_user = ticks(11) / per_second;
+    process.cpu_sys = ticks(12) / per_second;
+}
