@@ -96,7 +96,13 @@ impl Driver {
     // ---- connections ----
 
     /// Registers a client; `Err` holds the bytes to send before closing.
-    pub fn connect(&self, addr: String, laddr: String, unix_socket: bool, fd: i32) -> Result<(Slot, Rc<Wake>), Vec<u8>> {
+    pub fn connect(
+        &self,
+        addr: String,
+        laddr: String,
+        unix_socket: bool,
+        fd: i32,
+    ) -> Result<(Slot, Rc<Wake>), Vec<u8>> {
         let mut node = self.node.borrow_mut();
         let now = process::now_ms();
         let id = node.server.sessions.next_id();

@@ -38,7 +38,9 @@ pub fn bind_tcp(settings: &Settings, port: u16) -> Result<Vec<TcpListener>, Stri
                 } else {
                     ""
                 };
-                crate::warning!("Warning: Could not create server TCP listening socket {host}:{port}: {error}");
+                crate::warning!(
+                    "Warning: Could not create server TCP listening socket {host}:{port}: {error}"
+                );
                 return Err(format!("Failed listening on port {port} (tcp), aborting. {error}{taken}"));
             }
         }
@@ -157,7 +159,12 @@ pub fn accept_unix(driver: &Rc<Driver>, listener: UnixListener, path: String) ->
                     let fd = socket.as_raw_fd();
                     match driver.connect(format!("{path}:0"), format!("{path}:0"), true, fd) {
                         Ok((slot, wake)) => {
-                            tokio::task::spawn_local(serve(Rc::clone(&driver), Socket::Unix(socket), slot, wake));
+                            tokio::task::spawn_local(serve(
+                                Rc::clone(&driver),
+                                Socket::Unix(socket),
+                                slot,
+                                wake,
+                            ));
                         }
                         Err(refusal) => {
                             let _closing_anyway = socket.try_write(&refusal);

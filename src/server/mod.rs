@@ -18,11 +18,11 @@
 //! | [`process`] | facts from the operating system, signals |
 
 pub mod actions;
+pub mod alloc;
 pub mod connection;
 pub mod driver;
 pub mod listener;
 pub mod logging;
-pub mod alloc;
 pub mod persist;
 pub mod process;
 pub mod start;

@@ -74,7 +74,8 @@ pub fn refresh(process: &mut Process) {
     process.rss = pages * page;
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(") ").next().unwrap_or_default();
-    let ticks = |nth: usize| after_name.split(' ').nth(nth).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    let ticks =
+        |nth: usize| after_name.split(' ').nth(nth).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
     let per_second = rustix::param::clock_ticks_per_second() as f64;
     process.cpu_user = ticks(11) / per_second;
     process.cpu_sys = ticks(12) / per_second;

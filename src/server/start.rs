@@ -154,7 +154,8 @@ async fn tick(driver: Rc<Driver>) {
 }
 
 async fn until_exit(driver: Rc<Driver>) -> i32 {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return fail("cannot listen for signals");
     };
     loop {
