@@ -3,6 +3,7 @@
 //! Options are turned into lines of `redis.conf` syntax and parsed as such, after the file and standard input. A word
 //! with `--` begins a directive only where the one before it has its value; that is how values may begin with `--`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::conf::{quoted, words};
@@ -28,8 +29,8 @@ pub struct StartArgs {
 }
 
 /// `args` without the program's own name.
-pub fn parse_start_args(args: &[Vec<u8>], working_directory: PathBuf) -> Start {
-    match args.first().map(Vec::as_slice) {
+pub fn parse_start_args(args: &[OsString], working_directory: PathBuf) -> Start {
+    match args.first().map(|arg| arg.as_encoded_bytes()) {
         Some(b"-v" | b"--version") => return Start::Version,
         Some(b"-h" | b"--help") => return Start::Help,
         _ => (),
@@ -37,16 +38,17 @@ pub fn parse_start_args(args: &[Vec<u8>], working_directory: PathBuf) -> Start {
     let mut start = StartArgs { working_directory, ..StartArgs::default() };
     let mut rest = args;
     if let Some((first, after)) = args.split_first()
-        && !first.starts_with(b"-")
+        && !first.as_encoded_bytes().starts_with(b"-")
     {
-        start.config = Some(PathBuf::from(String::from_utf8_lossy(first).into_owned()));
+        start.config = Some(PathBuf::from(first));
         rest = after;
     }
     let mut has_value = true;
+    let rest: Vec<&[u8]> = rest.iter().map(|arg| arg.as_encoded_bytes()).collect();
     for (i, arg) in rest.iter().enumerate() {
         let next = rest.get(i + 1);
         let at_an_end = next.is_none() || (i == 0 && start.config.is_none());
-        if arg == b"-" && at_an_end {
+        if *arg == b"-" && at_an_end {
             start.stdin = true;
         } else if let Some(option) = arg.strip_prefix(b"--").filter(|_| has_value) {
             if !start.options.is_empty() {

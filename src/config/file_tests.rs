@@ -1,5 +1,7 @@
 //! Configuration files: TOML, CONFIG REWRITE in both forms, and the files in `conf/`.
 
+use proptest::prelude::*;
+
 use super::tests::{files, get, start};
 use super::*;
 
@@ -237,4 +239,57 @@ fn the_pair_of_machines_differs_from_the_defaults_only_in_what_it_is_for() {
             ("repl-backlog-size", (256 << 20).to_string()),
         ]
     );
+}
+
+/// Pieces of which both syntaxes are made, and some of neither.
+fn piece() -> impl Strategy<Value = String> {
+    const FIXED: [&str; 30] = [
+        "port",
+        "save",
+        "bind",
+        "=",
+        " ",
+        "\n",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"",
+        "'",
+        "\"\"\"",
+        "#",
+        ",",
+        ".",
+        "1",
+        "64mb",
+        "yes",
+        "true",
+        "network",
+        "rewritten",
+        "rename-command",
+        "user",
+        "include",
+        "/x.conf",
+        "/x.toml",
+        "\\x4",
+        "é",
+        "\r\n",
+    ];
+    prop_oneof![9 => prop::sample::select(&FIXED[..]).prop_map(str::to_owned), 1 => any::<String>()]
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_loading_or_rewriting_panic(pieces in prop::collection::vec(piece(), 0..24)) {
+        let text = pieces.concat();
+        for name in ["/x.conf", "/x.toml"] {
+            let mut disk = files(&[(name, &text)]);
+            if let Ok((mut config, _)) = start(&[name], &mut disk) {
+                config.settings.port = 1;
+                config.settings.timeout = 9;
+                config.settings.save = SavePoints(Vec::new());
+                let _ = config.rewrite(&mut disk, true);
+            }
+        }
+    }
 }

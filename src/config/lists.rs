@@ -9,7 +9,7 @@ use bitflags::bitflags;
 
 use super::row::Spec;
 use super::scalars::{How, Notation, Refusal, Setting, memory_size, not_one_of, only, with_unit};
-use crate::resp::number::parse_i64;
+use crate::resp::number::{parse_f64, parse_i64};
 
 /// The words, where a single empty one counts as none.
 fn given<'a, 'b>(words: &'a [&'b [u8]]) -> &'a [&'b [u8]] {
@@ -243,8 +243,7 @@ impl Setting for Percentiles {
         const NAME: &str = "latency-tracking-info-percentiles";
         let mut values = Vec::new();
         for word in given(words) {
-            let value: Option<f64> = std::str::from_utf8(word).ok().and_then(|text| text.parse().ok());
-            let value = value.filter(|value| !value.is_nan());
+            let value = parse_f64(word).filter(|value| !value.is_nan());
             let value = value.ok_or_else(|| format!("Invalid {NAME} parameters"))?;
             if !(0.0..=100.0).contains(&value) {
                 return Err(format!("{NAME} parameters should sit between [0.0,100.0]").into());

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use super::conf::quoted;
 use super::row::Spec;
-use crate::resp::number::parse_i64;
+use crate::resp::number::{self, parse_i64};
 
 /// Why a value is refused, without the name of the directive.
 pub type Refusal = Cow<'static, str>;
@@ -91,7 +91,7 @@ macro_rules! numbers {
     ($($ty:ty)*) => {$(
         impl Setting for $ty {
             fn set(&mut self, words: &[&[u8]], _: How, spec: &Spec) -> Result<(), Refusal> {
-                let value = number(only(words)?, spec)?;
+                let value = in_range(only(words)?, spec)?;
                 *self = <$ty>::try_from(value).map_err(|_| Refusal::from(NOT_INTEGER))?;
                 Ok(())
             }
@@ -114,7 +114,7 @@ numbers!(u16 u32 u64 usize i32 i64);
 
 const NOT_INTEGER: &str = "argument couldn't be parsed into an integer";
 
-fn number(word: &[u8], spec: &Spec) -> Result<i128, Refusal> {
+fn in_range(word: &[u8], spec: &Spec) -> Result<i128, Refusal> {
     let (value, min, max) = match *spec {
         Spec::Bytes { min, max } => {
             let value = memory_size(word).ok_or("argument must be a memory value")?;
@@ -129,20 +129,9 @@ fn number(word: &[u8], spec: &Spec) -> Result<i128, Refusal> {
     Ok(value)
 }
 
-/// Bytes, with an optional unit in any case: `k` `m` `g` count in thousands, `kb` `mb` `gb` in 1024s.
+/// Bytes, with an optional unit.
 pub(super) fn memory_size(word: &[u8]) -> Option<u64> {
-    let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let unit = match word[digits..].to_ascii_lowercase().as_slice() {
-        b"" | b"b" => 1,
-        b"k" => 1000,
-        b"kb" => 1 << 10,
-        b"m" => 1_000_000,
-        b"mb" => 1 << 20,
-        b"g" => 1_000_000_000,
-        b"gb" => 1 << 30,
-        _ => return None,
-    };
-    std::str::from_utf8(&word[..digits]).ok()?.parse::<u64>().ok()?.checked_mul(unit)
+    number::memory_size(std::str::from_utf8(word).ok()?)
 }
 
 /// A size in the largest unit that divides it.

@@ -31,7 +31,7 @@ const ANY: Spec = Spec::Any;
 
 settings! {
     // ---- network ----
-    /// Addresses to listen on; a leading `-` allows one to be missing, an empty list means every interface is closed.
+    /// Addresses to listen on; a leading `-` allows one to be missing, an empty list listens on no address.
     "bind" => bind: Vec<String> = vec!["127.0.0.1".into()], ANY, MULTI;
     /// TCP port to listen on; 0 listens on none.
     "port" => port: u16 = 6379, PORT;

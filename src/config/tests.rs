@@ -1,6 +1,7 @@
 //! CONFIG as clients and start-up see it, against the behaviour of Redis 7.2 (its `unit/introspection` cases).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,7 @@ pub(super) fn files(files: &[(&str, &str)]) -> Files {
 }
 
 pub(super) fn start(args: &[&str], files: &mut Files) -> Result<(Config, Vec<Notice>), ConfigError> {
-    let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
+    let args: Vec<OsString> = args.iter().map(OsString::from).collect();
     match parse_start_args(&args, "/srv".into()) {
         Start::Run(args) => Config::load(&args, files),
         other => panic!("{other:?}"),
@@ -332,7 +333,7 @@ fn what_has_no_effect_is_noted_once() {
 
 #[test]
 fn version_and_help_come_first() {
-    let parse = |arg: &str| parse_start_args(&[arg.as_bytes().to_vec()], PathBuf::new());
+    let parse = |arg: &str| parse_start_args(&[arg.into()], PathBuf::new());
     assert_eq!(parse("-v"), Start::Version);
     assert_eq!(parse("--version"), Start::Version);
     assert_eq!(parse("--help"), Start::Help);

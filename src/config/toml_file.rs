@@ -184,11 +184,12 @@ fn flatten(value: &DeValue<'_>, out: &mut Vec<Vec<u8>>) -> Result<(), Fault> {
 }
 
 fn line_number(text: &[u8], position: usize) -> usize {
-    1 + text[..position].iter().filter(|byte| **byte == b'\n').count()
+    1 + text.iter().take(position).filter(|byte| **byte == b'\n').count()
 }
 
 fn line_at(text: &str, position: usize) -> &[u8] {
-    let start = text[..position].rfind('\n').map_or(0, |i| i + 1);
-    let end = text[position..].find('\n').map_or(text.len(), |i| position + i);
-    text[start..end].trim().as_bytes()
+    let (before, after) = text.as_bytes().split_at(position.min(text.len()));
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |i| i + 1);
+    let end = after.iter().position(|byte| *byte == b'\n').map_or(text.len(), |i| before.len() + i);
+    text.as_bytes()[start..end].trim_ascii()
 }
