@@ -28,6 +28,6 @@ pub mod process;
 pub mod start;
 
 /// Runs the server with the arguments of its command line (without the program's name); returns the exit code.
-pub fn run(args: Vec<Vec<u8>>) -> i32 {
+pub fn run(args: Vec<std::ffi::OsString>) -> i32 {
     start::run(args)
 }

@@ -58,7 +58,7 @@ Examples:
        echo 'maxmemory 100mb' | ringhold - --loglevel verbose
 ";
 
-pub fn run(args: Vec<Vec<u8>>) -> i32 {
+pub fn run(args: Vec<std::ffi::OsString>) -> i32 {
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     match parse_start_args(&args, here) {
         Start::Version => {
