@@ -1,0 +1,435 @@
+//! The files of the log: names, manifest, opening the next segment, committing a base, switching generations.
+//!
+//! What is durable when, for each operation (assumptions of [`crate::disk`]):
+//!
+//! | operation | steps | a crash in between leaves |
+//! |---|---|---|
+//! | next segment | create file with its opening, fsync; fsync directory; replace manifest | an empty file that no manifest names: removed when its name comes up again |
+//! | new base | (base written and fsynced under its final, fresh name); fsync directory; manifest names it, and the replaced files as history; delete those; manifest without them | old or new manifest, each naming only whole files; history files are deleted at the next start |
+//! | new generation (rule 4) | manifest `….manifest.g7` and `backlog.ring.g7` beside the old ones, which `replication.toml` still names; **`replication.toml` with generation 7 is the commit**; then renames | before the commit: [`settle_generation`] deletes the pending files; after it: it finishes the renames |
+//!
+//! A segment's name is never used again while any manifest names it, so nothing is ever overwritten in place.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
+use crate::error::Corrupt;
+use crate::format::aof::{Chain, Place};
+use crate::format::manifest::{Entry, FileType, Manifest, ManifestError};
+use crate::units::Offset;
+
+/// Where things are in a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// The data directory.
+    pub data: PathBuf,
+    /// `appenddirname`
+    pub log_dir: String,
+    /// `appendfilename`
+    pub log_name: String,
+    /// `dbfilename`
+    pub snapshot: String,
+}
+
+impl Paths {
+    pub fn log(&self) -> PathBuf {
+        self.data.join(&self.log_dir)
+    }
+    /// A file of the log by its name in the manifest.
+    pub fn log_file(&self, name: &str) -> PathBuf {
+        self.log().join(name)
+    }
+    pub fn manifest(&self) -> PathBuf {
+        self.log_file(&format!("{}.manifest", self.log_name))
+    }
+    /// A single-file log as Redis wrote it before 7.0.
+    pub fn old_log(&self) -> PathBuf {
+        self.data.join(&self.log_name)
+    }
+    pub fn snapshot(&self) -> PathBuf {
+        self.data.join(&self.snapshot)
+    }
+    pub fn ring(&self) -> PathBuf {
+        self.data.join("backlog.ring")
+    }
+    pub fn history(&self) -> PathBuf {
+        self.data.join("replication.toml")
+    }
+    /// A log file's name relative to the data directory, as `replication.toml` has it.
+    pub fn relative(&self, name: &str) -> String {
+        format!("{}/{name}", self.log_dir)
+    }
+}
+
+/// A segment open for appending.
+pub struct OpenSegment {
+    pub file: Arc<dyn DiskFile>,
+    pub name: String,
+    pub seq: u64,
+    /// Bytes of the opening.
+    pub len: u64,
+    pub chain: Chain,
+}
+
+/// The log's files as the manifest names them.
+pub struct Segments {
+    disk: Arc<dyn Disk>,
+    paths: Paths,
+    manifest: Manifest,
+    manifest_path: PathBuf,
+}
+
+/// What is at the manifest's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManifestFound {
+    None,
+    Bad(ManifestError),
+    Good(Manifest),
+}
+
+/// Manifests are small; a larger one is damage.
+const MANIFEST_LIMIT: u64 = 64 << 20;
+
+pub fn read_manifest(disk: &dyn Disk, paths: &Paths) -> Result<ManifestFound> {
+    if !disk.exists(&paths.manifest())? {
+        return Ok(ManifestFound::None);
+    }
+    let bytes = read_all(disk, &paths.manifest(), MANIFEST_LIMIT)?;
+    Ok(match Manifest::parse(&bytes) {
+        Ok(manifest) => ManifestFound::Good(manifest),
+        Err(error) => ManifestFound::Bad(error),
+    })
+}
+
+impl Segments {
+    /// `manifest`: what is on disk, or empty. Makes the log's directory if need be.
+    pub fn new(disk: Arc<dyn Disk>, paths: Paths, manifest: Manifest) -> Result<Segments> {
+        if !disk.is_dir(&paths.log()) {
+            disk.create_dir(&paths.log())?;
+            disk.fsync_dir(&paths.data)?; // or a power cut takes the directory with all that is in it
+        }
+        let manifest_path = paths.manifest();
+        Ok(Segments { disk, paths, manifest, manifest_path })
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// Opens the next segment at `place`, between two units; durable and named by the manifest when it returns.
+    pub fn open_next(&mut self, place: Place) -> Result<OpenSegment> {
+        let seq = self.manifest.next_incr_seq();
+        let name = format!("{}.{seq}.incr.aof", self.paths.log_name);
+        let path = self.paths.log_file(&name);
+        durable::remove_if_there(&*self.disk, &path)?; // named by no manifest: left by a crash
+        let mut opening = Vec::new();
+        let chain = Chain::open(place, &mut opening);
+        let file = self.disk.open(&path, Mode::CreateNew)?;
+        file.write_at(&opening, 0)?;
+        file.fdatasync()?; // before the manifest relies on it
+        self.disk.fsync_dir(&self.paths.log())?; // likewise its name
+        let mut manifest = self.manifest.clone();
+        let start_offset = Some(place.offset);
+        manifest.incrs.push(Entry { name: name.clone(), seq, file_type: FileType::Incr, start_offset });
+        self.replace(manifest)?;
+        Ok(OpenSegment { file, name, seq, len: opening.len() as u64, chain })
+    }
+
+    /// Name and sequence number for the next base. The caller writes and fsyncs it under this name in
+    /// [`Paths::log`], then calls [`Segments::commit_base`].
+    pub fn next_base(&self) -> (String, u64) {
+        let seq = self.manifest.next_base_seq();
+        (format!("{}.{seq}.base.rdb", self.paths.log_name), seq)
+    }
+
+    /// The base at `cut` replaces the old one and every segment before `first_incr`, the segment opened at `cut`.
+    /// When it returns the manifest names only what is needed and the rest is deleted.
+    pub fn commit_base(&mut self, name: &str, seq: u64, cut: Offset, first_incr: u64) -> Result<()> {
+        self.disk.fsync_dir(&self.paths.log())?; // the base's name, before the manifest relies on it
+        let mut manifest = self.manifest.clone();
+        let (kept, replaced): (Vec<Entry>, Vec<Entry>) =
+            manifest.incrs.drain(..).partition(|entry| entry.seq >= first_incr);
+        let old = manifest.base.take().into_iter().chain(replaced);
+        manifest.history.extend(old.map(|entry| Entry { file_type: FileType::History, ..entry }));
+        let name = name.to_string();
+        manifest.base = Some(Entry { name, seq, file_type: FileType::Base, start_offset: Some(cut) });
+        manifest.incrs = kept;
+        self.replace(manifest)?;
+        self.delete_history()
+    }
+
+    /// AOF off: a snapshot at `cut` outside the log made everything before the segment opened there needless.
+    pub fn drop_before(&mut self, first_incr: u64) -> Result<()> {
+        let mut manifest = self.manifest.clone();
+        let (kept, replaced): (Vec<Entry>, Vec<Entry>) =
+            manifest.incrs.drain(..).partition(|entry| entry.seq >= first_incr);
+        let old = manifest.base.take().into_iter().chain(replaced);
+        manifest.history.extend(old.map(|entry| Entry { file_type: FileType::History, ..entry }));
+        manifest.incrs = kept;
+        if manifest.history.is_empty() {
+            return Ok(());
+        }
+        self.replace(manifest)?;
+        self.delete_history()
+    }
+
+    /// Removes a segment that turned out to hold no stream byte, so that idle restarts leave no files behind.
+    pub fn drop_segment(&mut self, name: &str) -> Result<()> {
+        let mut manifest = self.manifest.clone();
+        manifest.incrs.retain(|entry| entry.name != name);
+        self.replace(manifest)?;
+        durable::remove_if_there(&*self.disk, &self.paths.log_file(name))
+    }
+
+    /// Deletes what the manifest calls history, then forgets it. Also at start, for what a crash left.
+    pub fn delete_history(&mut self) -> Result<()> {
+        if self.manifest.history.is_empty() {
+            return Ok(());
+        }
+        for entry in &self.manifest.history {
+            durable::remove_if_there(&*self.disk, &self.paths.log_file(&entry.name))?;
+        }
+        let manifest = Manifest { history: Vec::new(), ..self.manifest.clone() };
+        self.replace(manifest)
+    }
+
+    /// Takes an old single-file log into the directory, as Redis ≥ 7.0 does: manifest first, then the rename,
+    /// so that a crash in between is recognised by either server.
+    pub fn adopt_old_log(&mut self) -> Result<()> {
+        let name = self.paths.log_name.clone();
+        let base = Entry { name: name.clone(), seq: 1, file_type: FileType::Base, start_offset: None };
+        self.replace(Manifest { base: Some(base), ..Manifest::default() })?;
+        self.disk.rename(&self.paths.old_log(), &self.paths.log_file(&name))?;
+        self.disk.fsync_dir(&self.paths.log())?; // both ends of the rename, before segments build on it
+        self.disk.fsync_dir(&self.paths.data)
+    }
+
+    /// A new generation that replaces all files of this one (rule 4): its manifest is pending until
+    /// `replication.toml` names the generation. Fill it with `open_next` and `commit_base`.
+    pub fn next_generation(&self, generation: u64) -> Segments {
+        let old = self.manifest.loaded().chain(&self.manifest.history).cloned();
+        let history = old.map(|entry| Entry { file_type: FileType::History, ..entry }).collect();
+        Segments {
+            disk: self.disk.clone(),
+            paths: self.paths.clone(),
+            manifest: Manifest { history, ..Manifest::default() },
+            manifest_path: pending(&self.paths.manifest(), generation),
+        }
+    }
+
+    /// After the commit: the pending manifest becomes the manifest, the old generation is deleted.
+    pub fn finish_generation(&mut self) -> Result<()> {
+        let path = self.paths.manifest();
+        if self.manifest_path != path {
+            self.disk.rename(&self.manifest_path, &path)?;
+            self.disk.fsync_dir(&self.paths.log())?; // before the old generation's files go
+            self.manifest_path = path;
+        }
+        self.delete_history()
+    }
+
+    /// The commit of a base inside a pending generation must not delete the old one yet.
+    pub fn commit_base_pending(&mut self, name: &str, seq: u64, cut: Offset) -> Result<()> {
+        self.disk.fsync_dir(&self.paths.log())?;
+        let mut manifest = self.manifest.clone();
+        let name = name.to_string();
+        manifest.base = Some(Entry { name, seq, file_type: FileType::Base, start_offset: Some(cut) });
+        self.replace(manifest)
+    }
+
+    fn replace(&mut self, manifest: Manifest) -> Result<()> {
+        durable::replace(&*self.disk, &self.manifest_path, manifest.emit().as_bytes())?;
+        self.manifest = manifest;
+        Ok(())
+    }
+}
+
+/// The name under which a file of a generation waits for the commit.
+pub fn pending(path: &Path, generation: u64) -> PathBuf {
+    durable::with_suffix(path, &format!(".g{generation}"))
+}
+
+/// At start, knowing the committed generation: finishes its renames, removes what waits for any other.
+/// Returns what was done, for the log.
+pub fn settle_generation(disk: &dyn Disk, paths: &Paths, committed: u64) -> Result<Vec<String>> {
+    let mut done = Vec::new();
+    for dir in [paths.log(), paths.data.clone()] {
+        let mut changed = false;
+        for name in disk.list(&dir)? {
+            let Some((stem, generation)) = split_pending(&name) else { continue };
+            let path = dir.join(&name);
+            changed = true;
+            if generation == committed {
+                disk.rename(&path, &dir.join(stem))?;
+                done.push(format!("finished the switch to generation {generation}: {stem}"));
+                continue;
+            }
+            if path == pending(&paths.manifest(), generation) {
+                remove_uncommitted(disk, paths, &path)?;
+            }
+            disk.remove(&path)?;
+            done.push(format!("removed {name}, left by an unfinished full sync"));
+        }
+        if changed {
+            disk.fsync_dir(&dir)?; // before anything is written that assumes it
+        }
+    }
+    Ok(done)
+}
+
+/// Removes the files that a never-committed manifest names as its own.
+fn remove_uncommitted(disk: &dyn Disk, paths: &Paths, manifest: &Path) -> Result<()> {
+    let bytes = read_all(disk, manifest, MANIFEST_LIMIT)?;
+    let Ok(manifest) = Manifest::parse(&bytes) else { return Ok(()) };
+    let current = match read_manifest(disk, paths)? {
+        ManifestFound::Good(manifest) => manifest,
+        _ => Manifest::default(),
+    };
+    for entry in manifest.loaded() {
+        if current.loaded().all(|kept| kept.name != entry.name) {
+            durable::remove_if_there(disk, &paths.log_file(&entry.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn split_pending(name: &str) -> Option<(&str, u64)> {
+    let (stem, digits) = name.rsplit_once(".g")?;
+    let known = stem.ends_with(".manifest") || stem.ends_with(".ring") || stem.ends_with(".rdb");
+    Some((stem, digits.parse().ok()?)).filter(|_| known)
+}
+
+/// The damage as a refusal that names file and place.
+pub fn manifest_damage(paths: &Paths, error: ManifestError) -> Corrupt {
+    Corrupt::from(error).in_file(&paths.manifest())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{PowerCut, SimDisk};
+    use crate::units::ReplId;
+
+    fn paths() -> Paths {
+        Paths {
+            data: "/d".into(),
+            log_dir: "appendonlydir".into(),
+            log_name: "appendonly.aof".into(),
+            snapshot: "dump.rdb".into(),
+        }
+    }
+
+    fn place(offset: u64) -> Place {
+        Place { replid: ReplId::from_random([1; 20]), offset: Offset(offset), db: 0 }
+    }
+
+    fn manifest(disk: &SimDisk) -> Manifest {
+        match read_manifest(disk, &paths()).unwrap() {
+            ManifestFound::Good(manifest) => manifest,
+            ManifestFound::None => Manifest::default(),
+            ManifestFound::Bad(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn segments(disk: &SimDisk) -> Segments {
+        Segments::new(Arc::new(disk.clone()), paths(), manifest(disk)).unwrap()
+    }
+
+    /// One base and two segments, then a rewrite: stopped at every step, the manifest names only files that
+    /// are there, and a start clears what is left.
+    #[test]
+    fn a_rewrite_stopped_at_any_step_leaves_a_loadable_directory() {
+        for step in 0.. {
+            let disk = SimDisk::new();
+            let mut log = segments(&disk);
+            log.open_next(place(0)).unwrap();
+            disk.fail_from(step);
+            let rewrite = |log: &mut Segments| -> Result<()> {
+                let first = log.open_next(place(100))?.seq;
+                let (name, seq) = log.next_base();
+                durable::write_new(&disk, &paths().log_file(&name), b"REDIS")?;
+                log.commit_base(&name, seq, Offset(100), first)
+            };
+            let done = rewrite(&mut log).is_ok();
+            for cut in [PowerCut::LoseAll, PowerCut::KeepAll, PowerCut::Seeded(step)] {
+                let after = disk.after_power_cut(cut);
+                let mut log = segments(&after);
+                log.delete_history().unwrap();
+                let names: Vec<&str> = log.manifest.loaded().map(|e| e.name.as_str()).collect();
+                for name in &names {
+                    assert!(after.exists(&paths().log_file(name)).unwrap(), "step {step} {cut:?} {name}");
+                }
+                if done {
+                    assert_eq!(names, ["appendonly.aof.1.base.rdb", "appendonly.aof.2.incr.aof"]);
+                    assert_eq!(after.list(&paths().log()).unwrap().len(), 3);
+                }
+                log.open_next(place(200)).unwrap();
+            }
+            if done {
+                break;
+            }
+        }
+    }
+
+    /// Scenario 2: a full sync stopped at any step comes back as the old generation before the commit and as the
+    /// new one after it.
+    #[test]
+    fn a_generation_switch_is_one_commit() {
+        for step in 0..60 {
+            let disk = SimDisk::new();
+            let mut log = segments(&disk);
+            log.open_next(place(0)).unwrap();
+            let old: Vec<String> = log.manifest.loaded().map(|e| e.name.clone()).collect();
+            disk.fail_from(step);
+            let switch = |log: &Segments| -> Result<()> {
+                let mut next = log.next_generation(2);
+                let (name, seq) = next.next_base();
+                durable::write_new(&disk, &paths().log_file(&name), b"REDIS")?;
+                next.commit_base_pending(&name, seq, Offset(9000))?;
+                next.open_next(place(9000))?;
+                durable::replace(&disk, &paths().history(), b"generation 2")?;
+                next.finish_generation()
+            };
+            let done = switch(&log).is_ok();
+            for cut in [PowerCut::LoseAll, PowerCut::KeepAll, PowerCut::Seeded(step)] {
+                let after = disk.after_power_cut(cut);
+                let committed = after.exists(&paths().history()).unwrap();
+                settle_generation(&after, &paths(), if committed { 2 } else { 1 }).unwrap();
+                let mut log = segments(&after);
+                log.delete_history().unwrap();
+                let names: Vec<String> = log.manifest.loaded().map(|e| e.name.clone()).collect();
+                if committed {
+                    assert_eq!(names, ["appendonly.aof.2.base.rdb", "appendonly.aof.2.incr.aof"]);
+                } else {
+                    assert!(!done);
+                    assert_eq!(names, old, "step {step} {cut:?}");
+                }
+                for name in &names {
+                    assert!(after.exists(&paths().log_file(name)).unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_old_log_is_taken_in() {
+        let disk = SimDisk::new();
+        durable::write_new(&disk, &paths().old_log(), b"*1\r\n$4\r\nPING\r\n").unwrap();
+        let mut log = segments(&disk);
+        log.adopt_old_log().unwrap();
+        log.open_next(place(0)).unwrap();
+        let text = read_all(&disk, &paths().manifest(), 9999).unwrap();
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "file appendonly.aof seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i startoffset 0\n"
+        );
+        assert!(!disk.exists(&paths().old_log()).unwrap());
+    }
+}

@@ -1,0 +1,451 @@
+//! The log writer's thread, and the sender that the data thread holds.
+//!
+//! The data thread copies bytes into a buffer under a mutex and goes on; the writer swaps that buffer for an empty one, so
+//! the lock is held for a copy or a swap, never during a system call (rule 6: the data thread never waits in one).
+//! While a batch is written or synced the next one grows: group commit without a timer. With `everysec` the fsync
+//! runs on a second thread, so that a slow disk delays `durable`, not `written`; with `always` it runs here,
+//! because nothing may be acknowledged before it anyway.
+//!
+//! Progress is published in atomics (Release after the fact, Acquire by the reader) and announced by a waker.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::segments::Segments;
+use super::writer::{
+    Batch, Bound, Closed, Done, Health, LogWriter, Now, Options, Order, Policy, Rotated, SyncJob, lock,
+};
+use crate::disk::Result;
+use crate::error::IoFailure;
+use crate::format::aof::{MARK_INTERVAL, Place};
+use crate::units::{Offset, ReplId};
+
+/// Called from the writer's threads after `written`, `durable` or the health changed.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// How long the writer waits before it tries a full disk again.
+const RETRY: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthKind {
+    Ok,
+    Healing,
+    Latched,
+}
+
+/// The data thread's end. Cheap to clone.
+#[derive(Clone)]
+pub struct LogSender {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    mailbox: Mutex<Mailbox>,
+    news: Condvar,
+    handed: AtomicU64,
+    written: AtomicU64,
+    durable: AtomicU64,
+    segment_len: AtomicU64,
+    syncing: AtomicBool,
+    health: AtomicU8,
+    health_text: Mutex<String>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Mailbox {
+    batch: Batch,
+    synced: Option<(SyncJob, Result<()>)>,
+    stop: bool,
+    closed: Option<std::result::Result<Closed, String>>,
+}
+
+/// Owns the threads; ends them when told to [`LogThread::stop`].
+pub struct LogThread {
+    sender: LogSender,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LogThread {
+    /// Opens the next segment at `place` and starts writing.
+    pub fn start(
+        segments: Arc<Mutex<Segments>>,
+        options: Options,
+        place: Place,
+        durable: Offset,
+        waker: Waker,
+    ) -> Result<LogThread> {
+        let clock = Clock(Instant::now());
+        let writer = LogWriter::open(segments, options, place, durable, clock.now())?;
+        let shared = Arc::new(Shared {
+            mailbox: Mutex::default(),
+            news: Condvar::new(),
+            handed: AtomicU64::new(place.offset.0),
+            written: AtomicU64::new(place.offset.0),
+            durable: AtomicU64::new(durable.0),
+            segment_len: AtomicU64::new(writer.segment_len()),
+            syncing: AtomicBool::new(false),
+            health: AtomicU8::new(HealthKind::Ok as u8),
+            health_text: Mutex::default(),
+            waker,
+        });
+        let sender = LogSender { shared: shared.clone() };
+        let failed = |e| IoFailure::new("starting the log writer's thread for", "log".as_ref(), e);
+        let (jobs, job_queue) = mpsc::channel::<SyncJob>();
+        let for_sync = shared.clone();
+        spawn("log-sync", move || sync_loop(&for_sync, &job_queue)).map_err(failed)?;
+        let thread = spawn("log-writer", move || write_loop(&shared, writer, &jobs, &clock)).map_err(failed)?;
+        Ok(LogThread { sender, thread: Some(thread) })
+    }
+
+    pub fn sender(&self) -> LogSender {
+        self.sender.clone()
+    }
+
+    /// Writes, marks and syncs all that was handed over, and ends. Blocks: not for the data thread while it serves.
+    pub fn stop(mut self) -> std::result::Result<Closed, String> {
+        let shared = &self.sender.shared;
+        lock(&shared.mailbox).stop = true;
+        shared.news.notify_one();
+        if let Some(thread) = self.thread.take() {
+            thread.join().map_err(|_| "the log writer's thread panicked".to_string())?;
+        }
+        let closed = lock(&shared.mailbox).closed.take();
+        closed.unwrap_or_else(|| Err("the log writer ended early".into()))
+    }
+}
+
+impl LogSender {
+    /// Hands over whole units that end at `end`, with `db` selected there. Never blocks on the disk.
+    pub fn push(&self, bytes: &[u8], end: Offset, db: u32) {
+        let mut mailbox = lock(&self.shared.mailbox);
+        let batch = &mut mailbox.batch;
+        let was_empty = batch.bytes.is_empty();
+        batch.bytes.extend_from_slice(bytes);
+        let bound = Bound { at: batch.bytes.len(), end, db };
+        // One boundary each mark interval is enough, but never across an order.
+        let n = batch.bounds.len();
+        let before = if n >= 2 { batch.bounds[n - 2].at } else { 0 };
+        let order_at = batch.orders.last().map_or(0, |(at, _)| *at);
+        match batch.bounds.last_mut() {
+            Some(last) if bound.at - before < MARK_INTERVAL as usize && last.at > order_at => *last = bound,
+            _ => batch.bounds.push(bound),
+        }
+        self.shared.handed.store(end.0, Ordering::Relaxed);
+        drop(mailbox);
+        if was_empty {
+            self.shared.news.notify_one();
+        }
+    }
+
+    /// Every byte before it is in the file (and survives a process crash).
+    pub fn written(&self) -> Offset {
+        Offset(self.shared.written.load(Ordering::Acquire))
+    }
+    /// Every byte before it survives a power cut.
+    pub fn durable(&self) -> Offset {
+        Offset(self.shared.durable.load(Ordering::Acquire))
+    }
+    /// Bytes handed over and not yet written: clients are not read from while the ring could overrun them (rule 6).
+    pub fn unwritten(&self) -> u64 {
+        Offset(self.shared.handed.load(Ordering::Relaxed)).since(self.written())
+    }
+    /// Bytes in the current segment.
+    pub fn segment_len(&self) -> u64 {
+        self.shared.segment_len.load(Ordering::Relaxed)
+    }
+    /// An fsync is under way: `aof_pending_bio_fsync`.
+    pub fn syncing(&self) -> bool {
+        self.shared.syncing.load(Ordering::Relaxed)
+    }
+    pub fn health_kind(&self) -> HealthKind {
+        match self.shared.health.load(Ordering::Acquire) {
+            0 => HealthKind::Ok,
+            1 => HealthKind::Healing,
+            _ => HealthKind::Latched,
+        }
+    }
+    /// With the text for reply, INFO and log.
+    pub fn health(&self) -> Health {
+        let text = lock(&self.shared.health_text).clone();
+        match self.health_kind() {
+            HealthKind::Ok => Health::Ok,
+            HealthKind::Healing => Health::Healing(text),
+            HealthKind::Latched => Health::Latched(text),
+        }
+    }
+
+    /// Closes the segment at the end of what was handed over; the callback runs on the writer's thread.
+    pub fn rotate(&self, done: Done<std::result::Result<Rotated, String>>) {
+        self.order(Order::Rotate(done));
+    }
+    /// Rule 1: after `replication.toml` and the ring, before the first byte under it.
+    pub fn set_replid(&self, replid: ReplId) {
+        self.order(Order::SetReplId(replid));
+    }
+    pub fn set_options(&self, options: Options) {
+        self.order(Order::SetOptions(options));
+    }
+    pub fn set_rewriting(&self, rewriting: bool) {
+        self.order(Order::Rewriting(rewriting));
+    }
+    /// Syncs everything so far, whatever the policy; answers with `durable`.
+    pub fn sync(&self, done: Done<std::result::Result<Offset, String>>) {
+        self.order(Order::Sync(done));
+    }
+    /// After a latched failure (rule 23): see [`Order::Reopen`].
+    pub fn reopen(&self, place: Place, done: Done<std::result::Result<Rotated, String>>) {
+        self.shared.handed.store(place.offset.0, Ordering::Relaxed);
+        self.order(Order::Reopen(place, done));
+    }
+    pub fn base_is_durable(&self) {
+        self.order(Order::BaseDurable);
+    }
+
+    fn order(&self, order: Order) {
+        let mut mailbox = lock(&self.shared.mailbox);
+        let at = mailbox.batch.bytes.len();
+        mailbox.batch.orders.push((at, order));
+        drop(mailbox);
+        self.shared.news.notify_one();
+    }
+}
+
+struct Clock(Instant);
+
+impl Clock {
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { millis: self.0.elapsed().as_millis() as u64, unix_seconds: unix.as_secs() as i64 }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(run)
+}
+
+/// Runs `everysec` syncs until the writer's end of the queue is dropped.
+fn sync_loop(shared: &Shared, jobs: &mpsc::Receiver<SyncJob>) {
+    while let Ok(job) = jobs.recv() {
+        let result = job.run();
+        lock(&shared.mailbox).synced = Some((job, result));
+        shared.news.notify_one();
+    }
+}
+
+fn write_loop(shared: &Shared, mut writer: LogWriter, jobs: &mpsc::Sender<SyncJob>, clock: &Clock) {
+    let mut buffers = Batch::default();
+    loop {
+        let (synced, stop) = {
+            let mut mailbox = wait_for_news(shared, &writer, clock);
+            let fresh = !mailbox.batch.bytes.is_empty() || !mailbox.batch.orders.is_empty();
+            if fresh && !writer.has_work() {
+                let batch = std::mem::replace(&mut mailbox.batch, std::mem::take(&mut buffers));
+                buffers = writer.take(batch);
+                shrink(&mut buffers);
+            }
+            (mailbox.synced.take(), mailbox.stop && mailbox.batch.bytes.is_empty())
+        };
+        if let Some((job, result)) = synced {
+            shared.syncing.store(false, Ordering::Relaxed);
+            writer.synced(&job, result);
+        }
+        writer.advance(clock.now());
+        publish(shared, &writer);
+        if stop && !shared.syncing.load(Ordering::Relaxed) {
+            break;
+        }
+        let Some(job) = writer.sync_due(clock.now()) else {
+            publish(shared, &writer);
+            continue;
+        };
+        shared.syncing.store(true, Ordering::Relaxed);
+        if writer.policy() == Policy::Always {
+            let result = job.run();
+            shared.syncing.store(false, Ordering::Relaxed);
+            writer.synced(&job, result);
+        } else if let Err(mpsc::SendError(job)) = jobs.send(job) {
+            let gone = std::io::Error::other("the sync thread has ended");
+            shared.syncing.store(false, Ordering::Relaxed);
+            writer.synced(&job, Err(IoFailure::new("syncing", "log".as_ref(), gone)));
+        }
+        publish(shared, &writer);
+    }
+    let closed = writer.close(clock.now());
+    if let Ok(closed) = &closed {
+        shared.written.store(closed.place.offset.0, Ordering::Release);
+        shared.durable.store(closed.durable.0, Ordering::Release);
+    }
+    lock(&shared.mailbox).closed = Some(closed);
+    (shared.waker)();
+}
+
+/// Returns when there is something to do: news, a due mark or fsync, a retry.
+fn wait_for_news<'a>(
+    shared: &'a Shared,
+    writer: &LogWriter,
+    clock: &Clock,
+) -> std::sync::MutexGuard<'a, Mailbox> {
+    let mut mailbox = lock(&shared.mailbox);
+    let deadline = match writer.next_due() {
+        _ if writer.has_work() => Some(Instant::now() + RETRY),
+        Some(due) => Some(clock.0 + Duration::from_millis(due)),
+        None => None,
+    };
+    loop {
+        let fresh = !mailbox.batch.bytes.is_empty() || !mailbox.batch.orders.is_empty();
+        // A stop waits for a running sync; everything else is handled at once.
+        let stopping = mailbox.stop && !shared.syncing.load(Ordering::Relaxed);
+        if (fresh && !writer.has_work()) || stopping || mailbox.synced.is_some() {
+            return mailbox;
+        }
+        let unpoison = std::sync::PoisonError::into_inner;
+        mailbox = match deadline {
+            None => shared.news.wait(mailbox).unwrap_or_else(unpoison),
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return mailbox;
+                }
+                match shared.news.wait_timeout(mailbox, left) {
+                    Ok((mailbox, _)) => mailbox,
+                    Err(poisoned) => poisoned.into_inner().0,
+                }
+            }
+        };
+    }
+}
+
+/// A buffer that once held a huge unit does not stay huge.
+fn shrink(batch: &mut Batch) {
+    const KEEP: usize = 8 << 20;
+    if batch.bytes.capacity() > KEEP {
+        batch.bytes = Vec::new();
+    }
+}
+
+fn publish(shared: &Shared, writer: &LogWriter) {
+    let kind = match writer.health() {
+        Health::Ok => HealthKind::Ok,
+        Health::Healing(text) | Health::Latched(text) => {
+            lock(&shared.health_text).clone_from(text);
+            match writer.health() {
+                Health::Latched(_) => HealthKind::Latched,
+                _ => HealthKind::Healing,
+            }
+        }
+    };
+    let changed = [
+        shared.written.swap(writer.written().0, Ordering::AcqRel) != writer.written().0,
+        shared.durable.fetch_max(writer.durable().0, Ordering::AcqRel) < writer.durable().0,
+        shared.health.swap(kind as u8, Ordering::AcqRel) != kind as u8,
+    ];
+    shared.segment_len.store(writer.segment_len(), Ordering::Relaxed);
+    if changed.contains(&true) {
+        (shared.waker)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+    use crate::format::manifest::Manifest;
+    use crate::log::segments::Paths;
+    use std::sync::atomic::AtomicU32;
+
+    fn start(disk: &SimDisk, policy: Policy, waker: Waker) -> LogThread {
+        let paths = Paths {
+            data: "/d".into(),
+            log_dir: "appendonlydir".into(),
+            log_name: "appendonly.aof".into(),
+            snapshot: "dump.rdb".into(),
+        };
+        let segments = Segments::new(Arc::new(disk.clone()), paths, Manifest::default()).unwrap();
+        let options = Options { policy, timestamps: false, no_fsync_on_rewrite: false };
+        let place = Place { replid: ReplId::NONE, offset: Offset(0), db: 0 };
+        LogThread::start(Arc::new(Mutex::new(segments)), options, place, Offset(0), waker).unwrap()
+    }
+
+    const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+    #[test]
+    fn what_is_pushed_is_written_synced_and_announced() {
+        for policy in [Policy::Always, Policy::EverySec, Policy::No] {
+            let (disk, woken) = (SimDisk::new(), Arc::new(AtomicU32::new(0)));
+            let count = woken.clone();
+            let log = start(&disk, policy, Arc::new(move || {
+                let _before = count.fetch_add(1, Ordering::SeqCst);
+            }));
+            let sender = log.sender();
+            let mut end = Offset(0);
+            for _ in 0..20_000 {
+                end += PING.len() as u64;
+                sender.push(PING, end, 0);
+            }
+            let (tell, told) = mpsc::channel();
+            sender.sync(Box::new(move |durable| tell.send(durable).unwrap()));
+            assert_eq!(told.recv().unwrap(), Ok(end));
+            sender.push(PING, end + 14, 0);
+            let closed = log.stop().unwrap();
+            assert_eq!((closed.place.offset, closed.durable), (end + 14, end + 14));
+            assert_eq!((sender.written(), sender.durable(), sender.unwritten()), (end + 14, end + 14, 0));
+            assert!(woken.load(Ordering::SeqCst) > 0);
+            let name = &closed.segments[0].0;
+            let path = format!("/d/appendonlydir/{name}");
+            let bytes = crate::disk::read_all(&disk, path.as_ref(), 1 << 30).unwrap();
+            let mut walk = crate::format::aof::SegmentWalk::new(0);
+            walk.feed(&bytes);
+            assert_eq!(walk.finish().proven.offset, end + 14);
+        }
+    }
+
+    /// Scenario 8: a stalled fsync delays `durable`, never `written`.
+    #[test]
+    fn writing_goes_on_while_an_fsync_stalls() {
+        let disk = SimDisk::new();
+        let (release, gate) = mpsc::channel::<()>();
+        let (began, begun) = mpsc::channel::<()>();
+        let (wrote, written) = mpsc::channel();
+        let log = start(&disk, Policy::EverySec, Arc::new(move || wrote.send(()).unwrap_or(())));
+        let gate = Mutex::new(gate);
+        disk.on_sync(move |_| {
+            let _ended = began.send(());
+            let _released = lock(&gate).recv();
+        });
+        let sender = log.sender();
+        sender.push(PING, Offset(14), 0);
+        sender.sync(Box::new(|_| {}));
+        begun.recv().unwrap();
+        sender.push(PING, Offset(28), 0);
+        while sender.written() < Offset(28) {
+            written.recv().unwrap();
+        }
+        assert_eq!((sender.durable(), sender.syncing()), (Offset(0), true));
+        drop(release);
+        assert_eq!(log.stop().unwrap().durable, Offset(28));
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_and_heals() {
+        let disk = SimDisk::new();
+        let (tell, told) = mpsc::channel();
+        let log = start(&disk, Policy::Always, Arc::new(move || tell.send(()).unwrap_or(())));
+        let sender = log.sender();
+        disk.set_free_space(Some(0));
+        sender.push(PING, Offset(14), 0);
+        while sender.health_kind() != HealthKind::Healing {
+            told.recv().unwrap();
+        }
+        assert!(matches!(sender.health(), Health::Healing(text) if text.contains("appendonly.aof.1.incr.aof")));
+        assert_eq!(sender.unwritten(), 14);
+        disk.set_free_space(None);
+        while sender.durable() < Offset(14) {
+            told.recv().unwrap();
+        }
+        assert_eq!(sender.health(), Health::Ok);
+        log.stop().unwrap();
+    }
+}

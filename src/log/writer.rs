@@ -1,0 +1,551 @@
+//! The log writer as a plain state machine: no thread, no clock, no waiting but for the disk calls themselves.
+//!
+//! It is given batches of stream bytes with their unit boundaries and orders in between, and writes them with
+//! marks into the current segment. Every write is composed first, together with the state after it
+//! ([`Cursor`]), and the state is taken only when the write succeeded: so a failed one is cut back to where it began,
+//! which is a unit boundary, and can be composed again.
+//!
+//! ```text
+//!            ENOSPC on write, cut back                 write accepted
+//!   Ok ───────────────────────────────► Healing ─────────────────────────► Ok
+//!    │                                     │
+//!    │ any other failed write, a failed    │ the same
+//!    │ cut, a failed fsync (seals)         ▼
+//!    └─────────────────────────────────► Latched ── Reopen at a new cut ──► Ok, `durable` stands still until
+//!                                        (bytes handed over are            BaseDurable
+//!                                         dropped: the base replaces them)
+//! ```
+//!
+//! What is on disk when the process is killed: every byte up to `written`, marked at least each 64 KiB and each
+//! second; what was handed over and not written is in the ring (rule 6). On power failure: every byte up to
+//! `durable`. A mark is written before each fsync, so that what was synced is proven.
+//!
+//! Rule 23 is kept by the *epoch*: a failed fsync ends the segment's epoch, results of older jobs are ignored, and its
+//! file is never synced again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::segments::{OpenSegment, Segments};
+use crate::disk::{DiskFile, Result};
+use crate::error::IoFailure;
+use crate::format::aof::{Chain, MARK_INTERVAL, Place, timestamp};
+use crate::units::{Offset, ReplId};
+
+/// `appendfsync`, and the spill of AOF off (rule 7), which is `No` under another name for INFO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    No,
+    EverySec,
+    Always,
+    Spill,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub policy: Policy,
+    /// `aof-timestamp-enabled`
+    pub timestamps: bool,
+    /// `no-appendfsync-on-rewrite`
+    pub no_fsync_on_rewrite: bool,
+}
+
+/// Now, for the writer: monotonic milliseconds and wall-clock seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    pub millis: u64,
+    pub unix_seconds: i64,
+}
+
+/// Where a run of units ends in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    pub at: usize,
+    pub end: Offset,
+    pub db: u32,
+}
+
+/// Bytes with their boundaries, and orders that take effect between them.
+#[derive(Default)]
+pub struct Batch {
+    pub bytes: Vec<u8>,
+    /// Ascending; the last one is at the end of `bytes`.
+    pub bounds: Vec<Bound>,
+    /// Each with the number of bytes before it.
+    pub orders: Vec<(usize, Order)>,
+}
+
+pub type Done<T> = Box<dyn FnOnce(T) + Send>;
+
+/// What the writer is asked besides writing. Positions are those of the stream where the order stands.
+pub enum Order {
+    /// Close the segment here and open the next. Answers with its sequence number, or what went wrong (the old
+    /// segment goes on).
+    Rotate(Done<std::result::Result<Rotated, String>>),
+    /// Bytes from here on are written under this id (rule 1: `replication.toml` and ring say so already).
+    SetReplId(ReplId),
+    SetOptions(Options),
+    /// A rewrite runs or has ended: for `no-appendfsync-on-rewrite`.
+    Rewriting(bool),
+    /// Mark and fsync everything so far, whatever the policy.
+    Sync(Done<std::result::Result<Offset, String>>),
+    /// After a latched failure: a new segment here; what was handed over before is dropped, a base at this
+    /// offset replaces it. `durable` moves again after `BaseDurable`.
+    Reopen(Place, Done<std::result::Result<Rotated, String>>),
+    BaseDurable,
+}
+
+/// A segment was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    pub seq: u64,
+    pub start: Offset,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    Ok,
+    /// The disk is full: nothing is lost, writes are tried again.
+    Healing(String),
+    /// A failure that is not retried (P7).
+    Latched(String),
+}
+
+/// An fsync to be made, here or on another thread, and reported by [`LogWriter::synced`].
+pub struct SyncJob {
+    files: Vec<Arc<dyn DiskFile>>,
+    upto: Offset,
+    epoch: u64,
+}
+
+impl SyncJob {
+    pub fn run(&self) -> Result<()> {
+        self.files.iter().try_for_each(|file| file.fdatasync())
+    }
+}
+
+/// Everything that a successful write changes.
+#[derive(Clone, Copy)]
+struct Cursor {
+    file_len: u64,
+    place: Place,
+    chain: Chain,
+    /// File bytes since the last mark.
+    unmarked: u64,
+    last_timestamp: i64,
+}
+
+pub struct LogWriter {
+    segments: Arc<Mutex<Segments>>,
+    options: Options,
+    segment: OpenSegment,
+    cursor: Cursor,
+    /// Closed segments whose bytes are not synced yet, oldest first.
+    unsynced: Vec<Arc<dyn DiskFile>>,
+    durable: Offset,
+    epoch: u64,
+    sync_running: bool,
+    last_sync: u64,
+    last_mark: u64,
+    rewriting: bool,
+    awaiting_base: Option<Offset>,
+    health: Health,
+    waiting_for_sync: Vec<(Offset, Done<std::result::Result<Offset, String>>)>,
+    sync_wanted: bool,
+    work: Batch,
+    done: usize,
+    out: Vec<u8>,
+}
+
+/// Larger runs between two boundaries are written from where they are instead of being copied.
+const COPY_BELOW: usize = 1 << 20;
+/// `everysec`
+const SYNC_INTERVAL_MS: u64 = 1000;
+
+impl LogWriter {
+    /// Opens the next segment at `place`. `durable`: how far the log before it is known durable.
+    pub fn open(
+        segments: Arc<Mutex<Segments>>,
+        options: Options,
+        place: Place,
+        durable: Offset,
+        now: Now,
+    ) -> Result<LogWriter> {
+        let segment = lock(&segments).open_next(place)?;
+        let cursor = Cursor::at(&segment, place);
+        Ok(LogWriter {
+            segments,
+            options,
+            segment,
+            cursor,
+            unsynced: Vec::new(),
+            durable,
+            epoch: 0,
+            sync_running: false,
+            last_sync: now.millis,
+            last_mark: now.millis,
+            rewriting: false,
+            awaiting_base: None,
+            health: Health::Ok,
+            waiting_for_sync: Vec::new(),
+            sync_wanted: false,
+            work: Batch::default(),
+            done: 0,
+            out: Vec::new(),
+        })
+    }
+
+    /// Every byte before it was accepted by `write`.
+    pub fn written(&self) -> Offset {
+        self.cursor.place.offset
+    }
+    /// Every byte before it survives a power cut.
+    pub fn durable(&self) -> Offset {
+        if self.awaiting_base.is_some() { Offset::ZERO } else { self.durable }
+    }
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+    pub fn policy(&self) -> Policy {
+        self.options.policy
+    }
+    /// Bytes in the current segment.
+    pub fn segment_len(&self) -> u64 {
+        self.cursor.file_len
+    }
+    pub fn segment_name(&self) -> &str {
+        &self.segment.name
+    }
+    /// True if a batch is not finished, because the disk is full.
+    pub fn has_work(&self) -> bool {
+        self.done < self.work.bytes.len() || !self.work.orders.is_empty()
+    }
+
+    /// Takes a batch; the one before must be finished. Gives back its buffers for reuse.
+    pub fn take(&mut self, batch: Batch) -> Batch {
+        debug_assert!(!self.has_work());
+        self.done = 0;
+        std::mem::replace(&mut self.work, batch)
+    }
+
+    /// Writes as much of the batch as the disk accepts and obeys the orders in it. Call again while
+    /// [`LogWriter::has_work`], after a pause.
+    pub fn advance(&mut self, now: Now) {
+        while self.has_work() {
+            let next = self.work.orders.first().map_or(self.work.bytes.len(), |(at, _)| *at);
+            if self.done < next {
+                if !self.write_some(next, now) && !self.latched() {
+                    return;
+                }
+                continue;
+            }
+            let (_, order) = self.work.orders.remove(0);
+            if let Some(again) = self.obey(order, now) {
+                self.work.orders.insert(0, (self.done, again));
+                return;
+            }
+        }
+        self.work.bytes.clear();
+        self.work.bounds.clear();
+        self.done = 0;
+    }
+
+    /// What is due now: a mark each second, an fsync by policy. The job's result comes back by
+    /// [`LogWriter::synced`]; there is never more than one.
+    pub fn sync_due(&mut self, now: Now) -> Option<SyncJob> {
+        if self.latched() || self.sync_running {
+            return None;
+        }
+        let behind = self.synced_upto() < self.written();
+        let paused = self.rewriting && self.options.no_fsync_on_rewrite;
+        let second_over = |last: u64| now.millis.saturating_sub(last) >= SYNC_INTERVAL_MS;
+        let due = self.sync_wanted
+            || match self.options.policy {
+                Policy::Always => behind && !paused,
+                Policy::EverySec => behind && !paused && second_over(self.last_sync),
+                Policy::No | Policy::Spill => false,
+            };
+        if (due || second_over(self.last_mark)) && !self.put_mark(now) {
+            return None;
+        }
+        if !due {
+            return None;
+        }
+        self.sync_wanted = false;
+        self.sync_running = true;
+        self.last_sync = now.millis;
+        let mut files = std::mem::take(&mut self.unsynced);
+        files.push(self.segment.file.clone());
+        Some(SyncJob { files, upto: self.written(), epoch: self.epoch })
+    }
+
+    /// The monotonic millisecond at which [`LogWriter::sync_due`] should be asked again if nothing happens.
+    pub fn next_due(&self) -> Option<u64> {
+        if self.has_work() {
+            return None; // the caller retries at its own pace
+        }
+        let unmarked = self.cursor.unmarked > 0;
+        let behind = self.synced_upto() < self.written();
+        let by_policy = behind && matches!(self.options.policy, Policy::EverySec | Policy::Always);
+        match (self.sync_running, by_policy, unmarked) {
+            (false, true, _) => Some(self.last_sync + SYNC_INTERVAL_MS),
+            (_, _, true) => Some(self.last_mark + SYNC_INTERVAL_MS),
+            _ => None,
+        }
+    }
+
+    pub fn synced(&mut self, job: &SyncJob, result: Result<()>) {
+        self.sync_running = false;
+        if job.epoch != self.epoch {
+            return; // of a sealed segment
+        }
+        if let Err(failure) = result {
+            return self.latch(&failure, "fsync");
+        }
+        self.durable = self.durable.max(job.upto);
+        let durable = self.durable;
+        let (ready, waiting) =
+            std::mem::take(&mut self.waiting_for_sync).into_iter().partition(|(at, _)| *at <= durable);
+        self.waiting_for_sync = waiting;
+        let ready: Vec<(Offset, Done<_>)> = ready;
+        ready.into_iter().for_each(|(_, done)| done(Ok(durable)));
+        self.sync_wanted = !self.waiting_for_sync.is_empty();
+    }
+
+    /// The clean end: everything written, marked and (unless spilling) synced. Returns the place reached.
+    pub fn close(mut self, now: Now) -> std::result::Result<Closed, String> {
+        self.advance(now);
+        match &self.health {
+            Health::Ok => {}
+            Health::Healing(text) | Health::Latched(text) => return Err(text.clone()),
+        }
+        self.sync_wanted = self.options.policy != Policy::Spill;
+        if !self.put_mark(now) {
+            return Err("the last mark could not be written".into());
+        }
+        if let Some(job) = self.sync_due(now) {
+            job.run().map_err(|failure| failure.to_string())?;
+            self.durable = self.written();
+        }
+        let segments = lock(&self.segments);
+        let mut lens = Vec::new();
+        for entry in &segments.manifest().incrs {
+            let path = segments.paths().log_file(&entry.name);
+            let len = segments.disk().len(&path).map_err(|failure| failure.to_string())?;
+            lens.push((entry.name.clone(), len.unwrap_or(0)));
+        }
+        Ok(Closed { place: self.cursor.place, durable: self.durable, segments: lens })
+    }
+
+    fn synced_upto(&self) -> Offset {
+        self.durable
+    }
+
+    /// Composes and writes the next piece, up to `next` at most. False: the disk refused.
+    fn write_some(&mut self, next: usize, now: Now) -> bool {
+        if self.latched() {
+            self.done = next; // the ring has them; a reopening begins with a base that holds them
+            return true;
+        }
+        let mut after = self.cursor;
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        let mut direct = None;
+        let mut done = self.done;
+        if after.unmarked >= MARK_INTERVAL {
+            after.mark(self.durable, &mut out); // of a run that was written without copying
+        }
+        if self.options.timestamps && after.last_timestamp != now.unix_seconds {
+            after.put(&timestamp(now.unix_seconds), &mut out);
+            after.last_timestamp = now.unix_seconds;
+        }
+        let first = self.work.bounds.partition_point(|bound| bound.at <= done);
+        for bound in &self.work.bounds[first..] {
+            let bytes = &self.work.bytes[done..bound.at.min(next)];
+            if bytes.len() >= COPY_BELOW {
+                if out.is_empty() {
+                    direct = Some(done..done + bytes.len());
+                    after.cover(bytes);
+                    after.reach(bound);
+                    done = bound.at;
+                }
+                break;
+            }
+            after.put(bytes, &mut out);
+            after.reach(bound);
+            done = bound.at;
+            if after.unmarked >= MARK_INTERVAL {
+                after.mark(self.durable, &mut out);
+            }
+            if out.len() >= COPY_BELOW || done >= next {
+                break;
+            }
+        }
+        let at_end = done == self.work.bytes.len();
+        if at_end && direct.is_none() && self.options.policy == Policy::Always {
+            after.mark(self.durable, &mut out);
+        }
+        let at = self.cursor.file_len;
+        let result = match direct {
+            // Its mark follows with the next piece, a tick or the fsync.
+            Some(range) => self.segment.file.write_at(&self.work.bytes[range], at),
+            None => self.segment.file.write_at(&out, at),
+        };
+        self.out = out;
+        let accepted = self.settle_write(result, after, now);
+        if accepted {
+            self.done = done;
+        }
+        accepted
+    }
+
+    /// Writes a mark if anything is unmarked. False: the disk refused.
+    fn put_mark(&mut self, now: Now) -> bool {
+        self.last_mark = now.millis;
+        if self.cursor.unmarked == 0 {
+            return true;
+        }
+        self.write_mark(now)
+    }
+
+    fn write_mark(&mut self, now: Now) -> bool {
+        let mut after = self.cursor;
+        let mut out = Vec::new();
+        after.mark(self.durable, &mut out);
+        let result = self.segment.file.write_at(&out, self.cursor.file_len);
+        self.settle_write(result, after, now)
+    }
+
+    fn settle_write(&mut self, result: Result<()>, after: Cursor, now: Now) -> bool {
+        let Err(failure) = result else {
+            if after.unmarked == 0 {
+                self.last_mark = now.millis;
+            }
+            self.cursor = after;
+            self.health = Health::Ok;
+            return true;
+        };
+        let cut = self.segment.file.truncate(self.cursor.file_len);
+        match cut {
+            Ok(()) if failure.is_disk_full() => {
+                self.health = Health::Healing(failure.to_string());
+            }
+            Ok(()) => self.latch(&failure, "write"),
+            Err(cut_failed) => self.latch(&cut_failed, "cutting back a failed write"),
+        }
+        false
+    }
+
+    fn latch(&mut self, failure: &IoFailure, during: &str) {
+        let text = format!("{during} failed, the log takes no more writes: {failure}");
+        self.epoch += 1;
+        self.unsynced.clear();
+        self.sync_wanted = false;
+        for (_, done) in std::mem::take(&mut self.waiting_for_sync) {
+            done(Err(text.clone()));
+        }
+        self.health = Health::Latched(text);
+    }
+
+    fn latched(&self) -> bool {
+        matches!(self.health, Health::Latched(_))
+    }
+
+    /// Gives the order back if the disk is too full for it now.
+    fn obey(&mut self, order: Order, now: Now) -> Option<Order> {
+        match order {
+            Order::Rotate(done) => {
+                let rotated = self.rotate(now);
+                done(rotated);
+            }
+            Order::SetReplId(replid) => {
+                self.cursor.place.replid = replid;
+                if !self.latched() && !self.write_mark(now) && !self.latched() {
+                    return Some(Order::SetReplId(replid)); // in band before its first byte
+                }
+            }
+            Order::SetOptions(options) => self.options = options,
+            Order::Rewriting(rewriting) => self.rewriting = rewriting,
+            Order::Sync(done) => match &self.health {
+                Health::Latched(text) => done(Err(text.clone())),
+                _ => {
+                    self.sync_wanted = true;
+                    self.waiting_for_sync.push((self.written(), done));
+                }
+            },
+            Order::Reopen(place, done) => {
+                let reopened = self.reopen(place);
+                done(reopened);
+            }
+            Order::BaseDurable => self.awaiting_base = None,
+        }
+        None
+    }
+
+    fn rotate(&mut self, now: Now) -> std::result::Result<Rotated, String> {
+        if let Health::Latched(text) = &self.health {
+            return Err(text.clone());
+        }
+        if !self.put_mark(now) {
+            return Err("the old segment could not be closed: the disk is full".into());
+        }
+        let place = self.cursor.place;
+        let next = lock(&self.segments).open_next(place).map_err(|failure| failure.to_string())?;
+        let old = std::mem::replace(&mut self.segment, next);
+        self.unsynced.push(old.file);
+        self.cursor = Cursor::at(&self.segment, place);
+        Ok(Rotated { seq: self.segment.seq, start: place.offset })
+    }
+
+    fn reopen(&mut self, place: Place) -> std::result::Result<Rotated, String> {
+        let next = lock(&self.segments).open_next(place).map_err(|failure| failure.to_string())?;
+        self.segment = next;
+        self.cursor = Cursor::at(&self.segment, place);
+        self.epoch += 1;
+        self.unsynced.clear();
+        self.durable = place.offset;
+        self.awaiting_base = Some(place.offset);
+        self.health = Health::Ok;
+        Ok(Rotated { seq: self.segment.seq, start: place.offset })
+    }
+}
+
+/// What a clean shutdown reached, for `replication.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    pub place: Place,
+    pub durable: Offset,
+    /// Name and length of each segment.
+    pub segments: Vec<(String, u64)>,
+}
+
+impl Cursor {
+    fn at(segment: &OpenSegment, place: Place) -> Cursor {
+        Cursor { file_len: segment.len, place, chain: segment.chain, unmarked: 0, last_timestamp: 0 }
+    }
+    fn cover(&mut self, bytes: &[u8]) {
+        self.chain.cover(bytes);
+        self.file_len += bytes.len() as u64;
+        self.unmarked += bytes.len() as u64;
+    }
+    fn put(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.cover(bytes);
+        out.extend_from_slice(bytes);
+    }
+    fn reach(&mut self, bound: &Bound) {
+        (self.place.offset, self.place.db) = (bound.end, bound.db);
+    }
+    fn mark(&mut self, durable: Offset, out: &mut Vec<u8>) {
+        let before = out.len();
+        self.chain.mark(self.place, durable, out);
+        self.file_len += (out.len() - before) as u64;
+        self.unmarked = 0;
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

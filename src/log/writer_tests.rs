@@ -1,0 +1,313 @@
+//! The writer against the simulated disk: what is marked, what is durable, what survives which failure.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::mpsc;
+
+use super::*;
+use crate::disk::{Disk, Fault, PowerCut, SimDisk, read_all};
+use crate::format::aof::{SegmentReport, SegmentWalk};
+use crate::format::manifest::Manifest;
+use crate::log::segments::Paths;
+
+const FIRST: &str = "/d/appendonlydir/appendonly.aof.1.incr.aof";
+const SECOND: &str = "/d/appendonlydir/appendonly.aof.2.incr.aof";
+
+fn paths() -> Paths {
+    Paths {
+        data: "/d".into(),
+        log_dir: "appendonlydir".into(),
+        log_name: "appendonly.aof".into(),
+        snapshot: "dump.rdb".into(),
+    }
+}
+
+fn id(n: u8) -> ReplId {
+    ReplId::from_random([n; 20])
+}
+
+struct Rig {
+    disk: SimDisk,
+    writer: LogWriter,
+    end: Offset,
+    now: Now,
+}
+
+fn set(len: usize) -> Vec<u8> {
+    format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${len}\r\n{}\r\n", "v".repeat(len)).into_bytes()
+}
+
+fn walk(disk: &SimDisk, path: &str) -> SegmentReport {
+    let bytes = read_all(disk, Path::new(path), 1 << 30).unwrap();
+    let mut walk = SegmentWalk::new(0);
+    walk.feed(&bytes);
+    walk.finish()
+}
+
+impl Rig {
+    fn new(policy: Policy) -> Rig {
+        let disk = SimDisk::new();
+        let segments = Segments::new(Arc::new(disk.clone()), paths(), Manifest::default()).unwrap();
+        let options = Options { policy, timestamps: false, no_fsync_on_rewrite: false };
+        let place = Place { replid: id(1), offset: Offset(1000), db: 3 };
+        let now = Now { millis: 5_000, unix_seconds: 77 };
+        let segments = Arc::new(Mutex::new(segments));
+        let writer = LogWriter::open(segments, options, place, Offset(1000), now).unwrap();
+        Rig { disk, writer, end: Offset(1000), now }
+    }
+
+    fn batch(&mut self, units: &[usize]) -> Batch {
+        let mut batch = Batch::default();
+        for &len in units {
+            batch.bytes.extend_from_slice(&set(len));
+            self.end += set(len).len() as u64;
+            batch.bounds.push(Bound { at: batch.bytes.len(), end: self.end, db: 3 });
+        }
+        batch
+    }
+
+    fn write(&mut self, units: &[usize]) {
+        let batch = self.batch(units);
+        self.writer.take(batch);
+        self.writer.advance(self.now);
+    }
+
+    fn order(&mut self, order: Order) {
+        let batch = Batch { orders: vec![(0, order)], ..Batch::default() };
+        self.writer.take(batch);
+        self.writer.advance(self.now);
+    }
+
+    fn sync(&mut self) -> bool {
+        let Some(job) = self.writer.sync_due(self.now) else { return false };
+        let result = job.run();
+        self.writer.synced(&job, result);
+        true
+    }
+
+    fn proven(&self, path: &str) -> Offset {
+        walk(&self.disk, path).proven.offset
+    }
+}
+
+#[test]
+fn always_marks_and_syncs_each_batch() {
+    let mut rig = Rig::new(Policy::Always);
+    for units in [vec![1], vec![10, 20, 30], vec![70_000, 5]] {
+        rig.write(&units);
+        assert_eq!((rig.writer.written(), rig.proven(FIRST)), (rig.end, rig.end));
+        assert!(rig.sync());
+        assert_eq!(rig.writer.durable(), rig.end);
+        let after = rig.disk.after_power_cut(PowerCut::LoseAll);
+        assert_eq!(walk(&after, FIRST).proven.offset, rig.end);
+    }
+    assert!(!rig.sync(), "nothing new to sync");
+}
+
+#[test]
+fn everysec_syncs_each_second_and_marks_before_it() {
+    let mut rig = Rig::new(Policy::EverySec);
+    rig.write(&[5]);
+    assert!(!rig.sync());
+    assert_eq!(rig.writer.next_due(), Some(6_000));
+    rig.now.millis = 6_000;
+    assert!(rig.sync());
+    assert_eq!((rig.writer.durable(), rig.proven(FIRST)), (rig.end, rig.end));
+    assert_eq!(rig.writer.next_due(), None);
+    rig.now.millis = 9_000;
+    assert!(!rig.sync());
+    // a job under way does not stop the writing
+    rig.write(&[5]);
+    let job = rig.writer.sync_due(rig.now).unwrap();
+    let promised = rig.end;
+    rig.write(&[6]);
+    assert!(rig.writer.sync_due(rig.now).is_none());
+    rig.writer.synced(&job, job.run());
+    assert_eq!((rig.writer.durable(), rig.writer.written()), (promised, rig.end));
+}
+
+#[test]
+fn without_fsync_marks_come_each_second_and_each_64_kib() {
+    for policy in [Policy::No, Policy::Spill] {
+        let mut rig = Rig::new(policy);
+        rig.write(&vec![1000; 200]);
+        let report = walk(&rig.disk, FIRST);
+        assert!(rig.end - report.proven.offset < MARK_INTERVAL + 1100 && report.marks == 3);
+        assert_eq!(report.foreign_from, None);
+        rig.now.millis += 1000;
+        assert!(!rig.sync());
+        assert_eq!(rig.proven(FIRST), rig.end);
+        assert_eq!(rig.writer.durable(), Offset(1000));
+    }
+}
+
+/// Scenario 27: a unit longer than the mark interval.
+#[test]
+fn a_huge_unit_is_marked_at_its_end() {
+    let mut rig = Rig::new(Policy::EverySec);
+    rig.write(&[10, 3_000_000, 10]);
+    rig.now.millis += 1000;
+    rig.sync();
+    let report = walk(&rig.disk, FIRST);
+    assert_eq!((report.proven.offset, report.foreign_from), (rig.end, None));
+}
+
+#[test]
+fn the_id_changes_in_band_before_its_first_byte() {
+    let mut rig = Rig::new(Policy::No);
+    rig.write(&[5]);
+    let at = rig.end;
+    rig.order(Order::SetReplId(id(2)));
+    rig.write(&[5]);
+    assert_eq!(walk(&rig.disk, FIRST).ids, [(id(1), Offset(1000)), (id(2), at)]);
+}
+
+#[test]
+fn rotation_opens_the_next_segment_between_two_units() {
+    let mut rig = Rig::new(Policy::EverySec);
+    let (tell, told) = mpsc::channel();
+    let mut batch = rig.batch(&[5, 6]);
+    let cut = rig.end;
+    let at = batch.bytes.len();
+    batch.orders.push((at, Order::Rotate(Box::new(move |r| tell.send(r).unwrap()))));
+    batch.bytes.extend_from_slice(&set(7));
+    rig.end += set(7).len() as u64;
+    batch.bounds.push(Bound { at: batch.bytes.len(), end: rig.end, db: 3 });
+    rig.writer.take(batch);
+    rig.writer.advance(rig.now);
+    assert_eq!(told.recv().unwrap(), Ok(Rotated { seq: 2, start: cut }));
+    assert_eq!(rig.proven(FIRST), cut);
+    let second = walk(&rig.disk, SECOND);
+    assert_eq!((second.opening.map(|p| (p.offset, p.db)), second.parsed.offset), (Some((cut, 3)), rig.end));
+    // the old segment's bytes are synced before anything of the new one counts
+    rig.now.millis += 1000;
+    assert!(rig.sync());
+    let after = rig.disk.after_power_cut(PowerCut::LoseAll);
+    assert_eq!((walk(&after, FIRST).proven.offset, walk(&after, SECOND).proven.offset), (cut, rig.end));
+}
+
+/// ENOSPC loses nothing and heals when space returns (P7).
+#[test]
+fn a_full_disk_heals() {
+    let mut rig = Rig::new(Policy::Always);
+    rig.write(&[5]);
+    rig.sync();
+    let before = rig.end;
+    rig.disk.set_free_space(Some(50));
+    rig.write(&[100, 200]);
+    assert!(matches!(rig.writer.health(), Health::Healing(text) if text.contains(FIRST)));
+    assert!(rig.writer.has_work());
+    assert_eq!((rig.writer.written(), rig.proven(FIRST), walk(&rig.disk, FIRST).unproven()), (before, before, 0));
+    rig.writer.advance(rig.now);
+    assert!(rig.writer.has_work(), "still full");
+    rig.disk.set_free_space(None);
+    rig.writer.advance(rig.now);
+    assert_eq!((rig.writer.health(), rig.writer.has_work()), (&Health::Ok, false));
+    assert!(rig.sync());
+    assert_eq!((rig.writer.durable(), rig.proven(FIRST)), (rig.end, rig.end));
+}
+
+/// Scenario 29: a failed fsync seals the segment; only a new base and segment bring service back.
+#[test]
+fn a_failed_fsync_seals_the_segment() {
+    let mut rig = Rig::new(Policy::Always);
+    rig.write(&[5]);
+    rig.sync();
+    let durable = rig.end;
+    let fault = Fault { call: "fdatasync", path: "1.incr".into(), error: ErrorKind::Other, times: 1 };
+    rig.disk.fail(fault);
+    rig.write(&[6]);
+    rig.sync();
+    assert!(matches!(rig.writer.health(), Health::Latched(_)));
+    assert_eq!(rig.writer.durable(), durable);
+    rig.write(&[7]);
+    assert!(!rig.sync(), "never synced again");
+    let (tell, told) = mpsc::channel();
+    let tell_sync = tell.clone();
+    rig.order(Order::Sync(Box::new(move |r| tell_sync.send(r.is_err()).unwrap())));
+    assert!(told.recv().unwrap());
+
+    let place = Place { replid: id(1), offset: rig.end, db: 3 };
+    rig.order(Order::Reopen(place, Box::new(move |r| tell.send(r.is_ok()).unwrap())));
+    assert!(told.recv().unwrap());
+    rig.write(&[8]);
+    assert!(rig.sync());
+    assert_eq!((rig.writer.health(), rig.writer.durable()), (&Health::Ok, Offset::ZERO), "the base is not there yet");
+    rig.order(Order::BaseDurable);
+    assert_eq!((rig.writer.durable(), rig.proven(SECOND)), (rig.end, rig.end));
+}
+
+#[test]
+fn a_failed_write_latches() {
+    let mut rig = Rig::new(Policy::EverySec);
+    let fault = Fault { call: "write", path: "1.incr".into(), error: ErrorKind::Other, times: 1 };
+    rig.disk.fail(fault);
+    rig.write(&[5]);
+    assert!(matches!(rig.writer.health(), Health::Latched(_)));
+    rig.write(&[5]);
+    assert_eq!(rig.writer.written(), Offset(1000), "never retried as if it had worked");
+}
+
+#[test]
+fn a_job_of_a_sealed_segment_says_nothing_about_the_next() {
+    let mut rig = Rig::new(Policy::Always);
+    rig.write(&[5]);
+    let job = rig.writer.sync_due(rig.now).unwrap();
+    let place = Place { replid: id(1), offset: rig.end + 100, db: 0 };
+    rig.order(Order::Reopen(place, Box::new(|_| {})));
+    rig.writer.synced(&job, Err(IoFailure::new("syncing", Path::new(FIRST), ErrorKind::Other.into())));
+    assert_eq!(rig.writer.health(), &Health::Ok);
+}
+
+#[test]
+fn no_fsync_while_a_rewrite_runs_if_so_configured() {
+    let mut rig = Rig::new(Policy::Always);
+    let options = Options { policy: Policy::Always, timestamps: true, no_fsync_on_rewrite: true };
+    rig.order(Order::SetOptions(options));
+    rig.order(Order::Rewriting(true));
+    rig.write(&[5]);
+    assert!(!rig.sync());
+    rig.order(Order::Rewriting(false));
+    assert!(rig.sync());
+    let text = read_all(&rig.disk, Path::new(FIRST), 9999).unwrap();
+    assert!(String::from_utf8(text).unwrap().contains("\n#TS:77\r\n*3"));
+}
+
+#[test]
+fn a_clean_end_syncs_and_tells_the_lengths() {
+    let mut rig = Rig::new(Policy::No);
+    rig.write(&[5]);
+    let closed = rig.writer.close(rig.now).unwrap();
+    assert_eq!((closed.place.offset, closed.durable), (rig.end, rig.end));
+    let len = rig.disk.len(Path::new(FIRST)).unwrap().unwrap();
+    assert_eq!(closed.segments, [("appendonly.aof.1.incr.aof".to_string(), len)]);
+    let after = rig.disk.after_power_cut(PowerCut::LoseAll);
+    assert_eq!(walk(&after, FIRST).proven.offset, rig.end);
+}
+
+/// P1 and P2 for the log alone: stopped at any step or cut off power, what is proven is a unit-aligned prefix that
+/// covers what was called durable; after a process crash it covers what was called written, up to the last mark.
+#[test]
+fn any_crash_leaves_a_proven_prefix() {
+    for seed in 0..300u64 {
+        let policy = [Policy::Always, Policy::EverySec, Policy::No][(seed % 3) as usize];
+        let mut rig = Rig::new(policy);
+        let mut ends = vec![rig.end.0];
+        rig.disk.fail_from(seed / 3);
+        for i in 0..12 {
+            let len = ((seed * 31 + i * 7919) % 40_000) as usize;
+            rig.write(&[len, 3]);
+            ends.extend([rig.end.0 - set(3).len() as u64, rig.end.0]);
+            rig.now.millis += 400;
+            rig.sync();
+        }
+        let (durable, written) = (rig.writer.durable(), rig.writer.written());
+        let crashed = walk(&rig.disk.after_process_crash(), FIRST);
+        assert!(crashed.proven.offset >= durable && crashed.parsed.offset >= written, "seed {seed}");
+        for cut in [PowerCut::LoseAll, PowerCut::Seeded(seed)] {
+            let report = walk(&rig.disk.after_power_cut(cut), FIRST);
+            assert!(report.proven.offset >= durable, "seed {seed} {cut:?}");
+            assert!(ends.contains(&report.proven.offset.0), "seed {seed} {cut:?}: {}", report.proven.offset);
+        }
+    }
+}
