@@ -96,7 +96,8 @@ impl LogThread {
         let (jobs, job_queue) = mpsc::channel::<SyncJob>();
         let for_sync = shared.clone();
         spawn("log-sync", move || sync_loop(&for_sync, &job_queue)).map_err(failed)?;
-        let thread = spawn("log-writer", move || write_loop(&shared, writer, &jobs, &clock)).map_err(failed)?;
+        let thread =
+            spawn("log-writer", move || write_loop(&shared, writer, &jobs, &clock)).map_err(failed)?;
         Ok(LogThread { sender, thread: Some(thread) })
     }
 
@@ -376,9 +377,13 @@ mod tests {
         for policy in [Policy::Always, Policy::EverySec, Policy::No] {
             let (disk, woken) = (SimDisk::new(), Arc::new(AtomicU32::new(0)));
             let count = woken.clone();
-            let log = start(&disk, policy, Arc::new(move || {
-                let _before = count.fetch_add(1, Ordering::SeqCst);
-            }));
+            let log = start(
+                &disk,
+                policy,
+                Arc::new(move || {
+                    let _before = count.fetch_add(1, Ordering::SeqCst);
+                }),
+            );
             let sender = log.sender();
             let mut end = Offset(0);
             for _ in 0..20_000 {
@@ -439,7 +444,9 @@ mod tests {
         while sender.health_kind() != HealthKind::Healing {
             told.recv().unwrap();
         }
-        assert!(matches!(sender.health(), Health::Healing(text) if text.contains("appendonly.aof.1.incr.aof")));
+        assert!(
+            matches!(sender.health(), Health::Healing(text) if text.contains("appendonly.aof.1.incr.aof"))
+        );
         assert_eq!(sender.unwritten(), 14);
         disk.set_free_space(None);
         while sender.durable() < Offset(14) {

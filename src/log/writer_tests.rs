@@ -197,7 +197,10 @@ fn a_full_disk_heals() {
     rig.write(&[100, 200]);
     assert!(matches!(rig.writer.health(), Health::Healing(text) if text.contains(FIRST)));
     assert!(rig.writer.has_work());
-    assert_eq!((rig.writer.written(), rig.proven(FIRST), walk(&rig.disk, FIRST).unproven()), (before, before, 0));
+    assert_eq!(
+        (rig.writer.written(), rig.proven(FIRST), walk(&rig.disk, FIRST).unproven()),
+        (before, before, 0)
+    );
     rig.writer.advance(rig.now);
     assert!(rig.writer.has_work(), "still full");
     rig.disk.set_free_space(None);
@@ -232,7 +235,11 @@ fn a_failed_fsync_seals_the_segment() {
     assert!(told.recv().unwrap());
     rig.write(&[8]);
     assert!(rig.sync());
-    assert_eq!((rig.writer.health(), rig.writer.durable()), (&Health::Ok, Offset::ZERO), "the base is not there yet");
+    assert_eq!(
+        (rig.writer.health(), rig.writer.durable()),
+        (&Health::Ok, Offset::ZERO),
+        "the base is not there yet"
+    );
     rig.order(Order::BaseDurable);
     assert_eq!((rig.writer.durable(), rig.proven(SECOND)), (rig.end, rig.end));
 }
