@@ -11,7 +11,7 @@
 //! | [`resp`] | the wire protocol: incremental parser, reply writer | units, error |
 //! | [`format`] | every byte that is persisted: RDB, LZF, CRC, packed encodings, AOF marks, manifest, ring header | units, error, resp (numbers as text) |
 //! | [`config`] | the one settings table | resp |
-//! | [`store`] | partitions, values, databases, snapshots | format |
+//! | [`store`] | partitions, values, databases, snapshots | format, config |
 //! | [`state`] | sessions, statistics, persistence status: what is known besides the data | store, resp, config |
 //! | [`commands`] | the vocabulary of a command (row, arguments, context, outcome) and the server-side commands | state |
 //! | [`types`] | one file per data type: representation and commands | commands |

@@ -30,6 +30,8 @@ use crate::state::session::Slot;
 use crate::state::{Server, Session};
 use crate::store::{Db, Type};
 
+pub use crate::state::session::{BlockCause, TimeoutReply};
+
 pub use table::{Command, Flags, Group, Keys, find};
 
 /// Runs a command.
@@ -107,28 +109,6 @@ pub struct Block {
     /// Unix milliseconds, `i64::MAX` for ever.
     pub deadline: i64,
     pub on_timeout: TimeoutReply,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeoutReply {
-    NullArray,
-    Null,
-}
-
-/// What a blocked session waits for.
-#[derive(Clone, Debug)]
-pub enum BlockCause {
-    Keys(TimeoutReply),
-    /// WAITAOF: until `durable` covers the offset, then a count is written.
-    Durable {
-        offset: crate::units::Offset,
-        local: u32,
-        replicas: u32,
-    },
-    /// Background work whose end writes the reply (SAVE, SHUTDOWN, DEBUG RELOAD …).
-    Work,
-    /// CLIENT PAUSE.
-    Paused,
 }
 
 /// What only the node or the driver can do. The reply is theirs to write, unless said otherwise.

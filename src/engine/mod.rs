@@ -15,6 +15,7 @@
 //! Always, after any `handle_*`: every effect so far is in the stream (`history.end` counts it) and no reply byte
 //! is offered by `poll_output` whose `end` at production is not yet covered as the policy asks (rule 13).
 
+mod accounting;
 pub mod blocking;
 pub mod cron;
 pub mod dispatch;

@@ -20,6 +20,7 @@ use std::task::{Context, Waker};
 
 use tokio::sync::Notify;
 
+use super::logging::warning;
 use super::persist::Persist;
 use super::process::{self, WallClock};
 use crate::engine::{Action, Input, Node};
@@ -165,7 +166,7 @@ impl Driver {
         let limit = node.config().settings.client_query_buffer_limit;
         let too_long = bytes as u64 > limit;
         if too_long && let Some(session) = node.server.sessions.get(slot) {
-            crate::warning!(
+            warning!(
                 "Closing client {} ({}) that reached max query buffer length ({bytes} > {limit})",
                 session.id.0,
                 session.addr
@@ -186,7 +187,7 @@ impl Driver {
             let now = process::now_ms();
             let since = *session.over_soft_since_ms.get_or_insert(now);
             if now - since > limit.soft_seconds as i64 * 1000 {
-                crate::warning!("Client {} closed for overcoming of output buffer limits.", session.addr);
+                warning!("Client {} closed for overcoming of output buffer limits.", session.addr);
                 return true;
             }
         } else {
@@ -194,7 +195,7 @@ impl Driver {
         }
         let too_long = limit.hard > 0 && bytes > limit.hard;
         if too_long {
-            crate::warning!("Client {} closed for overcoming of output buffer limits.", session.addr);
+            warning!("Client {} closed for overcoming of output buffer limits.", session.addr);
         }
         too_long
     }

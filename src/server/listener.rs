@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::connection::{Socket, serve};
 use super::driver::Driver;
+use super::logging::warning;
 use crate::config::Settings;
 
 /// Opens every address of `bind` on `port`.
@@ -38,9 +39,7 @@ pub fn bind_tcp(settings: &Settings, port: u16) -> Result<Vec<TcpListener>, Stri
                 } else {
                     ""
                 };
-                crate::warning!(
-                    "Warning: Could not create server TCP listening socket {host}:{port}: {error}"
-                );
+                warning!("Warning: Could not create server TCP listening socket {host}:{port}: {error}");
                 return Err(format!("Failed listening on port {port} (tcp), aborting. {error}{taken}"));
             }
         }
@@ -83,7 +82,7 @@ async fn accept_loop(driver: Rc<Driver>, listener: TcpListener) {
             Ok((socket, peer)) => welcome_tcp(&driver, socket, peer),
             Err(error) => {
                 // Out of file descriptors, most likely: accepting again at once would spin.
-                crate::warning!("Accepting client connection: {error}");
+                warning!("Accepting client connection: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -172,7 +171,7 @@ pub fn accept_unix(driver: &Rc<Driver>, listener: UnixListener, path: String) ->
                     }
                 }
                 Err(error) => {
-                    crate::warning!("Accepting client connection: {error}");
+                    warning!("Accepting client connection: {error}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }

@@ -94,22 +94,21 @@ pub fn calendar(unix_ms: i64) -> String {
 }
 
 /// Logs at notice level, the default.
-#[macro_export]
 macro_rules! notice {
     ($($arg:tt)*) => { $crate::server::logging::log($crate::config::LogLevel::Notice, &format!($($arg)*)) };
 }
 
 /// Logs what an operator must see.
-#[macro_export]
 macro_rules! warning {
     ($($arg:tt)*) => { $crate::server::logging::log($crate::config::LogLevel::Warning, &format!($($arg)*)) };
 }
 
 /// Logs what is of use only to who looks for it.
-#[macro_export]
 macro_rules! verbose {
     ($($arg:tt)*) => { $crate::server::logging::log($crate::config::LogLevel::Verbose, &format!($($arg)*)) };
 }
+
+pub(crate) use {notice, verbose, warning};
 
 #[cfg(test)]
 mod tests {

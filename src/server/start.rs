@@ -17,6 +17,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Duration, MissedTickBehavior, interval};
 
 use super::driver::Driver;
+use super::logging::{notice, warning};
 use super::persist::Persist;
 use super::process::{self, WallClock};
 use super::{listener, logging};
@@ -85,7 +86,7 @@ pub fn run(args: Vec<std::ffi::OsString>) -> i32 {
 
 /// Prints the reason where a person, a service manager and the log see it; the exit code.
 fn fail(why: &str) -> i32 {
-    crate::warning!("{why}");
+    warning!("{why}");
     eprintln!("ringhold: {why}");
     1
 }
@@ -114,11 +115,11 @@ fn serve(config: Config, notices: Vec<String>) -> i32 {
 async fn start(config: Config, notices: Vec<String>) -> Result<Rc<Driver>, String> {
     let settings = config.settings.clone();
     let config_file = config.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-    crate::notice!("Ringhold {} starting, PID: {}", env!("CARGO_PKG_VERSION"), std::process::id());
-    notices.iter().for_each(|text| crate::notice!("{text}"));
+    notice!("Ringhold {} starting, PID: {}", env!("CARGO_PKG_VERSION"), std::process::id());
+    notices.iter().for_each(|text| notice!("{text}"));
     let listeners = listener::bind_tcp(&settings, settings.port)?;
     println!(" PID: {}", std::process::id());
-    crate::notice!("Server initialized");
+    notice!("Server initialized");
 
     let facts = process::facts(settings.port, config_file);
     let server = Server::new(config, History::new(process::random_id()), facts, process::random_u64());
@@ -132,7 +133,7 @@ async fn start(config: Config, notices: Vec<String>) -> Result<Rc<Driver>, Strin
         listener::accept_unix(&driver, socket, settings.unixsocket.clone());
     }
     tokio::task::spawn_local(tick(Rc::clone(&driver)));
-    crate::notice!("Ready to accept connections");
+    notice!("Ready to accept connections");
     Ok(driver)
 }
 

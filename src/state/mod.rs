@@ -3,8 +3,8 @@
 //! Commands may read and change it through their context; the driver feeds the parts that come from outside
 //! (durable offset, results of background work). Everything here is plain data.
 
-mod accounting;
 pub mod pubsub;
+mod server;
 pub mod session;
 pub mod stats;
 pub mod watch;

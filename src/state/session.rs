@@ -24,7 +24,30 @@ pub struct Transaction {
     pub denies_oom: bool,
 }
 
-/// Why a client waits, and what ends the wait.
+/// What a client gets whose wait for keys ends without success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutReply {
+    NullArray,
+    Null,
+}
+
+/// What a blocked session waits for.
+#[derive(Clone, Debug)]
+pub enum BlockCause {
+    Keys(TimeoutReply),
+    /// WAITAOF: until `durable` covers the offset, then a count is written.
+    Durable {
+        offset: Offset,
+        local: u32,
+        replicas: u32,
+    },
+    /// Background work whose end writes the reply (SAVE, SHUTDOWN, DEBUG RELOAD …).
+    Work,
+    /// CLIENT PAUSE.
+    Paused,
+}
+
+/// A wait: the command, what it waits for, until when.
 #[derive(Clone, Debug)]
 pub struct Blocked {
     /// The command to run again when one of `keys` may serve it.
@@ -36,7 +59,7 @@ pub struct Blocked {
     /// Unix milliseconds, `i64::MAX` for ever.
     pub deadline: i64,
     pub since_ms: i64,
-    pub cause: crate::commands::BlockCause,
+    pub cause: BlockCause,
 }
 
 /// CLIENT REPLY.

@@ -1,57 +1,21 @@
-//! What happens to the server's books around each command.
+//! What happens to the server's books around each command: counts, the slow log, monitors.
 
-use super::Server;
-use super::session::{ReplyMode, Slot};
-use super::stats::{CommandStats, Slow};
-use crate::commands::{Command, Flags, Request};
-use crate::config::MaxmemoryPolicy;
+use crate::commands::{Command, Flags, Request, table};
 use crate::resp::args::Args;
 use crate::resp::reply::Reply;
-use crate::store::{Changes, Event, Events};
+use crate::state::stats::{CommandStats, Slow};
+use crate::state::{Server, Slot};
 
 /// Arguments of a slow command that are kept, and bytes of each.
 const SLOW_ARGS: usize = 32;
 const SLOW_ARG_BYTES: usize = 128;
 
 impl Server {
-    /// A client's bytes are about to be executed.
-    pub fn begin_batch(&mut self, slot: Slot, now_ms: i64, _bytes: usize) {
-        if let Some(session) = self.sessions.get_mut(slot) {
-            session.last_active_ms = now_ms;
-        }
-    }
-
-    /// Applies CLIENT REPLY SKIP: the command after it gets no reply.
-    pub fn take_reply_mode(&mut self, slot: Slot) {
-        if let Some(session) = self.sessions.get_mut(slot) {
-            session.reply_mode = match session.reply_mode {
-                ReplyMode::SkipNext => ReplyMode::Skip,
-                ReplyMode::Skip => ReplyMode::On,
-                other => other,
-            };
-        }
-    }
-
-    pub fn over_memory(&self) -> bool {
-        let limit = self.config.settings.maxmemory;
-        limit > 0 && self.process.used_memory > limit
-    }
-
-    /// What a read leaves on an entry: seconds for LRU, minutes and a counter for LFU.
-    pub fn access_stamp(&self, now_ms: i64) -> u32 {
-        match self.config.settings.maxmemory_policy {
-            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
-                ((((now_ms / 60_000) & 0xffff) as u32) << 8) | 5
-            }
-            _ => (now_ms / 1000) as u32,
-        }
-    }
-
     /// Counts a finished command, and notes it if it was slow.
     pub fn account(&mut self, slot: Slot, command: &Command, args: Args<'_>, now_micros: i64, micros: i64) {
         self.stats.commands_processed += 1;
         if self.stats.commands.len() <= command.id {
-            self.stats.commands.resize(crate::commands::table::count(), CommandStats::default());
+            self.stats.commands.resize(table::count(), CommandStats::default());
         }
         let stats = &mut self.stats.commands[command.id];
         stats.calls += 1;
@@ -82,61 +46,12 @@ impl Server {
         self.slowlog.entries.truncate(most);
     }
 
-    /// Ends all WATCHes of a session.
-    pub fn unwatch(&mut self, changes: &mut Changes, slot: Slot) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        session.watch_broken = false;
-        for (db, key) in std::mem::take(&mut session.watched) {
-            self.watchers.remove(db, &key, slot);
-            changes.unwatch(db, &key);
-        }
-    }
-
-    /// A watched key was touched: the transactions of those who watch it will not run.
-    pub fn break_watches(&mut self, id: &(u32, Vec<u8>)) {
-        for slot in self.watchers.of(id) {
-            if let Some(session) = self.sessions.get_mut(*slot) {
-                session.watch_broken = true;
-            }
-        }
-    }
-
-    /// Removes every trace of a session outside of itself.
-    pub fn forget_client(&mut self, changes: &mut Changes, slot: Slot) {
-        self.unwatch(changes, slot);
-        self.pubsub.forget(&mut self.sessions, slot);
-        self.monitors.retain(|other| *other != slot);
-    }
-
     /// BGSAVE or BGREWRITEAOF that must wait: started by the cron.
     pub fn schedule(&mut self, request: &Request) {
         match request {
             Request::BgSave { .. } => self.persistence.save_scheduled = true,
             Request::BgRewriteAof => self.persistence.rewrite_scheduled = true,
             _ => {}
-        }
-    }
-
-    pub fn sample(&mut self, now_ms: i64) {
-        self.stats.sample(now_ms);
-    }
-
-    /// Publishes to local subscribers.
-    pub fn publish(&mut self, channel: &[u8], message: &[u8], shard: bool) -> usize {
-        self.pubsub.publish(&mut self.sessions, &mut self.woken, channel, message, shard)
-    }
-
-    /// Keyspace notifications: `__keyspace@DB__:KEY` says the event, `__keyevent@DB__:EVENT` the key.
-    pub fn publish_event(&mut self, event: &Event) {
-        let wanted = self.config.settings.notify_keyspace_events;
-        if wanted.contains(Events::KEYSPACE) {
-            let mut channel = format!("__keyspace@{}__:", event.db).into_bytes();
-            channel.extend_from_slice(&event.key);
-            self.publish(&channel, event.name.as_bytes(), false);
-        }
-        if wanted.contains(Events::KEYEVENT) {
-            let channel = format!("__keyevent@{}__:{}", event.db, event.name);
-            self.publish(channel.as_bytes(), &event.key, false);
         }
     }
 
