@@ -3,9 +3,12 @@
 
 use crate::commands::Command;
 
+mod bitfield;
+mod bitmap;
 mod lcs;
 mod string;
 mod string_edit;
 
 /// One line per type.
-pub const TABLES: &[&[Command]] = &[string::COMMANDS, string_edit::COMMANDS, lcs::COMMANDS];
+pub const TABLES: &[&[Command]] =
+    &[string::COMMANDS, string_edit::COMMANDS, lcs::COMMANDS, bitmap::COMMANDS, bitfield::COMMANDS];
