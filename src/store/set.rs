@@ -86,6 +86,14 @@ impl Set {
         }
     }
 
+    /// An empty set in the compact shape nearest to this one's.
+    pub fn like_new(&self) -> Set {
+        match self {
+            Set::Ints(_) => Set::Ints(Intset::new()),
+            Set::Packed(_) | Set::Table(_) => Set::Packed(Listpack::new()),
+        }
+    }
+
     /// An empty set to load `expected` members into by [`Set::insert`], from an encoding that lists them (RDB's
     /// plain set). It takes the shape that Redis gives to such a set.
     pub fn for_load(expected: usize, limits: &Limits) -> Set {

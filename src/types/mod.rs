@@ -5,10 +5,20 @@ use crate::commands::Command;
 
 mod bitfield;
 mod bitmap;
+mod common;
 mod lcs;
+mod set;
+mod set_ops;
 mod string;
 mod string_edit;
 
-/// One line per type.
-pub const TABLES: &[&[Command]] =
-    &[string::COMMANDS, string_edit::COMMANDS, lcs::COMMANDS, bitmap::COMMANDS, bitfield::COMMANDS];
+/// One line per file.
+pub const TABLES: &[&[Command]] = &[
+    string::COMMANDS,
+    string_edit::COMMANDS,
+    lcs::COMMANDS,
+    bitmap::COMMANDS,
+    bitfield::COMMANDS,
+    set::COMMANDS,
+    set_ops::COMMANDS,
+];
