@@ -69,6 +69,18 @@ impl Value {
         }
     }
 
+    /// OBJECT ENCODING's word.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Value::Str(text) => text.encoding(),
+            Value::List(list) => list.encoding(),
+            Value::Hash(hash) => hash.encoding(),
+            Value::Set(set) => set.encoding(),
+            Value::Zset(zset) => zset.encoding(),
+            Value::Stream(_) => "stream",
+        }
+    }
+
     /// The value as type `T`, or WRONGTYPE.
     pub fn expect<T: Kind>(&self) -> Result<&T, ReplyError> {
         T::of(self).ok_or(ReplyError::WRONG_TYPE)
