@@ -26,6 +26,7 @@ pub mod testing;
 
 use crate::error::ReplyError;
 use crate::resp::args::{Args, OwnedArgs};
+use crate::resp::number::parse_f64;
 use crate::resp::reply::Reply;
 use crate::state::session::Slot;
 use crate::state::{Server, Session};
@@ -122,6 +123,21 @@ pub struct Block {
     /// Unix milliseconds, `i64::MAX` for ever.
     pub deadline: i64,
     pub on_timeout: TimeoutReply,
+}
+
+/// When a wait ends that starts at `now` and is to last `seconds`, a float as the client wrote it; 0 is for ever.
+pub fn deadline_after(now: i64, seconds: &[u8]) -> Result<i64, ReplyError> {
+    const NO_FLOAT: ReplyError = ReplyError::new("ERR timeout is not a float or out of range");
+    const OUT_OF_RANGE: ReplyError = ReplyError::new("ERR timeout is out of range");
+    let millis = (parse_f64(seconds).ok_or(NO_FLOAT)? * 1000.0).ceil();
+    if millis >= i64::MAX as f64 {
+        return Err(OUT_OF_RANGE);
+    }
+    match millis as i64 {
+        ..0 => Err(ReplyError::new("ERR timeout is negative")),
+        0 => Ok(i64::MAX),
+        millis => now.checked_add(millis).ok_or(OUT_OF_RANGE),
+    }
 }
 
 /// What only the node or the driver can do. The reply is theirs to write, unless said otherwise.

@@ -7,6 +7,8 @@ mod bitfield;
 mod bitmap;
 mod common;
 mod lcs;
+mod list;
+mod list_blocking;
 mod set;
 mod set_ops;
 mod string;
@@ -19,6 +21,8 @@ pub const TABLES: &[&[Command]] = &[
     lcs::COMMANDS,
     bitmap::COMMANDS,
     bitfield::COMMANDS,
+    list::COMMANDS,
+    list_blocking::COMMANDS,
     set::COMMANDS,
     set_ops::COMMANDS,
 ];
