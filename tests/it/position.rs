@@ -254,3 +254,24 @@ fn command_len(bytes: &[u8]) -> Option<usize> {
     }
     (at <= bytes.len()).then_some(at)
 }
+
+/// The walk, on a segment that the product's own format module wrote.
+#[test]
+fn the_walk_reads_marks_and_sees_a_false_one() {
+    use ringhold::format::aof::{Chain, Place};
+    use ringhold::units::{Offset, ReplId};
+    let place = |offset: u64| Place { replid: ReplId::from_random([7; 20]), offset: Offset(offset), db: 3 };
+    let command = crate::client::encode(&["SET", "#key\r\n", "*1\r\n$4\r\nEXEC\r\n"]);
+    let len = command.len() as u64;
+    for (claimed, sound) in [(1000 + 2 * len, true), (1000 + len, false)] {
+        let mut bytes = Vec::new();
+        let mut chain = Chain::open(place(1000), &mut bytes);
+        for _ in 0..2 {
+            chain.cover(&command);
+            bytes.extend_from_slice(&command);
+        }
+        chain.mark(place(claimed), Offset(1000), &mut bytes);
+        bytes.extend_from_slice(&command);
+        assert_eq!(segment(&bytes).ok(), sound.then_some((1000, 1000 + 3 * len)));
+    }
+}
