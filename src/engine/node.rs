@@ -83,6 +83,18 @@ impl Node {
         node
     }
 
+    /// Loading is over: serves `store` from the end of the stream on, silently at first (rule 12).
+    pub fn go_live(&mut self, store: Store, end: Offset, now_ms: i64) {
+        self.store.dbs = store.dbs;
+        self.stream = Stream::at(end);
+        let history = &mut self.server.history;
+        (history.end, history.written, history.durable) = (end, end, end);
+        self.server.persistence.loading = None;
+        self.server.persistence.last_save_time = now_ms / 1000;
+        self.silent = true;
+        self.silent_until_ms = now_ms + i64::from(self.server.config.settings.repl_timeout) * 1000;
+    }
+
     pub fn config(&self) -> &Config {
         &self.server.config
     }
@@ -170,11 +182,15 @@ impl Node {
         }
     }
 
-    /// Whether replies produced now must wait (rule 13).
+    /// Whether replies wait for the log at all (rule 13).
+    fn is_always(&self) -> bool {
+        self.server.persistence.aof_enabled && self.server.config.settings.appendfsync == AppendFsync::Always
+    }
+
+    /// Whether replies produced now must wait. After a latched failure only reads are answered; they do not.
     fn holds_replies(&self) -> bool {
-        self.server.persistence.aof_enabled
-            && self.server.config.settings.appendfsync == AppendFsync::Always
-            && self.server.persistence.failed.is_none()
+        self.is_always()
+            && !self.server.persistence.latched
             && self.server.history.durable < self.stream.data_end
     }
 
@@ -192,7 +208,9 @@ impl Node {
     // ---- log ----
 
     /// The log has written and made durable so much.
-    pub fn handle_log(&mut self, written: Offset, durable: Offset) {
+    /// `healing`: why it cannot write more for now; writes are refused until it can (nothing is lost).
+    pub fn handle_log(&mut self, written: Offset, durable: Offset, healing: Option<String>) {
+        self.server.persistence.failed = healing;
         self.server.history.written = written;
         self.server.history.durable = durable;
         while self.held.front().is_some_and(|(need, _)| *need <= durable) {
@@ -207,6 +225,7 @@ impl Node {
     /// tells them that the write's fate is unknown (P7).
     pub fn handle_log_failure(&mut self, why: String) {
         self.server.persistence.failed = Some(why);
+        self.server.persistence.latched = true;
         for (_, slot) in std::mem::take(&mut self.held) {
             self.actions.push_back(Action::Close(slot));
         }
@@ -227,28 +246,25 @@ impl Node {
 
     /// Moves the bytes that may leave now to the end of `into`. `true`: close after they are written.
     pub fn poll_output(&mut self, slot: Slot, into: &mut Vec<u8>) -> bool {
-        let hold = self.holds_replies();
+        let always = self.is_always();
         let durable = self.server.history.durable;
         let Some(session) = self.server.sessions.get_mut(slot) else { return true };
         let before = into.len();
-        if session.holds.is_empty() || !hold {
-            session.holds.clear();
-            if into.is_empty() {
-                std::mem::swap(into, &mut session.out);
-            } else {
-                into.append(&mut session.out);
+        let mut ready = 0;
+        while let Some(hold) = session.holds.front() {
+            if always && hold.need > durable {
+                break;
             }
-        } else {
-            let mut ready = 0;
-            while let Some(hold) = session.holds.front() {
-                if hold.need > durable {
-                    break;
-                }
-                ready = hold.upto;
-                session.holds.pop_front();
-            }
+            ready = hold.upto;
+            session.holds.pop_front();
+        }
+        if !session.holds.is_empty() {
             into.extend(session.out.drain(..ready));
             session.holds.iter_mut().for_each(|hold| hold.upto -= ready);
+        } else if into.is_empty() {
+            std::mem::swap(into, &mut session.out);
+        } else {
+            into.append(&mut session.out);
         }
         let sent = (into.len() - before) as u64;
         session.bytes_out += sent;

@@ -25,6 +25,7 @@
 //!           ring.switch_to_twin()
 //! ```
 
+pub mod history_file;
 pub mod segments;
 pub mod thread;
 pub mod writer;

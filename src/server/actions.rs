@@ -1,36 +1,434 @@
-//! What the node asks for and the core cannot do.
+//! What the node asks for and the core cannot do: background saves and rewrites, settings that live outside the
+//! node, shutdown.
+//!
+//! One snapshot job runs at a time (a save, a rewrite, or an export); a second one is refused or scheduled, with
+//! Redis' words. The job's thread reports through a channel to a task of the runtime, which brings state, INFO and
+//! waiting clients up to date.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::driver::Driver;
+use super::logging::{self, notice, warning};
+use super::process;
+use super::snapshots::{self, Job, Kind, Progress, Written};
 use crate::commands::Request;
-use crate::config::Change;
+use crate::config::{AppendFsync, Change, Settings, apply_failed};
+use crate::engine::Node;
 use crate::error::ReplyError;
 use crate::state::Slot;
 
+/// Seconds after a failed background job before it is tried again by itself.
+const RETRY_MS: i64 = 5000;
+
+/// A snapshot job that runs.
+pub struct Running {
+    pub purpose: Purpose,
+    pub progress: Arc<Progress>,
+    /// A client that waits for the end (SAVE).
+    asker: Option<Slot>,
+    /// `dirty` when the snapshot was taken: what it covers.
+    dirty_at_start: u64,
+    started_ms: i64,
+}
+
+impl Running {
+    fn now(driver: &Driver, purpose: Purpose, asker: Option<Slot>, progress: Arc<Progress>) -> Running {
+        let node = driver.node.borrow();
+        let dirty_at_start = node.server.persistence.dirty;
+        Running { purpose, progress, asker, dirty_at_start, started_ms: node.now_ms() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Save,
+    Rewrite,
+}
+
 /// A client's command that needs the outside.
 pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
+    let while_loading = matches!(request, Request::Shutdown { .. } | Request::Sleep { .. });
+    if !driver.is_open() && !while_loading {
+        let loading = ReplyError::new("LOADING Redis is loading the dataset in memory");
+        return reply(driver, slot, Err(loading));
+    }
     match request {
         // The client asked for the server to stand still.
         Request::Sleep { micros } => std::thread::sleep(Duration::from_micros(micros)),
+        Request::Save => save_for(driver, slot),
+        Request::BgSave { schedule } => bgsave(driver, slot, schedule),
+        Request::BgRewriteAof => bgrewriteaof(driver, slot),
+        Request::SaveAfterFlush => auto_save(driver),
+        // There are no replicas to wait for, so NOW changes nothing.
+        Request::Shutdown { save, now: _, force } => super::shutdown::requested(driver, Some(slot), save, force),
+        Request::ShutdownAbort => reply(driver, slot, Err(ReplyError::new("ERR No shutdown in progress."))),
         Request::ConfigRewrite => config_rewrite(driver, slot),
-        _ => driver.with_node(|node| node.finish(slot, Err(ReplyError::new("ERR not available")))),
+        Request::DebugReload { .. } | Request::DebugLoadAof => super::reload::debug(driver, slot, request),
+        Request::DebugChangeReplId => super::reload::change_replid(driver, slot),
+        Request::Exec | Request::WaitAof { .. } | Request::ConfigSet { .. } => {
+            reply(driver, slot, Err(ReplyError::new("ERR not a request for the driver")));
+        }
     }
 }
 
-pub fn auto_save(_driver: &Rc<Driver>) {}
+pub fn reply(driver: &Rc<Driver>, slot: Slot, reply: Result<&str, ReplyError>) {
+    driver.with_node(|node| node.finish(slot, reply));
+}
 
-pub fn auto_rewrite(_driver: &Rc<Driver>) {}
+// ---- saves ----
 
-/// Settings were changed: those that live outside the node are brought up to date.
-pub fn config_changed(driver: &Rc<Driver>, slot: Option<Slot>, change: Change) {
-    let _ = change;
-    if let Some(slot) = slot {
-        driver.with_node(|node| node.finish(slot, Ok("OK")));
+fn save_for(driver: &Rc<Driver>, slot: Slot) {
+    if driver.running().is_some() {
+        return reply(driver, slot, Err(ReplyError::new("ERR Background save already in progress")));
     }
+    if let Err(why) = start(driver, Purpose::Save, Some(slot)) {
+        warning!("Saving failed: {why}");
+        reply(driver, slot, Err(ReplyError::new("ERR Saving failed, see the server's log")));
+    }
+}
+
+fn bgsave(driver: &Rc<Driver>, slot: Slot, schedule: bool) {
+    match driver.running() {
+        Some(Purpose::Save) => reply(driver, slot, Err(ReplyError::new("ERR Background save already in progress"))),
+        Some(Purpose::Rewrite) if !schedule => reply(
+            driver,
+            slot,
+            Err(ReplyError::new(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
+            )),
+        ),
+        Some(Purpose::Rewrite) => {
+            driver.node.borrow_mut().server.persistence.save_scheduled = true;
+            reply(driver, slot, Ok("Background saving scheduled"));
+        }
+        None => match start(driver, Purpose::Save, None) {
+            Ok(()) => reply(driver, slot, Ok("Background saving started")),
+            Err(why) => {
+                warning!("Can't save in background: {why}");
+                reply(driver, slot, Err(ReplyError::new("ERR Background saving failed, see the server's log")));
+            }
+        },
+    }
+}
+
+fn bgrewriteaof(driver: &Rc<Driver>, slot: Slot) {
+    match driver.running() {
+        Some(Purpose::Rewrite) => reply(
+            driver,
+            slot,
+            Err(ReplyError::new("ERR Background append only file rewriting already in progress")),
+        ),
+        Some(Purpose::Save) => {
+            driver.node.borrow_mut().server.persistence.rewrite_scheduled = true;
+            reply(driver, slot, Ok("Background append only file rewriting scheduled"));
+        }
+        None => match start(driver, Purpose::Rewrite, None) {
+            Ok(()) => reply(driver, slot, Ok("Background append only file rewriting started")),
+            Err(why) => {
+                warning!("Can't rewrite append only file in background: {why}");
+                reply(driver, slot, Err(ReplyError::new("ERR Can't execute an AOF background rewriting. Please check the server logs for more information.")));
+            }
+        },
+    }
+}
+
+pub fn auto_save(driver: &Rc<Driver>) {
+    if driver.running().is_some() {
+        return;
+    }
+    notice!("{} changes since the last save. Saving...", driver.node.borrow().server.persistence.dirty);
+    if let Err(why) = start(driver, Purpose::Save, None) {
+        warning!("Can't save in background: {why}");
+        failed(&mut driver.node.borrow_mut(), Purpose::Save);
+    }
+}
+
+pub fn auto_rewrite(driver: &Rc<Driver>) {
+    if driver.running().is_some() {
+        return;
+    }
+    notice!("Starting automatic rewriting of AOF");
+    if let Err(why) = start(driver, Purpose::Rewrite, None) {
+        warning!("Can't rewrite append only file in background: {why}");
+        failed(&mut driver.node.borrow_mut(), Purpose::Rewrite);
+    }
+}
+
+/// Takes a snapshot now, with all that its thread needs.
+fn job(driver: &Driver, purpose: Purpose) -> Job {
+    let node = driver.node.borrow();
+    let persist = driver.persist();
+    let settings = &node.config().settings;
+    let rotates = purpose == Purpose::Rewrite || !persist.appendonly;
+    let rotated = persist.sender().filter(|_| rotates && !persist.exports()).map(|sender| {
+        let (send, receive) = mpsc::channel();
+        sender.rotate(Box::new(move |rotated| {
+            let _job_gone = send.send(rotated);
+        }));
+        receive
+    });
+    let (target, temporary) = persist.snapshot_paths();
+    let kind = match (purpose, rotated) {
+        (Purpose::Rewrite, Some(rotated)) => Kind::Rewrite { rotated },
+        _ if persist.exports() => {
+            let (target, temporary) = persist.export_paths(settings);
+            Kind::Export { temporary, target }
+        }
+        // A rewrite without a log has nothing to shorten: it is a save.
+        (_, rotated) => Kind::Save { temporary, target, rotated },
+    };
+    let always = persist.appendonly && settings.appendfsync == AppendFsync::Always;
+    Job {
+        kind,
+        snapshot: node.store.snapshot(),
+        cut: persist.cut(),
+        files: persist.files.clone(),
+        compress: settings.rdbcompression,
+        checksum: settings.rdbchecksum,
+        key_delay_micros: settings.rdb_key_save_delay.max(0) as u64,
+        progress: Arc::new(Progress::default()),
+        durable_first: persist.sender().filter(|_| always).cloned(),
+        used_memory: super::alloc::used(),
+        ctime: process::now_ms() / 1000,
+    }
+}
+
+/// Saves on this thread, with the server standing still.
+pub fn save_here(driver: &Rc<Driver>) -> Result<(), String> {
+    let written = snapshots::write(&job(driver, Purpose::Save))?;
+    let running = Running::now(driver, Purpose::Save, None, Arc::new(Progress::default()));
+    succeeded(driver, &mut driver.node.borrow_mut(), &running, &written);
+    Ok(())
+}
+
+/// Takes a snapshot and starts the thread that writes it.
+fn start(driver: &Rc<Driver>, purpose: Purpose, asker: Option<Slot>) -> Result<(), String> {
+    let job = job(driver, purpose);
+    let running = Running::now(driver, purpose, asker, Arc::clone(&job.progress));
+    let (send, receive) = oneshot::channel();
+    let keys: usize = job.snapshot.dbs.iter().map(|db| db.entries.len()).sum();
+    std::thread::Builder::new()
+        .name("snapshot".into())
+        .spawn(move || {
+            let written = snapshots::write(&job);
+            // The clone is freed here, on this thread, before the result is told.
+            drop(job);
+            let _server_gone = send.send(written);
+        })
+        .map_err(|error| format!("starting a thread: {error}"))?;
+    began(&mut driver.node.borrow_mut(), purpose, running.started_ms, keys as u64);
+    driver.set_running(Some(running));
+    if let Some(sender) = driver.persist().sender() {
+        sender.set_rewriting(true);
+    }
+    tokio::task::spawn_local(finish(Rc::clone(driver), receive));
+    Ok(())
+}
+
+fn began(node: &mut Node, purpose: Purpose, now: i64, keys: u64) {
+    let persistence = &mut node.server.persistence;
+    persistence.save_keys_total = keys;
+    persistence.save_keys_done = 0;
+    persistence.current_save_started_ms = now;
+    match purpose {
+        Purpose::Save => {
+            notice!("Background saving started");
+            persistence.saving = true;
+            persistence.save_scheduled = false;
+        }
+        Purpose::Rewrite => {
+            notice!("Background append only file rewriting started");
+            persistence.rewriting = true;
+            persistence.rewrite_scheduled = false;
+        }
+    }
+}
+
+async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, String>>) {
+    let result = result.await.unwrap_or_else(|_| Err("the snapshot thread ended without a result".into()));
+    let Some(running) = driver.take_running() else { return };
+    if let Some(sender) = driver.persist().sender() {
+        sender.set_rewriting(false);
+    }
+    let mut node = driver.node.borrow_mut();
+    node.server.persistence.saving = false;
+    node.server.persistence.rewriting = false;
+    match &result {
+        Ok(written) => succeeded(&driver, &mut node, &running, written),
+        Err(why) => {
+            match running.purpose {
+                Purpose::Save => warning!("Background saving error: {why}"),
+                Purpose::Rewrite => warning!("Background AOF rewrite terminated with error: {why}"),
+            }
+            if !running.progress.cancelled.load(Ordering::Relaxed) {
+                failed(&mut node, running.purpose);
+            }
+        }
+    }
+    drop(node);
+    if let Some(slot) = running.asker {
+        reply(&driver, slot, if result.is_ok() { Ok("OK") } else { Err(ReplyError::new("ERR Saving failed, see the server's log")) });
+    }
+    driver.settle();
+    super::shutdown::job_ended(&driver);
+}
+
+fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Written) {
+    let now = process::now_ms();
+    let secs = (now - running.started_ms) / 1000;
+    let mut persist = driver.persist_mut();
+    let persistence = &mut node.server.persistence;
+    match running.purpose {
+        Purpose::Save => {
+            notice!(
+                "DB saved on disk: {} keys, {} bytes in {} ms, at offset {}",
+                written.keys,
+                written.bytes,
+                written.took.as_millis(),
+                written.cut
+            );
+            notice!("Background saving terminated with success");
+            persistence.last_save_ok = true;
+            persistence.last_save_time = now / 1000;
+            persistence.last_save_secs = secs;
+            persistence.saves += 1;
+            persistence.dirty = persistence.dirty.saturating_sub(running.dirty_at_start);
+            persist.base_written(written.cut);
+        }
+        Purpose::Rewrite => {
+            notice!(
+                "Background AOF rewrite finished successfully: base of {} keys, {} bytes in {} ms, at offset {}",
+                written.keys,
+                written.bytes,
+                written.took.as_millis(),
+                written.cut
+            );
+            persistence.last_rewrite_ok = true;
+            persistence.last_rewrite_secs = secs;
+            persistence.rewrites += 1;
+            persistence.aof_base_size = written.bytes;
+            persist.log_rewritten(written.bytes);
+        }
+    }
+}
+
+fn failed(node: &mut Node, purpose: Purpose) {
+    let retry_at = node.now_ms() + RETRY_MS;
+    let persistence = &mut node.server.persistence;
+    match purpose {
+        Purpose::Save => {
+            persistence.last_save_ok = false;
+            persistence.retry_save_at_ms = retry_at;
+        }
+        Purpose::Rewrite => {
+            persistence.last_rewrite_ok = false;
+            persistence.retry_rewrite_at_ms = retry_at;
+        }
+    }
+}
+
+// ---- settings ----
+
+/// Settings were changed: those that live outside the node are brought up to date, or the change is taken back.
+pub fn config_changed(driver: &Rc<Driver>, slot: Option<Slot>, change: Change) {
+    let settings = driver.node.borrow().config().settings.clone();
+    let mut refused = None;
+    for id in &change.changed {
+        if let Err(why) = apply(driver, id.name(), &settings, change.before()) {
+            refused = Some(apply_failed(*id, &why));
+            break;
+        }
+    }
+    if driver.is_open() {
+        driver.persist().settings_changed(&settings);
+    }
+    let answer = match refused {
+        None => Ok("OK"),
+        Some(error) => {
+            driver.with_node(|node| {
+                node.server.config.undo(change);
+                node.settings_changed();
+            });
+            Err(error)
+        }
+    };
+    if let Some(slot) = slot {
+        reply(driver, slot, answer);
+    }
+}
+
+fn apply(driver: &Rc<Driver>, name: &str, settings: &Settings, before: &Settings) -> Result<(), String> {
+    match name {
+        "appendonly" | "save" | "dir" | "dbfilename" if !driver.is_open() => {
+            return Err("the dataset is being loaded".into());
+        }
+        "loglevel" => logging::set_level(settings.loglevel),
+        "appendonly" if settings.appendonly => start_aof(driver, settings)?,
+        "appendonly" => stop_aof(driver),
+        "save" => driver.persist_mut().save_points(!settings.save.0.is_empty()),
+        "port" | "bind" => driver.rebind(settings)?,
+        "dir" => {
+            if !settings.dir.is_dir() {
+                return Err(format!("Can't chdir to '{}': No such file or directory", settings.dir.display()));
+            }
+            driver.persist_mut().dir_changed();
+        }
+        "dbfilename" => driver.persist_mut().dir_changed(),
+        "maxclients" if settings.maxclients > before.maxclients => {
+            process::raise_file_limit(settings.maxclients);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// CONFIG SET appendonly yes: the log begins here; it counts for recovery once its base is durable (rule 26).
+fn start_aof(driver: &Rc<Driver>, settings: &Settings) -> Result<(), String> {
+    driver.persist_mut().start_aof(settings)?;
+    {
+        let mut node = driver.node.borrow_mut();
+        node.server.persistence.aof_enabled = true;
+        node.server.persistence.rewrite_scheduled = true;
+    }
+    if driver.running().is_none() {
+        start(driver, Purpose::Rewrite, None)?;
+    } else {
+        notice!("AOF background was scheduled");
+    }
+    Ok(())
+}
+
+fn stop_aof(driver: &Rc<Driver>) {
+    driver.persist_mut().stop_log();
+    let mut node = driver.node.borrow_mut();
+    node.server.persistence.aof_enabled = false;
+    node.server.persistence.rewrite_scheduled = false;
+    node.server.persistence.failed = None;
 }
 
 fn config_rewrite(driver: &Rc<Driver>, slot: Slot) {
-    driver.with_node(|node| node.finish(slot, Ok("OK")));
+    let rewritten = driver.node.borrow().config().rewrite(&mut super::start::Files, false);
+    let written = match rewritten {
+        Ok(None) => Err("The server is running without a config file".to_string()),
+        Ok(Some((path, text))) => {
+            let disk = driver.persist().files.disk.clone();
+            crate::disk::durable::replace(&*disk, &path, &text).map_err(|e| format!("Rewriting config file: {e}"))
+        }
+        Err(error) => Err(format!("Rewriting config file: {error}")),
+    };
+    match written {
+        Ok(()) => {
+            notice!("CONFIG REWRITE executed with success.");
+            reply(driver, slot, Ok("OK"));
+        }
+        Err(why) => {
+            warning!("CONFIG REWRITE failed: {why}");
+            reply(driver, slot, Err(ReplyError::from(format!("ERR {why}"))));
+        }
+    }
 }

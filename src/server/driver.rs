@@ -14,15 +14,19 @@
 //! Back pressure (rule 6): while the log has not yet written so many bytes that the next batch could overwrite
 //! them in the ring, clients are not read from; they are woken when the log moves.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::logging::warning;
-use super::persist::Persist;
+use super::actions::{Purpose, Running};
+use super::persist::{LogStatus, Persist};
+use super::listener;
 use super::process::{self, WallClock};
+use crate::config::Settings;
 use crate::engine::{Action, Input, Node};
 use crate::state::{Session, Slot};
 use crate::store::Garbage;
@@ -67,7 +71,8 @@ impl Wake {
 
 pub struct Driver {
     pub node: RefCell<Node>,
-    pub persist: RefCell<Persist>,
+    /// `None` while the dataset is being loaded: nothing enters the stream then.
+    persist: RefCell<Option<Persist>>,
     /// By slot.
     wakes: RefCell<Vec<Option<Rc<Wake>>>>,
     /// Connections that wait for the log to catch up (rule 6).
@@ -76,21 +81,28 @@ pub struct Driver {
     pub exit: Cell<Option<i32>>,
     pub exiting: Notify,
     garbage: std::sync::mpsc::Sender<Vec<Garbage>>,
+    running: RefCell<Option<Running>>,
+    listening: RefCell<Vec<JoinHandle<()>>>,
+    /// Waits for a snapshot job to end.
+    pub shutdown: Cell<Option<super::shutdown::Plan>>,
 }
 
 impl Driver {
-    pub fn new(node: Node, persist: Persist) -> Rc<Driver> {
+    pub fn new(node: Node) -> Rc<Driver> {
         let (garbage, bin) = std::sync::mpsc::channel::<Vec<Garbage>>();
         // Ends with the sender; values still in it then are freed by the system.
         std::thread::spawn(move || bin.into_iter().for_each(drop));
         Rc::new(Driver {
             node: RefCell::new(node),
-            persist: RefCell::new(persist),
+            persist: RefCell::new(None),
             wakes: RefCell::new(Vec::new()),
             stalled: RefCell::new(Vec::new()),
             exit: Cell::new(None),
             exiting: Notify::new(),
             garbage,
+            running: RefCell::new(None),
+            listening: RefCell::new(Vec::new()),
+            shutdown: Cell::new(None),
         })
     }
 
@@ -133,7 +145,7 @@ impl Driver {
 
     /// Executes what `input` holds; returns how many bytes are missing for the next command.
     pub fn feed(self: &Rc<Self>, slot: Slot, input: &mut Input) -> usize {
-        if self.persist.borrow().is_behind(input.len() as u64) {
+        if self.persist.borrow().as_ref().is_some_and(|persist| persist.is_behind(input.len() as u64)) {
             self.stalled.borrow_mut().push(slot);
             return 1;
         }
@@ -219,7 +231,9 @@ impl Driver {
         loop {
             let actions = {
                 let mut node = self.node.borrow_mut();
-                self.persist.borrow_mut().take_stream(&mut node);
+                if let Some(persist) = &mut *self.persist.borrow_mut() {
+                    persist.take_stream(&mut node);
+                }
                 if !node.store.changes.garbage.is_empty() {
                     // A closed channel means the process is ending.
                     let _ended = self.garbage.send(std::mem::take(&mut node.store.changes.garbage));
@@ -266,14 +280,87 @@ impl Driver {
 
     /// The log has written or fsynced more, or has failed.
     pub fn log_moved(self: &Rc<Self>) {
-        let status = self.persist.borrow().log_status();
+        let Some(status) = self.persist.borrow().as_ref().map(Persist::log_status) else { return };
         self.with_node(|node| match status {
-            super::persist::LogStatus::At { written, durable } => node.handle_log(written, durable),
-            super::persist::LogStatus::Failed(why) => node.handle_log_failure(why),
+            LogStatus::At { written, durable } => node.handle_log(written, durable, None),
+            LogStatus::Healing { written, durable, why } => node.handle_log(written, durable, Some(why)),
+            LogStatus::Failed(why) => node.handle_log_failure(why),
         });
         for slot in std::mem::take(&mut *self.stalled.borrow_mut()) {
             self.wake(slot);
         }
+    }
+
+    /// Recovery is done: from here on writes have somewhere to go.
+    pub fn open(&self, persist: Persist) {
+        *self.persist.borrow_mut() = Some(persist);
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.persist.borrow().is_some()
+    }
+
+    /// Ring and log. Only for what happens after loading.
+    pub fn persist(&self) -> Ref<'_, Persist> {
+        Ref::map(self.persist.borrow(), |persist| persist.as_ref().expect("refused while loading"))
+    }
+
+    pub fn persist_mut(&self) -> RefMut<'_, Persist> {
+        RefMut::map(self.persist.borrow_mut(), |persist| persist.as_mut().expect("refused while loading"))
+    }
+
+    // ---- background work ----
+
+    /// What the snapshot job that runs is for.
+    pub fn running(&self) -> Option<Purpose> {
+        self.running.borrow().as_ref().map(|running| running.purpose)
+    }
+
+    pub fn job_progress(&self) -> Option<std::sync::Arc<super::snapshots::Progress>> {
+        self.running.borrow().as_ref().map(|running| running.progress.clone())
+    }
+
+    pub fn set_running(&self, running: Option<Running>) {
+        *self.running.borrow_mut() = running;
+    }
+
+    pub fn take_running(&self) -> Option<Running> {
+        self.running.borrow_mut().take()
+    }
+
+    /// Brings figures of background work that INFO shows up to date.
+    pub fn note_progress(&self, node: &mut Node) {
+        if let Some(running) = &*self.running.borrow() {
+            let done = running.progress.keys.load(std::sync::atomic::Ordering::Relaxed);
+            node.server.persistence.save_keys_done = done;
+        }
+        if let Some(persist) = &*self.persist.borrow() {
+            node.server.persistence.aof_current_size = persist.log_len();
+        }
+    }
+
+    /// CONFIG SET port or bind: listens on the new addresses, then no longer on the old.
+    pub fn rebind(self: &Rc<Self>, settings: &Settings) -> Result<(), String> {
+        for task in self.listening.borrow_mut().drain(..) {
+            task.abort();
+        }
+        let sockets = listener::bind_tcp(settings, settings.port)
+            .map_err(|_| "Unable to listen on this port. Check server logs.".to_string());
+        *self.listening.borrow_mut() = listener::accept_tcp(self, sockets?);
+        self.node.borrow_mut().server.process.port = settings.port;
+        Ok(())
+    }
+
+    /// A shutdown was asked for and has not failed.
+    pub fn shutdown_is_on_its_way(&self) -> bool {
+        let plan = self.shutdown.take();
+        self.shutdown.set(plan);
+        plan.is_some() || self.exit.get().is_some()
+    }
+
+    /// The tasks that accept clients.
+    pub fn listen_with(&self, tasks: Vec<JoinHandle<()>>) {
+        *self.listening.borrow_mut() = tasks;
     }
 
     /// Asks the runtime to end with this exit code.

@@ -13,6 +13,10 @@
 //! | [`listener`] | TCP and Unix sockets |
 //! | [`actions`] | what the node asks for |
 //! | [`persist`] | ring, log, recovery and snapshots as the driver sees them |
+//! | [`snapshots`] | writing a snapshot on its own thread |
+//! | [`recovery`] | from a data directory to a running history |
+//! | [`reload`] | DEBUG RELOAD and its kin: changes outside the stream |
+//! | [`shutdown`] | the way out |
 //! | [`logging`] | the server's own log |
 //! | [`alloc`] | the counting allocator |
 //! | [`process`] | facts from the operating system, signals |
@@ -25,6 +29,10 @@ pub mod listener;
 pub mod logging;
 pub mod persist;
 pub mod process;
+pub mod recovery;
+pub mod reload;
+pub mod shutdown;
+pub mod snapshots;
 pub mod start;
 
 /// Runs the server with the arguments of its command line (without the program's name); returns the exit code.

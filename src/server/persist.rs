@@ -1,36 +1,294 @@
-//! Ring and log as the driver sees them.
+//! Ring and log as the driver sees them: where stream bytes go, and how far they are.
+//!
+//! | setting | ring | log thread |
+//! |---|---|---|
+//! | `appendonly yes` | every byte | every byte, fsynced as `appendfsync` says |
+//! | `appendonly no`, save points | every byte | from the last cut on, once the ring is about to overrun it (the spill, rule 7) |
+//! | `appendonly no`, `save ""` | every byte | none |
+//!
+//! The order within a batch: ring first, then the hand-over to the log, then replies. A byte is in the ring's file
+//! as soon as it is copied, so a process crash after any reply loses nothing of it.
 
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::logging::{notice, warning};
+use crate::config::{AppendFsync, Settings};
+use crate::disk::Disk;
 use crate::engine::Node;
-use crate::units::Offset;
+use crate::format::aof::Place;
+use crate::log::history_file::HistoryFile;
+use crate::log::segments::{Paths, Segments};
+use crate::log::thread::{HealthKind, LogSender, LogThread, Waker};
+use crate::log::writer::{Closed, Health, Options, Policy};
+use crate::ring::Ring;
+use crate::state::History;
+use crate::units::{Offset, ReplId};
 
 /// How far the log is, or why it stopped.
 pub enum LogStatus {
     At { written: Offset, durable: Offset },
+    /// Nothing is lost; writes are tried again.
+    Healing { written: Offset, durable: Offset, why: String },
     Failed(String),
 }
 
+/// A place between two units with the database selected there.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    pub replid: ReplId,
+    pub offset: Offset,
+    pub db: u32,
+}
+
+impl Cut {
+    pub fn place(self) -> Place {
+        Place { replid: self.replid, offset: self.offset, db: self.db }
+    }
+}
+
+/// Shared with the threads that write snapshots.
+#[derive(Clone)]
+pub struct Files {
+    pub disk: Arc<dyn Disk>,
+    pub paths: Paths,
+    pub history: Arc<Mutex<HistoryFile>>,
+    pub segments: Arc<Mutex<Segments>>,
+}
+
+/// A poisoned lock means that a background thread panicked while changing what is on disk: the values are still
+/// those last written.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub struct Persist {
+    pub files: Files,
+    pub ring: Ring,
+    log: Option<LogThread>,
+    sender: Option<LogSender>,
+    waker: Waker,
+    replid: ReplId,
     end: Offset,
+    db: u32,
+    /// The newest base: what the spill must reach back to. `None`: nothing is promised.
+    spill_from: Option<Cut>,
+    pub appendonly: bool,
+    /// CONFIG SET dir or dbfilename: snapshots are exports from then on (rule 26).
+    exports: bool,
+    /// Bytes of closed segments and of the base of the log.
+    log_base_len: u64,
 }
 
 impl Persist {
-    pub fn new(end: Offset) -> Persist {
-        Persist { end }
+    /// Over files as recovery left them. `at`: the end of the stream.
+    pub fn new(files: Files, ring: Ring, at: Cut, waker: Waker) -> Persist {
+        Persist {
+            files,
+            ring,
+            log: None,
+            sender: None,
+            waker,
+            replid: at.replid,
+            end: at.offset,
+            db: at.db,
+            spill_from: None,
+            appendonly: false,
+            exports: false,
+            log_base_len: 0,
+        }
+    }
+
+    /// The end of the stream, as a place for a snapshot.
+    pub fn cut(&self) -> Cut {
+        Cut { replid: self.replid, offset: self.end, db: self.db }
     }
 
     /// Takes the node's new stream bytes: into the ring, and to the log.
     pub fn take_stream(&mut self, node: &mut Node) {
-        let Some((bytes, _)) = node.poll_stream() else { return };
-        self.end += bytes.len() as u64;
+        let db = node.stream.db().unwrap_or(self.db);
+        let Some((bytes, cuts)) = node.poll_stream() else { return };
+        let mut from = 0;
+        for to in cuts.iter().copied().chain([bytes.len()]) {
+            if to > from {
+                self.append(&bytes[from..to], db);
+                from = to;
+            }
+        }
         node.stream_taken();
+        node.server.history.ring_start = self.ring.start();
+    }
+
+    fn append(&mut self, units: &[u8], db: u32) {
+        self.spill_if_needed(units.len() as u64);
+        self.ring.append(units, db);
+        self.end += units.len() as u64;
+        self.db = db;
+        if let Some(sender) = &self.sender {
+            sender.push(units, self.end, db);
+            self.ring.note(sender.written(), sender.durable());
+        }
+    }
+
+    /// Starts the spill if the next append would push bytes out of the ring that recovery needs (rule 7).
+    fn spill_if_needed(&mut self, len: u64) {
+        let Some(from) = self.spill_from else { return };
+        if self.sender.is_some() || self.ring.start_after(len) <= from.offset {
+            return;
+        }
+        notice!("The ring is about to overrun the last snapshot: writing the stream to segments until the next one");
+        if let Err(why) = self.start_log(Options { policy: Policy::Spill, ..options_off() }, from) {
+            warning!("Cannot write the stream to segments: {why}. What is acknowledged now may not survive a crash");
+            self.spill_from = None;
+            return;
+        }
+        let (Some(sender), Some((head, tail))) =
+            (&self.sender, self.ring.read(from.offset, self.end.since(from.offset) as usize))
+        else {
+            return;
+        };
+        sender.push(&[head, tail].concat(), self.end, self.db);
+    }
+
+    fn start_log(&mut self, options: Options, from: Cut) -> Result<(), String> {
+        let log = LogThread::start(
+            Arc::clone(&self.files.segments),
+            options,
+            from.place(),
+            from.offset,
+            Arc::clone(&self.waker),
+        )
+        .map_err(|failure| failure.to_string())?;
+        self.sender = Some(log.sender());
+        self.log = Some(log);
+        Ok(())
+    }
+
+    /// `appendonly yes`: the log begins at the end of the stream.
+    pub fn start_aof(&mut self, settings: &Settings) -> Result<(), String> {
+        self.stop_log();
+        self.start_log(options(settings), self.cut())?;
+        self.appendonly = true;
+        Ok(())
+    }
+
+    /// Writes and fsyncs all that was handed over, and ends the log's thread.
+    pub fn stop_log(&mut self) -> Option<Closed> {
+        self.sender = None;
+        self.appendonly = false;
+        match self.log.take()?.stop() {
+            Ok(closed) => Some(closed),
+            Err(why) => {
+                warning!("Closing the append-only log: {why}");
+                None
+            }
+        }
+    }
+
+    pub fn sender(&self) -> Option<&LogSender> {
+        self.sender.as_ref()
+    }
+
+    pub fn settings_changed(&self, settings: &Settings) {
+        if let (true, Some(sender)) = (self.appendonly, &self.sender) {
+            sender.set_options(options(settings));
+        }
     }
 
     /// Whether `bytes` more could overrun what the log has not written yet (rule 6).
-    pub fn is_behind(&self, _bytes: u64) -> bool {
-        false
+    pub fn is_behind(&self, bytes: u64) -> bool {
+        let Some(sender) = &self.sender else { return false };
+        let unwritten = sender.unwritten();
+        // A unit larger than the ring goes through when nothing else waits (rule 8).
+        unwritten > 0 && self.ring.start_after(bytes.min(self.ring.limit())) > sender.written()
     }
 
     pub fn log_status(&self) -> LogStatus {
-        LogStatus::At { written: self.end, durable: self.end }
+        let Some(sender) = &self.sender else {
+            return LogStatus::At { written: self.end, durable: self.end };
+        };
+        let (written, durable) = (sender.written(), sender.durable());
+        if sender.health_kind() == HealthKind::Ok {
+            return LogStatus::At { written, durable };
+        }
+        match sender.health() {
+            Health::Ok => LogStatus::At { written, durable },
+            Health::Healing(why) => LogStatus::Healing { written, durable, why },
+            Health::Latched(why) => LogStatus::Failed(why),
+        }
+    }
+
+    /// Bytes of base and segments, as INFO's `aof_current_size` counts them.
+    pub fn log_len(&self) -> u64 {
+        self.log_base_len + self.sender.as_ref().map_or(0, LogSender::segment_len)
+    }
+
+    /// Brings the node's view of the history up to date.
+    pub fn describe(&self, history: &mut History) {
+        history.ring_start = self.ring.start();
+        history.replid = self.replid;
+    }
+
+    // ---- bases ----
+
+    /// Whether bytes must be kept from the last base on: `base` is that base.
+    pub fn keep_from(&mut self, base: Option<Cut>) {
+        self.spill_from = base;
+    }
+
+    /// `dump.rdb` holds the state at `cut`: a spill starts over.
+    pub fn base_written(&mut self, cut: Offset) {
+        if let Some(from) = &mut self.spill_from {
+            *from = Cut { offset: cut, ..*from };
+        }
+    }
+
+    /// CONFIG SET save: without save points nothing is promised (rule 7).
+    pub fn save_points(&mut self, any: bool) {
+        if !any {
+            self.spill_from = None;
+        }
+    }
+
+    pub fn log_rewritten(&mut self, base_len: u64) {
+        self.log_base_len = base_len;
+    }
+
+    pub fn dir_changed(&mut self) {
+        self.exports = true;
+    }
+
+    pub fn exports(&self) -> bool {
+        self.exports
+    }
+
+    /// Where an export goes and under which temporary name it is written.
+    pub fn export_paths(&self, settings: &Settings) -> (PathBuf, PathBuf) {
+        let temporary = settings.dir.join(format!("temp-{}.rdb", std::process::id()));
+        (settings.dir.join(&settings.dbfilename), temporary)
+    }
+
+    /// Where the snapshot goes and under which temporary name it is written.
+    pub fn snapshot_paths(&self) -> (PathBuf, PathBuf) {
+        let target = self.files.paths.snapshot();
+        let temporary = self.files.paths.data.join(format!("temp-{}.rdb", std::process::id()));
+        (target, temporary)
+    }
+}
+
+fn options_off() -> Options {
+    Options { policy: Policy::No, timestamps: false, no_fsync_on_rewrite: false }
+}
+
+fn options(settings: &Settings) -> Options {
+    let policy = match settings.appendfsync {
+        AppendFsync::No => Policy::No,
+        AppendFsync::Everysec => Policy::EverySec,
+        AppendFsync::Always => Policy::Always,
+    };
+    Options {
+        policy,
+        timestamps: settings.aof_timestamp_enabled,
+        no_fsync_on_rewrite: settings.no_appendfsync_on_rewrite,
     }
 }

@@ -80,3 +80,21 @@ pub fn refresh(process: &mut Process) {
     process.cpu_user = ticks(11) / per_second;
     process.cpu_sys = ticks(12) / per_second;
 }
+
+/// Raises the limit on open files so that `clients` fit; returns how many fit.
+pub fn raise_file_limit(clients: u32) -> u32 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// Files that are not clients: listeners, log, ring, snapshots.
+    const RESERVED: u64 = 64;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::from(clients) + RESERVED;
+    let current = limit.current.unwrap_or(u64::MAX);
+    if current >= wanted {
+        return clients;
+    }
+    let allowed = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum: limit.maximum }) {
+        Ok(()) => allowed.saturating_sub(RESERVED).min(u64::from(clients)) as u32,
+        Err(_) => current.saturating_sub(RESERVED) as u32,
+    }
+}

@@ -10,9 +10,11 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::{Duration, MissedTickBehavior, interval};
 
@@ -20,14 +22,17 @@ use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::Persist;
 use super::process::{self, WallClock};
-use super::{listener, logging};
-use crate::config::{Config, Reader, Start, parse_start_args};
+use super::recovery::{self, Recovered};
+use super::{listener, logging, shutdown};
+use crate::config::{Config, Reader, ShutdownFlags, Start, parse_start_args};
+use crate::disk::DirLock;
 use crate::engine::Node;
-use crate::state::{History, Server};
+use crate::state::{History, Loading, Server};
 use crate::store::Store;
+use crate::units::ReplId;
 
 /// Reads what the configuration names.
-struct Files;
+pub struct Files;
 
 impl Reader for Files {
     fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
@@ -105,36 +110,92 @@ fn serve(config: Config, notices: Vec<String>) -> i32 {
     };
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        match start(config, notices).await {
-            Ok(driver) => until_exit(driver).await,
+        match start(config, notices) {
+            // Signals are heeded while the dataset is still being loaded.
+            Ok((driver, lock)) => tokio::select! {
+                code = until_exit(Rc::clone(&driver)) => code,
+                Err(why) = load(driver, lock) => fail(&why),
+            },
             Err(why) => fail(&why),
         }
     })
 }
 
-async fn start(config: Config, notices: Vec<String>) -> Result<Rc<Driver>, String> {
+/// A server that listens and answers -LOADING, and the lock on its directory.
+fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), String> {
     let settings = config.settings.clone();
     let config_file = config.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     notice!("Ringhold {} starting, PID: {}", env!("CARGO_PKG_VERSION"), std::process::id());
     notices.iter().for_each(|text| notice!("{text}"));
+    recovery::make_directory(&settings.dir)?;
+    let lock = DirLock::acquire(&settings.dir).map_err(|refused| refused.to_string())?;
+    let clients = process::raise_file_limit(settings.maxclients);
+    if clients < settings.maxclients {
+        warning!("The limit on open files allows only {clients} of {} clients (maxclients)", settings.maxclients);
+    }
     let listeners = listener::bind_tcp(&settings, settings.port)?;
     println!(" PID: {}", std::process::id());
     notice!("Server initialized");
 
-    let facts = process::facts(settings.port, config_file);
-    let server = Server::new(config, History::new(process::random_id()), facts, process::random_u64());
-    let end = server.history.end;
-    let node = Node::new(Store::new(settings.databases as usize), server, process::now_ms());
-    let driver = Driver::new(node, Persist::new(end));
-    listener::accept_tcp(&driver, listeners);
+    let driver = loading_server(config, config_file);
+    driver.listen_with(listener::accept_tcp(&driver, listeners));
     if !settings.unixsocket.is_empty() {
         let path = Path::new(&settings.unixsocket);
         let socket = listener::bind_unix(path, settings.unixsocketperm.0)?;
         listener::accept_unix(&driver, socket, settings.unixsocket.clone());
     }
     tokio::task::spawn_local(tick(Rc::clone(&driver)));
+    Ok((driver, lock))
+}
+
+/// Recovers the dataset and serves it; returns only if that fails.
+async fn load(driver: Rc<Driver>, lock: DirLock) -> Result<std::convert::Infallible, String> {
+    let settings = driver.node.borrow().config().settings.clone();
+    let (send, receive) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("recovery".into())
+        .spawn(move || {
+            let _gone = send.send(recovery::recover(&settings));
+        })
+        .map_err(|error| format!("starting a thread: {error}"))?;
+    let recovered = receive.await.map_err(|_| "recovery ended without a result".to_string())??;
+    let log_news = Arc::new(Notify::new());
+    go_live(&driver, recovered, Arc::clone(&log_news))?;
     notice!("Ready to accept connections");
-    Ok(driver)
+    let _held_as_long_as_this_runs = lock;
+    loop {
+        log_news.notified().await;
+        driver.log_moved();
+    }
+}
+
+/// A server without data that answers -LOADING.
+fn loading_server(config: Config, config_file: String) -> Rc<Driver> {
+    let settings = &config.settings;
+    let facts = process::facts(settings.port, config_file);
+    let store = Store::new(settings.databases as usize);
+    let mut server = Server::new(config, History::new(ReplId::NONE), facts, process::random_u64());
+    server.persistence.loading = Some(Loading { started_ms: process::now_ms(), ..Loading::default() });
+    Driver::new(Node::new(store, server, process::now_ms()))
+}
+
+/// What recovery found becomes what is served.
+fn go_live(driver: &Rc<Driver>, recovered: Recovered, log_news: Arc<Notify>) -> Result<(), String> {
+    let settings = driver.node.borrow().config().settings.clone();
+    let waker = Arc::new(move || log_news.notify_one());
+    let mut persist = Persist::new(recovered.files, recovered.ring, recovered.at, waker);
+    if settings.appendonly {
+        persist.start_aof(&settings)?;
+    } else if !settings.save.0.is_empty() {
+        persist.keep_from(recovered.base);
+    }
+    let mut node = driver.node.borrow_mut();
+    persist.describe(&mut node.server.history);
+    node.server.persistence.aof_enabled = settings.appendonly;
+    node.go_live(recovered.store, recovered.at.offset, process::now_ms());
+    drop(node);
+    driver.open(persist);
+    Ok(())
 }
 
 /// Calls the node `hz` times a second.
@@ -154,19 +215,41 @@ async fn tick(driver: Rc<Driver>) {
     }
 }
 
+/// Serves until told to end; the exit code.
 async fn until_exit(driver: Rc<Driver>) -> i32 {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
         return fail("cannot listen for signals");
     };
+    let mut asked = false;
     loop {
         tokio::select! {
             _ = driver.exiting.notified() => {}
-            _ = term.recv() => driver.end_with(0),
-            _ = int.recv() => driver.end_with(0),
+            _ = term.recv() => signalled(&driver, "SIGTERM", &mut asked),
+            _ = int.recv() => signalled(&driver, "SIGINT", &mut asked),
         }
         if let Some(code) = driver.exit.get() {
             return code;
         }
     }
+}
+
+/// The first signal asks for a clean shutdown; a second one ends the process as a crash would.
+fn signalled(driver: &Rc<Driver>, name: &str, asked: &mut bool) {
+    if std::mem::replace(asked, true) {
+        warning!("Received {name} again: exiting at once");
+        return driver.end_with(1);
+    }
+    notice!("Received {name} scheduling shutdown...");
+    let flags = {
+        let node = driver.node.borrow();
+        let settings = &node.config().settings;
+        if name == "SIGINT" { settings.shutdown_on_sigint } else { settings.shutdown_on_sigterm }
+    };
+    let save = match (flags.contains(ShutdownFlags::SAVE), flags.contains(ShutdownFlags::NOSAVE)) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    };
+    shutdown::requested(driver, None, save, flags.contains(ShutdownFlags::FORCE));
+    *asked = driver.shutdown_is_on_its_way();
 }

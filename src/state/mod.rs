@@ -90,6 +90,8 @@ pub struct Persistence {
     pub aof_enabled: bool,
     /// Why writes are refused (a failed write or fsync), if they are.
     pub failed: Option<String>,
+    /// The failure will not heal by itself: replies that wait for the log are never sent.
+    pub latched: bool,
     pub aof_current_size: u64,
     pub aof_base_size: u64,
     /// After a failure: not before this time, in Unix milliseconds.

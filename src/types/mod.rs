@@ -6,7 +6,6 @@ use crate::commands::Command;
 mod bitfield;
 mod bitmap;
 mod common;
-mod hash;
 mod lcs;
 mod list;
 mod list_blocking;
@@ -22,7 +21,6 @@ pub const TABLES: &[&[Command]] = &[
     lcs::COMMANDS,
     bitmap::COMMANDS,
     bitfield::COMMANDS,
-    hash::COMMANDS,
     list::COMMANDS,
     list_blocking::COMMANDS,
     set::COMMANDS,

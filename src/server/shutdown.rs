@@ -1,0 +1,110 @@
+//! The way out: SHUTDOWN, SIGTERM, SIGINT.
+//!
+//! ```text
+//! requested ─► a snapshot job runs? cancel it, go on when it has ended
+//!           ─► save, if save points say so or SAVE was asked        (on failure: stay, unless FORCE)
+//!           ─► log: write, mark, fsync, close
+//!           ─► replication.toml: clean mark with the end and every segment's length
+//!           ─► ring flushed, pid file and Unix socket removed, exit 0
+//! ```
+//!
+//! A second signal hurries: the process ends at once, with nothing more lost than by a crash.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use super::actions::{self, Purpose};
+use super::driver::Driver;
+use super::logging::{notice, warning};
+use super::persist::lock;
+use crate::error::ReplyError;
+use crate::format::history::{Clean, SegmentLen};
+use crate::state::Slot;
+
+/// A shutdown on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    asker: Option<Slot>,
+    /// `None`: as the save points say.
+    save: Option<bool>,
+    force: bool,
+}
+
+pub fn requested(driver: &Rc<Driver>, asker: Option<Slot>, save: Option<bool>, force: bool) {
+    notice!("User requested shutdown...");
+    if let Some(progress) = driver.job_progress() {
+        if driver.running() == Some(Purpose::Save) {
+            notice!("There is a background save running. Cancelling it before exiting.");
+        } else {
+            notice!("There is a background AOF rewrite running. Cancelling it before exiting.");
+        }
+        progress.cancelled.store(true, Ordering::Relaxed);
+        driver.shutdown.set(Some(Plan { asker, save, force }));
+        return;
+    }
+    go(driver, Plan { asker, save, force });
+}
+
+/// The snapshot job has ended: goes on with a shutdown that waited for it.
+pub fn job_ended(driver: &Rc<Driver>) {
+    if let Some(plan) = driver.shutdown.take() {
+        go(driver, plan);
+    }
+}
+
+fn go(driver: &Rc<Driver>, plan: Plan) {
+    driver.settle();
+    if !driver.is_open() {
+        notice!("Shutting down while loading: the files stay as they are");
+        return driver.end_with(0);
+    }
+    let save_points = !driver.node.borrow().config().settings.save.0.is_empty();
+    if plan.save.unwrap_or(save_points) {
+        notice!("Saving the final RDB snapshot before exiting.");
+        if let Err(why) = actions::save_here(driver) {
+            warning!("Error trying to save the DB, can't exit. {why}");
+            if !plan.force {
+                warning!("Errors trying to shut down the server. Check the logs for more information.");
+                if let Some(slot) = plan.asker {
+                    actions::reply(driver, slot, Err(ReplyError::new("ERR Errors trying to SHUTDOWN. Check logs.")));
+                }
+                return;
+            }
+        }
+    }
+    close_files(driver);
+    let node = driver.node.borrow();
+    let settings = &node.config().settings;
+    for path in [&settings.pidfile, &settings.unixsocket] {
+        if !path.is_empty() {
+            // Whether it is still there does not matter any more.
+            let _leftover = std::fs::remove_file(Path::new(path));
+        }
+    }
+    notice!("Ringhold is now ready to exit, bye bye...");
+    driver.end_with(0);
+}
+
+/// Log, history, ring: everything on disk, and the clean mark that says so.
+fn close_files(driver: &Rc<Driver>) {
+    let mut persist = driver.persist_mut();
+    let cut = persist.cut();
+    let had_log = persist.sender().is_some();
+    let closed = persist.stop_log();
+    if had_log && closed.is_none() {
+        warning!("The log was not closed cleanly: the next start will recover as after a crash");
+        return;
+    }
+    let segments = closed.map(|closed| closed.segments).unwrap_or_default();
+    let segments = segments.into_iter().map(|(name, len)| SegmentLen { name, len }).collect();
+    if let Err(failure) = persist.ring.flush() {
+        warning!("Flushing the ring: {failure}");
+        return;
+    }
+    let clean = Clean { end: cut.offset, db: cut.db, segments };
+    let marked = lock(&persist.files.history).update(|history| history.clean = Some(clean));
+    if let Err(failure) = marked {
+        warning!("Marking the shutdown as clean: {failure}");
+    }
+}
