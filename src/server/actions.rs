@@ -65,7 +65,9 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
         Request::BgRewriteAof => bgrewriteaof(driver, slot),
         Request::SaveAfterFlush => auto_save(driver),
         // There are no replicas to wait for, so NOW changes nothing.
-        Request::Shutdown { save, now: _, force } => super::shutdown::requested(driver, Some(slot), save, force),
+        Request::Shutdown { save, now: _, force } => {
+            super::shutdown::requested(driver, Some(slot), save, force)
+        }
         Request::ShutdownAbort => reply(driver, slot, Err(ReplyError::new("ERR No shutdown in progress."))),
         Request::ConfigRewrite => config_rewrite(driver, slot),
         Request::DebugReload { .. } | Request::DebugLoadAof => super::reload::debug(driver, slot, request),
@@ -94,7 +96,9 @@ fn save_for(driver: &Rc<Driver>, slot: Slot) {
 
 fn bgsave(driver: &Rc<Driver>, slot: Slot, schedule: bool) {
     match driver.running() {
-        Some(Purpose::Save) => reply(driver, slot, Err(ReplyError::new("ERR Background save already in progress"))),
+        Some(Purpose::Save) => {
+            reply(driver, slot, Err(ReplyError::new("ERR Background save already in progress")))
+        }
         Some(Purpose::Rewrite) if !schedule => reply(
             driver,
             slot,
@@ -110,7 +114,11 @@ fn bgsave(driver: &Rc<Driver>, slot: Slot, schedule: bool) {
             Ok(()) => reply(driver, slot, Ok("Background saving started")),
             Err(why) => {
                 warning!("Can't save in background: {why}");
-                reply(driver, slot, Err(ReplyError::new("ERR Background saving failed, see the server's log")));
+                reply(
+                    driver,
+                    slot,
+                    Err(ReplyError::new("ERR Background saving failed, see the server's log")),
+                );
             }
         },
     }
@@ -131,7 +139,13 @@ fn bgrewriteaof(driver: &Rc<Driver>, slot: Slot) {
             Ok(()) => reply(driver, slot, Ok("Background append only file rewriting started")),
             Err(why) => {
                 warning!("Can't rewrite append only file in background: {why}");
-                reply(driver, slot, Err(ReplyError::new("ERR Can't execute an AOF background rewriting. Please check the server logs for more information.")));
+                reply(
+                    driver,
+                    slot,
+                    Err(ReplyError::new(
+                        "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+                    )),
+                );
             }
         },
     }
@@ -272,7 +286,15 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
     }
     drop(node);
     if let Some(slot) = running.asker {
-        reply(&driver, slot, if result.is_ok() { Ok("OK") } else { Err(ReplyError::new("ERR Saving failed, see the server's log")) });
+        reply(
+            &driver,
+            slot,
+            if result.is_ok() {
+                Ok("OK")
+            } else {
+                Err(ReplyError::new("ERR Saving failed, see the server's log"))
+            },
+        );
     }
     driver.settle();
     super::shutdown::job_ended(&driver);
@@ -374,7 +396,10 @@ fn apply(driver: &Rc<Driver>, name: &str, settings: &Settings, before: &Settings
         "port" | "bind" => driver.rebind(settings)?,
         "dir" => {
             if !settings.dir.is_dir() {
-                return Err(format!("Can't chdir to '{}': No such file or directory", settings.dir.display()));
+                return Err(format!(
+                    "Can't chdir to '{}': No such file or directory",
+                    settings.dir.display()
+                ));
             }
             driver.persist_mut().dir_changed();
         }
@@ -417,7 +442,8 @@ fn config_rewrite(driver: &Rc<Driver>, slot: Slot) {
         Ok(None) => Err("The server is running without a config file".to_string()),
         Ok(Some((path, text))) => {
             let disk = driver.persist().files.disk.clone();
-            crate::disk::durable::replace(&*disk, &path, &text).map_err(|e| format!("Rewriting config file: {e}"))
+            crate::disk::durable::replace(&*disk, &path, &text)
+                .map_err(|e| format!("Rewriting config file: {e}"))
         }
         Err(error) => Err(format!("Rewriting config file: {error}")),
     };

@@ -21,10 +21,10 @@ use std::task::{Context, Waker};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::logging::warning;
 use super::actions::{Purpose, Running};
-use super::persist::{LogStatus, Persist};
 use super::listener;
+use super::logging::warning;
+use super::persist::{LogStatus, Persist};
 use super::process::{self, WallClock};
 use crate::config::Settings;
 use crate::engine::{Action, Input, Node};

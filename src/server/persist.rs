@@ -27,9 +27,16 @@ use crate::units::{Offset, ReplId};
 
 /// How far the log is, or why it stopped.
 pub enum LogStatus {
-    At { written: Offset, durable: Offset },
+    At {
+        written: Offset,
+        durable: Offset,
+    },
     /// Nothing is lost; writes are tried again.
-    Healing { written: Offset, durable: Offset, why: String },
+    Healing {
+        written: Offset,
+        durable: Offset,
+        why: String,
+    },
     Failed(String),
 }
 
@@ -136,9 +143,13 @@ impl Persist {
         if self.sender.is_some() || self.ring.start_after(len) <= from.offset {
             return;
         }
-        notice!("The ring is about to overrun the last snapshot: writing the stream to segments until the next one");
+        notice!(
+            "The ring is about to overrun the last snapshot: writing the stream to segments until the next one"
+        );
         if let Err(why) = self.start_log(Options { policy: Policy::Spill, ..options_off() }, from) {
-            warning!("Cannot write the stream to segments: {why}. What is acknowledged now may not survive a crash");
+            warning!(
+                "Cannot write the stream to segments: {why}. What is acknowledged now may not survive a crash"
+            );
             self.spill_from = None;
             return;
         }

@@ -46,7 +46,12 @@ pub fn recover(settings: &Settings) -> Result<Recovered, String> {
     let ring = Ring::create(&*disk, &paths.ring(), settings.repl_backlog_size, begin).map_err(text)?;
     let segments = Segments::new(disk.clone(), paths.clone(), Manifest::default()).map_err(text)?;
     let at = Cut { replid, offset: Offset::ZERO, db: 0 };
-    let files = Files { disk, paths, history: Arc::new(Mutex::new(history)), segments: Arc::new(Mutex::new(segments)) };
+    let files = Files {
+        disk,
+        paths,
+        history: Arc::new(Mutex::new(history)),
+        segments: Arc::new(Mutex::new(segments)),
+    };
     Ok(Recovered { store: Store::new(settings.databases as usize), files, ring, at, base: None })
 }
 

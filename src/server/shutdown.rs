@@ -67,7 +67,11 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
             if !plan.force {
                 warning!("Errors trying to shut down the server. Check the logs for more information.");
                 if let Some(slot) = plan.asker {
-                    actions::reply(driver, slot, Err(ReplyError::new("ERR Errors trying to SHUTDOWN. Check logs.")));
+                    actions::reply(
+                        driver,
+                        slot,
+                        Err(ReplyError::new("ERR Errors trying to SHUTDOWN. Check logs.")),
+                    );
                 }
                 return;
             }

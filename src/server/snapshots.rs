@@ -30,9 +30,18 @@ use crate::units::Offset;
 /// What is done with the file.
 pub enum Kind {
     /// `dump.rdb`; `rotated` if a spill was rotated at the cut.
-    Save { temporary: PathBuf, target: PathBuf, rotated: Option<mpsc::Receiver<Result<Rotated, String>>> },
-    Rewrite { rotated: mpsc::Receiver<Result<Rotated, String>> },
-    Export { temporary: PathBuf, target: PathBuf },
+    Save {
+        temporary: PathBuf,
+        target: PathBuf,
+        rotated: Option<mpsc::Receiver<Result<Rotated, String>>>,
+    },
+    Rewrite {
+        rotated: mpsc::Receiver<Result<Rotated, String>>,
+    },
+    Export {
+        temporary: PathBuf,
+        target: PathBuf,
+    },
 }
 
 /// A snapshot to be written.
@@ -109,14 +118,17 @@ fn wait_until_durable(job: &Job) -> Result<(), String> {
     }));
     match receive.recv() {
         Ok(Ok(durable)) if durable >= job.cut.offset => Ok(()),
-        Ok(Ok(durable)) => Err(format!("the log is durable only up to {durable}, before the cut {}", job.cut.offset)),
+        Ok(Ok(durable)) => {
+            Err(format!("the log is durable only up to {durable}, before the cut {}", job.cut.offset))
+        }
         Ok(Err(why)) => Err(why),
         Err(_) => Err("the log ended before the snapshot".into()),
     }
 }
 
 fn rotation(receive: &mpsc::Receiver<Result<Rotated, String>>, cut: Offset) -> Result<Rotated, String> {
-    let rotated = receive.recv().map_err(|_| "the log ended before it opened a new segment".to_string())??;
+    let rotated =
+        receive.recv().map_err(|_| "the log ended before it opened a new segment".to_string())??;
     if rotated.start != cut {
         return Err(format!("the log opened its segment at {}, not at the cut {cut}", rotated.start));
     }
@@ -137,7 +149,9 @@ fn publish(
     history.update(|history| history.bases.insert(0, base.clone())).map_err(|e| e.to_string())?;
     rename(job, temporary, target)?;
     history
-        .update(|history| history.bases.retain(|other| *other == base || other.files.iter().all(|file| file.name != name)))
+        .update(|history| {
+            history.bases.retain(|other| *other == base || other.files.iter().all(|file| file.name != name))
+        })
         .map_err(|e| e.to_string())?;
     drop(history);
     match rotated {

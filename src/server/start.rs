@@ -131,7 +131,10 @@ fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), 
     let lock = DirLock::acquire(&settings.dir).map_err(|refused| refused.to_string())?;
     let clients = process::raise_file_limit(settings.maxclients);
     if clients < settings.maxclients {
-        warning!("The limit on open files allows only {clients} of {} clients (maxclients)", settings.maxclients);
+        warning!(
+            "The limit on open files allows only {clients} of {} clients (maxclients)",
+            settings.maxclients
+        );
     }
     let listeners = listener::bind_tcp(&settings, settings.port)?;
     println!(" PID: {}", std::process::id());
@@ -217,7 +220,8 @@ async fn tick(driver: Rc<Driver>) {
 
 /// Serves until told to end; the exit code.
 async fn until_exit(driver: Rc<Driver>) -> i32 {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return fail("cannot listen for signals");
     };
     let mut asked = false;
