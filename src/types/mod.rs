@@ -13,6 +13,10 @@ mod set;
 mod set_ops;
 mod string;
 mod string_edit;
+mod zset;
+mod zset_ops;
+mod zset_pop;
+mod zset_range;
 
 /// One line per file.
 pub const TABLES: &[&[Command]] = &[
@@ -25,4 +29,8 @@ pub const TABLES: &[&[Command]] = &[
     list_blocking::COMMANDS,
     set::COMMANDS,
     set_ops::COMMANDS,
+    zset::COMMANDS,
+    zset_range::COMMANDS,
+    zset_pop::COMMANDS,
+    zset_ops::COMMANDS,
 ];
