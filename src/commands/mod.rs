@@ -15,12 +15,18 @@
 //! An `Err` is an error reply; a command that returns one has written nothing and changed nothing.
 //! Commands never reach upward: no files, no sockets, no clock but `ctx.now`.
 
+mod client;
+mod config;
+pub mod connection;
 mod expire;
 mod flush;
+mod help;
+mod info;
 pub mod keys;
 mod object;
 pub mod scan;
 pub mod table;
+mod transaction;
 #[cfg(test)]
 pub mod testing;
 
@@ -182,5 +188,15 @@ pub enum Request {
 }
 
 /// The tables of the files in this directory.
-pub const TABLES: &[&[Command]] =
-    &[keys::COMMANDS, expire::COMMANDS, scan::COMMANDS, flush::COMMANDS, object::COMMANDS];
+pub const TABLES: &[&[Command]] = &[
+    keys::COMMANDS,
+    expire::COMMANDS,
+    scan::COMMANDS,
+    flush::COMMANDS,
+    object::COMMANDS,
+    connection::COMMANDS,
+    client::COMMANDS,
+    transaction::COMMANDS,
+    config::COMMANDS,
+    info::COMMANDS,
+];

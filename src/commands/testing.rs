@@ -4,12 +4,13 @@
 //! blank; effects are kept in `effects`. Time stands still until `now` is moved.
 
 use super::{Ctx, Effect, Outcome, find};
+use crate::config::SetContext;
 use crate::error::ReplyError;
 use crate::resp::args::OwnedArgs;
 use crate::resp::reply::{Protocol, Reply};
 use crate::state::session::Slot;
 use crate::state::{Server, Session};
-use crate::store::{Expiry, Store};
+use crate::store::{Expiry, Limits, Store};
 
 pub struct Bench {
     pub store: Store,
@@ -52,6 +53,9 @@ impl Bench {
         let owned = OwnedArgs::from_slices(words);
         let args = owned.as_args();
         let mut out = Vec::new();
+        self.server.redacted.clear();
+        self.server.now_micros = self.now * 1000;
+        let proto = self.session().proto.max(self.proto);
         let command = match find(words[0]) {
             Some(row) => words.get(1).and_then(|sub| row.subcommand(sub)).unwrap_or(row),
             None => panic!("no such command: {}", String::from_utf8_lossy(words[0])),
@@ -60,7 +64,7 @@ impl Bench {
             let db = self.server.sessions.get(self.slot).map_or(0, |session| session.db);
             let mut ctx = Ctx {
                 db: self.store.db(db, self.now, Expiry::Delete, 0),
-                out: Reply::new(&mut out, self.proto),
+                out: Reply::new(&mut out, proto),
                 server: &mut self.server,
                 slot: self.slot,
                 now: self.now,
@@ -77,7 +81,7 @@ impl Bench {
         match &result {
             Err(error) => {
                 assert!(out.is_empty(), "{}: wrote a reply and failed", command.name);
-                Reply::new(&mut out, self.proto).error(error);
+                Reply::new(&mut out, proto).error(error);
             }
             Ok(Outcome::Done(Effect::Verbatim) | Outcome::Both(Effect::Verbatim, _)) => {
                 self.effects.push(text_of(&owned))
@@ -87,6 +91,26 @@ impl Bench {
         }
         self.last = result.ok();
         out
+    }
+
+    /// The client that the next command comes from.
+    pub fn session(&mut self) -> &mut Session {
+        self.server.sessions.get_mut(self.slot).expect("connected")
+    }
+
+    /// One more client; the old one stays the one that speaks.
+    pub fn connect(&mut self) -> Slot {
+        let id = self.server.sessions.next_id();
+        let addr = format!("127.0.0.1:{}", id.0);
+        self.server.sessions.add(Session::new(id, addr, "127.0.0.1:2".into(), self.now))
+    }
+
+    /// CONFIG SET, as the node does it.
+    pub fn set(&mut self, name: &str, value: &str) {
+        let context = SetContext { local: true, loading: false };
+        self.server.config.set(&[(name.as_bytes(), value.as_bytes())], context).expect("a good value");
+        self.server.limits = Limits::from_settings(&self.server.config.settings);
+        self.store.changes.notify = self.server.config.settings.notify_keyspace_events;
     }
 
     /// Asserts the reply.

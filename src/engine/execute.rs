@@ -10,8 +10,11 @@ use crate::commands::{Block, BlockCause, Command, Ctx, Effect, Outcome, Request}
 use crate::error::ReplyError;
 use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::reply::Reply;
+use crate::state::Order;
 use crate::state::session::{Blocked, ReplyMode, Slot};
 use crate::store::Expiry;
+
+const UNBLOCKED: ReplyError = ReplyError::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
 
 /// How one execution ended.
 pub(super) enum Ended {
@@ -54,6 +57,8 @@ impl Node {
         deny_blocking: bool,
     ) -> Ended {
         let now = self.now_micros / 1000;
+        self.server.now_micros = self.now_micros;
+        self.server.redacted.clear();
         let expiry = self.expiry_for(command.is_write() || self.in_transaction);
         let stamp = self.server.access_stamp(now);
         let Some(session) = self.server.sessions.get_mut(slot) else { return Ended::Failed };
@@ -214,6 +219,7 @@ impl Node {
             }
             self.note_touched();
             self.publish_events();
+            self.carry_out_orders();
             if self.ready_keys.is_empty() {
                 return;
             }
@@ -236,6 +242,23 @@ impl Node {
         }
         for db in std::mem::take(&mut self.store.changes.touched_dbs) {
             self.ready_keys.extend(self.waiters.keys_in_db(db));
+        }
+    }
+
+    /// What the command wanted done to other clients. A killed one is out of everything at once, so that nothing
+    /// that follows in this batch is given to it.
+    fn carry_out_orders(&mut self) {
+        for order in std::mem::take(&mut self.server.orders) {
+            match order {
+                Order::Kill(slot) => {
+                    self.stop_waiting(slot);
+                    self.server.forget_client(&mut self.store.changes, slot);
+                    self.actions.push_back(Action::Close(slot));
+                }
+                Order::Unblock { slot, with_error } => {
+                    self.unblock_client(slot, with_error.then_some(UNBLOCKED));
+                }
+            }
         }
     }
 

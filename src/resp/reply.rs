@@ -12,7 +12,7 @@ use super::number::format_f64;
 use crate::error::ReplyError;
 
 /// The protocol a client has negotiated by HELLO.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
     #[default]
     Resp2,
@@ -45,6 +45,10 @@ impl<'a> Reply<'a> {
     }
     pub fn proto(&self) -> Protocol {
         self.proto
+    }
+    /// What follows is in this protocol (HELLO answers in the one it chooses).
+    pub fn set_proto(&mut self, proto: Protocol) {
+        self.proto = proto;
     }
     fn resp3(&self) -> bool {
         self.proto == Protocol::Resp3

@@ -34,6 +34,10 @@ pub struct Server {
     /// CLIENT UNPAUSE was called: those held back may go on.
     pub pause_ended: bool,
     pub blocked_clients: usize,
+    /// What the running command wants done to other clients, once its unit is closed.
+    pub orders: Vec<Order>,
+    /// Arguments of the running command that MONITOR and SLOWLOG must not show.
+    pub redacted: Vec<usize>,
     pub slowlog: SlowLog,
     pub stats: Stats,
     pub history: History,
@@ -41,8 +45,19 @@ pub struct Server {
     pub random: fastrand::Rng,
     /// Process-wide facts that the driver knows: for INFO.
     pub process: Process,
+    /// Unix microseconds when the running command began.
+    pub now_micros: i64,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
+}
+
+/// Something to be done to another client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Close its connection; its output is lost.
+    Kill(Slot),
+    /// End its wait as if its time were up, or with an error.
+    Unblock { slot: Slot, with_error: bool },
 }
 
 /// CLIENT PAUSE.
@@ -99,6 +114,14 @@ pub struct Persistence {
     pub retry_rewrite_at_ms: i64,
     pub save_keys_total: u64,
     pub save_keys_done: u64,
+    pub current_rewrite_started_ms: i64,
+    pub rewrite_failures_in_a_row: u64,
+    /// Bytes handed to the log but not yet written, fsyncs not yet done, and those that had to wait for another.
+    pub aof_buffer_length: u64,
+    pub aof_pending_fsyncs: u64,
+    pub aof_delayed_fsyncs: u64,
+    /// Set while a clean shutdown waits: its end in Unix milliseconds.
+    pub shutdown_until_ms: Option<i64>,
     /// Of the last load.
     pub load_keys: u64,
     pub load_keys_expired: u64,
@@ -129,6 +152,13 @@ pub struct Process {
     pub total_system_memory: u64,
     pub cpu_user: f64,
     pub cpu_sys: f64,
+    /// Of the thread that owns the data.
+    pub cpu_user_main: f64,
+    pub cpu_sys_main: f64,
+    /// The allocator's name, and what it says of itself, in bytes (0: unknown).
+    pub allocator: &'static str,
+    pub allocator_active: u64,
+    pub allocator_resident: u64,
 }
 
 impl Server {
@@ -147,6 +177,8 @@ impl Server {
             pause: None,
             pause_ended: false,
             blocked_clients: 0,
+            orders: Vec::new(),
+            redacted: Vec::new(),
             slowlog: SlowLog::default(),
             stats: Stats::default(),
             history,
@@ -158,6 +190,7 @@ impl Server {
             },
             random: fastrand::Rng::with_seed(random_seed),
             process,
+            now_micros: 0,
             active_expire: true,
         }
     }

@@ -1,7 +1,7 @@
 //! What a session's comings and goings mean for the rest of the server.
 
 use super::Server;
-use super::session::{ReplyMode, Slot};
+use super::session::{ReplyMode, Slot, Watched};
 use crate::config::MaxmemoryPolicy;
 use crate::store::{Changes, Event, Events};
 
@@ -43,7 +43,7 @@ impl Server {
     pub fn unwatch(&mut self, changes: &mut Changes, slot: Slot) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         session.watch_broken = false;
-        for (db, key) in std::mem::take(&mut session.watched) {
+        for Watched { db, key, .. } in std::mem::take(&mut session.watched) {
             self.watchers.remove(db, &key, slot);
             changes.unwatch(db, &key);
         }

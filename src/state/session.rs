@@ -24,6 +24,15 @@ pub struct Transaction {
     pub denies_oom: bool,
 }
 
+/// A key that must stay as it is for the next transaction to run.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    pub db: u32,
+    pub key: Vec<u8>,
+    /// Its deadline had passed already: that it is gone now is no change.
+    pub had_expired: bool,
+}
+
 /// What a client gets whose wait for keys ends without success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeoutReply {
@@ -98,7 +107,7 @@ pub struct Session {
     pub authenticated: bool,
     pub user: String,
     pub multi: Option<Transaction>,
-    pub watched: Vec<(u32, Vec<u8>)>,
+    pub watched: Vec<Watched>,
     /// A watched key was changed: EXEC answers null.
     pub watch_broken: bool,
     pub channels: BTreeSet<Vec<u8>>,
@@ -175,6 +184,17 @@ impl Session {
     /// The client is on this machine.
     pub fn is_local(&self) -> bool {
         self.unix_socket || self.addr.starts_with("127.") || self.addr.starts_with("[::1]")
+    }
+
+    /// Bytes that this client costs.
+    pub fn heap_bytes(&self) -> usize {
+        let queued = self.multi.iter().flat_map(|multi| &multi.queue).map(|args| args.heap_bytes());
+        let names = [&self.channels, &self.patterns, &self.shard_channels].into_iter().flatten();
+        size_of::<Session>()
+            + self.out.capacity()
+            + self.query_buffer
+            + queued.sum::<usize>()
+            + names.map(|name| name.len() + 64).sum::<usize>()
     }
 
     /// Number of subscriptions of all kinds; in RESP2 a subscriber may use only a few commands.

@@ -13,7 +13,29 @@ pub struct Stats {
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
     pub error_replies: u64,
+    pub evicted_keys: u64,
     pub evicted_clients: u64,
+    /// Refused for a wrong password, or (by ACL rules) for a command, a key, a channel.
+    pub denied_auth: u64,
+    pub denied_command: u64,
+    pub denied_key: u64,
+    pub denied_channel: u64,
+    /// Batches read from and written to sockets.
+    pub reads: u64,
+    pub writes: u64,
+    /// Snapshots taken for saves, rewrites and full syncs, and how long the last one took the data thread.
+    pub snapshots: u64,
+    pub last_snapshot_micros: u64,
+    /// Verdicts on replicas that asked to continue.
+    pub sync_full: u64,
+    pub sync_partial_ok: u64,
+    pub sync_partial_err: u64,
+    /// Values freed on another thread, and those still waiting there.
+    pub lazyfreed: u64,
+    pub lazyfree_pending: u64,
+    /// Turns of the driver's loop, and microseconds spent in them.
+    pub loop_turns: u64,
+    pub loop_micros: u64,
     /// Error replies by their first word.
     pub errors: BTreeMap<String, u64>,
     /// By [`crate::commands::Command::id`].
