@@ -23,7 +23,11 @@ fn id(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
 /// CLIENT GETNAME
 fn getname(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
     let name = ctx.session().name.clone();
-    if name.is_empty() { ctx.out.null() } else { ctx.out.bulk(&name) }
+    if name.is_empty() {
+        ctx.out.null()
+    } else {
+        ctx.out.bulk(&name)
+    }
     UNCHANGED
 }
 
@@ -384,9 +388,8 @@ const fn row(name: &'static str, arity: i32, flags: Flags, run: super::Execute) 
     Command::new(name, arity, flags, Keys::None, run).group(Group::Connection)
 }
 
-pub const COMMANDS: &[Command] = &[row("client", -2, Flags::empty(), help)
-    .doc("2.4.0", "Looks after connections.")
-    .subcommands(&[
+pub const COMMANDS: &[Command] =
+    &[row("client", -2, Flags::empty(), help).doc("2.4.0", "Looks after connections.").subcommands(&[
         row("client|caching", 3, ANY, caching).doc("6.0.0", "Whether to track the next command's keys."),
         row("client|getname", 2, ANY, getname).doc("2.6.9", "Returns the name of the connection."),
         row("client|getredir", 2, ANY, getredir).doc("6.0.0", "Returns where tracking messages go."),
@@ -428,7 +431,10 @@ mod tests {
         bench.check("CLIENT SETINFO lib-ver 1.2", "+OK");
         bench.check("CLIENT SETINFO other 1", "-ERR Unrecognized option 'other'");
         let info = bench.run("CLIENT INFO");
-        assert!(info.contains(" name=joe ") && info.trim_end().ends_with(" lib-name=lettuce lib-ver=1.2"), "{info}");
+        assert!(
+            info.contains(" name=joe ") && info.trim_end().ends_with(" lib-name=lettuce lib-ver=1.2"),
+            "{info}"
+        );
         bench.run_args(&[b"CLIENT", b"SETNAME", b""]);
         bench.check("CLIENT GETNAME", "$-1");
     }

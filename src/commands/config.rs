@@ -57,13 +57,13 @@ const fn row(name: &'static str, arity: i32, flags: Flags, run: super::Execute) 
     Command::new(name, arity, flags, Keys::None, run).group(Group::Server)
 }
 
-pub const COMMANDS: &[Command] = &[row("config", -2, Flags::empty(), help)
-    .doc("2.0.0", "Reads and changes settings.")
-    .subcommands(&[
+pub const COMMANDS: &[Command] =
+    &[row("config", -2, Flags::empty(), help).doc("2.0.0", "Reads and changes settings.").subcommands(&[
         row("config|get", -3, ADMIN, get).doc("2.0.0", "Returns the settings whose names match patterns."),
         row("config|set", -4, ADMIN, set).doc("2.0.0", "Changes settings, all of them or none."),
         row("config|resetstat", 2, ADMIN, resetstat).doc("2.0.0", "Sets the statistics of INFO to zero."),
-        row("config|rewrite", 2, ADMIN, rewrite).doc("2.8.0", "Writes the settings to the configuration file."),
+        row("config|rewrite", 2, ADMIN, rewrite)
+            .doc("2.8.0", "Writes the settings to the configuration file."),
         row("config|help", 2, Flags::LOADING.union(Flags::STALE), help)
             .doc("5.0.0", "Lists the subcommands."),
     ])];
@@ -82,7 +82,9 @@ mod tests {
         bench.run("CONFIG SET timeout 5 requirepass x");
         let wanted = [("timeout", "5"), ("requirepass", "x")];
         let pairs = wanted.map(|(name, value)| (name.into(), value.into())).to_vec();
-        assert!(matches!(&bench.last, Some(Outcome::Request(Request::ConfigSet { pairs: p })) if *p == pairs));
+        assert!(
+            matches!(&bench.last, Some(Outcome::Request(Request::ConfigSet { pairs: p })) if *p == pairs)
+        );
         assert_eq!(bench.server.redacted, [5]);
         bench.check("CONFIG SET timeout 5 hz", "-ERR syntax error");
         bench.check("CONFIG REWRITE", "-ERR The server is running without a config file");

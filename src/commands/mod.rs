@@ -26,9 +26,9 @@ pub mod keys;
 mod object;
 pub mod scan;
 pub mod table;
-mod transaction;
 #[cfg(test)]
 pub mod testing;
+mod transaction;
 
 use crate::error::ReplyError;
 use crate::resp::args::{Args, OwnedArgs};

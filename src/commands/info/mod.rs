@@ -173,7 +173,8 @@ mod tests {
             let heads: Vec<&str> = reply.split("# ").skip(1).filter_map(|s| s.split(' ').next()).collect();
             assert_eq!(heads.join(" "), expected, "{asked}");
         };
-        let default = "Server Clients Memory Persistence Stats Replication CPU Modules Errorstats Cluster Keyspace";
+        let default =
+            "Server Clients Memory Persistence Stats Replication CPU Modules Errorstats Cluster Keyspace";
         let all = "Server Clients Memory Persistence Stats Replication CPU Modules Commandstats Errorstats Latencystats Cluster Keyspace";
         check("INFO", default);
         check("INFO default", default);
