@@ -6,6 +6,7 @@ use crate::commands::Command;
 mod bitfield;
 mod bitmap;
 mod common;
+mod hyperloglog;
 mod lcs;
 mod list;
 mod list_blocking;
@@ -25,6 +26,7 @@ pub const TABLES: &[&[Command]] = &[
     lcs::COMMANDS,
     bitmap::COMMANDS,
     bitfield::COMMANDS,
+    hyperloglog::COMMANDS,
     list::COMMANDS,
     list_blocking::COMMANDS,
     set::COMMANDS,
