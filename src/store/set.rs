@@ -332,7 +332,7 @@ fn intset_limit(limits: &Limits) -> usize {
 pub(super) fn estimate<T: Item>(table: &Partitions<T>, size: impl Fn(&T) -> usize) -> usize {
     const SAMPLE: usize = 64;
     let (count, bytes) = table.iter().take(SAMPLE).fold((0, 0), |(n, sum), item| (n + 1, sum + size(item)));
-    if count == 0 { 0 } else { (bytes as u128 * table.len() as u128 / count) as usize }
+    (bytes as u128 * table.len() as u128).checked_div(count).unwrap_or_default() as usize
 }
 
 #[cfg(test)]

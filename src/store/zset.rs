@@ -118,7 +118,7 @@ impl Zset {
     /// Adopts a listpack of members and scores as loaded; the large shape if it is longer than the limit. A member
     /// twice or a score that is no number is corruption; an unsorted listpack is sorted.
     pub fn from_listpack(packed: Listpack, limits: &Limits) -> Result<Zset, Corrupt> {
-        if packed.len() % 2 != 0 {
+        if !packed.len().is_multiple_of(2) {
             return Err(Corrupt::new(0, "sorted set listpack with a member without score"));
         }
         if !all_distinct(packed.pairs().map(|(member, _)| member)) {

@@ -74,7 +74,7 @@ impl Options {
         let Options { nx, xx, gt, lt, incr, .. } = self;
         let refusal = if nx && xx {
             "ERR XX and NX options at the same time are not compatible"
-        } else if (gt && nx) || (lt && nx) || (gt && lt) {
+        } else if [nx, gt, lt].into_iter().filter(|set| *set).count() > 1 {
             "ERR GT, LT, and/or NX options at the same time are not compatible"
         } else if incr && pairs > 1 {
             "ERR INCR option supports a single increment-element pair"
@@ -113,7 +113,7 @@ fn zincrby(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 fn add(ctx: &mut Ctx<'_>, args: Args<'_>, incr: bool) -> Result<Outcome, ReplyError> {
     let (options, first) = Options::parse(args, incr);
     let given = args.len() - first;
-    if given % 2 != 0 || given == 0 {
+    if !given.is_multiple_of(2) || given == 0 {
         return Err(ReplyError::SYNTAX);
     }
     options.check(given / 2)?;
@@ -508,7 +508,7 @@ mod tests {
             (1.5e300, "1.5000000000000001e+300"),
             (0.0001, "0.0001"),
             (0.00001, "1.0000000000000001e-05"),
-            (9.8813129168249309e-323, "9.8813129168249309e-323"),
+            (1e-322, "9.8813129168249309e-323"),
             (f64::NEG_INFINITY, "-inf"),
         ] {
             assert_eq!(seventeen_digits(score), expected);
