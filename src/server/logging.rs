@@ -103,12 +103,8 @@ macro_rules! warning {
     ($($arg:tt)*) => { $crate::server::logging::log($crate::config::LogLevel::Warning, &format!($($arg)*)) };
 }
 
-/// Logs what is of use only to who looks for it.
-macro_rules! verbose {
-    ($($arg:tt)*) => { $crate::server::logging::log($crate::config::LogLevel::Verbose, &format!($($arg)*)) };
-}
 
-pub(crate) use {notice, verbose, warning};
+pub(crate) use {notice, warning};
 
 #[cfg(test)]
 mod tests {
