@@ -9,7 +9,7 @@
 //! Progress is published in atomics (Release after the fact, Acquire by the reader) and announced by a waker.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +25,11 @@ use crate::units::{Offset, ReplId};
 /// Called from the writer's threads after `written`, `durable` or the health changed.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
+/// Unless replies wait for it, the writer lets bytes gather so long: they are safe from a process crash in the ring,
+/// and a `write` for each batch would cost more than all the rest of a request (measured: 5 µs of 9).
+const GATHER: Duration = Duration::from_millis(10);
+/// So many bytes are not left to gather.
+const GATHER_BYTES: usize = 256 * 1024;
 /// How long the writer waits before it tries a full disk again.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -123,8 +128,9 @@ impl LogSender {
     pub fn push(&self, bytes: &[u8], end: Offset, db: u32) {
         let mut mailbox = lock(&self.shared.mailbox);
         let batch = &mut mailbox.batch;
-        let was_empty = batch.bytes.is_empty();
+        let before_len = batch.bytes.len();
         batch.bytes.extend_from_slice(bytes);
+        let full = before_len < GATHER_BYTES && batch.bytes.len() >= GATHER_BYTES;
         let bound = Bound { at: batch.bytes.len(), end, db };
         // One boundary each mark interval is enough, but never across an order.
         let n = batch.bounds.len();
@@ -136,7 +142,7 @@ impl LogSender {
         }
         self.shared.handed.store(end.0, Ordering::Relaxed);
         drop(mailbox);
-        if was_empty {
+        if before_len == 0 || full {
             self.shared.news.notify_one();
         }
     }
@@ -288,34 +294,49 @@ fn wait_for_news<'a>(
     shared: &'a Shared,
     writer: &LogWriter,
     clock: &Clock,
-) -> std::sync::MutexGuard<'a, Mailbox> {
+) -> MutexGuard<'a, Mailbox> {
     let mut mailbox = lock(&shared.mailbox);
     let deadline = match writer.next_due() {
         _ if writer.has_work() => Some(Instant::now() + RETRY),
         Some(due) => Some(clock.0 + Duration::from_millis(due)),
         None => None,
     };
+    let mut gathered = false;
     loop {
         let fresh = !mailbox.batch.bytes.is_empty() || !mailbox.batch.orders.is_empty();
+        if fresh && !gathered && may_gather(&mailbox, writer) {
+            gathered = true;
+            mailbox = wait_until(shared, mailbox, Instant::now() + GATHER);
+            continue;
+        }
         // A stop waits for a running sync; everything else is handled at once.
         let stopping = mailbox.stop && !shared.syncing.load(Ordering::Relaxed);
         if (fresh && !writer.has_work()) || stopping || mailbox.synced.is_some() {
             return mailbox;
         }
-        let unpoison = std::sync::PoisonError::into_inner;
         mailbox = match deadline {
-            None => shared.news.wait(mailbox).unwrap_or_else(unpoison),
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return mailbox;
-                }
-                match shared.news.wait_timeout(mailbox, left) {
-                    Ok((mailbox, _)) => mailbox,
-                    Err(poisoned) => poisoned.into_inner().0,
-                }
-            }
+            None => shared.news.wait(mailbox).unwrap_or_else(PoisonError::into_inner),
+            Some(deadline) if deadline <= Instant::now() => return mailbox,
+            Some(deadline) => wait_until(shared, mailbox, deadline),
         };
+    }
+}
+
+/// Whether bytes may wait for more to come.
+fn may_gather(mailbox: &Mailbox, writer: &LogWriter) -> bool {
+    writer.policy() != Policy::Always
+        && !writer.has_work()
+        && mailbox.batch.orders.is_empty()
+        && mailbox.batch.bytes.len() < GATHER_BYTES
+        && !mailbox.stop
+        && mailbox.synced.is_none()
+}
+
+fn wait_until<'a>(shared: &Shared, mailbox: MutexGuard<'a, Mailbox>, deadline: Instant) -> MutexGuard<'a, Mailbox> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    match shared.news.wait_timeout(mailbox, left) {
+        Ok((mailbox, _)) => mailbox,
+        Err(poisoned) => poisoned.into_inner().0,
     }
 }
 
