@@ -290,11 +290,7 @@ fn write_loop(shared: &Shared, mut writer: LogWriter, jobs: &mpsc::Sender<SyncJo
 }
 
 /// Returns when there is something to do: news, a due mark or fsync, a retry.
-fn wait_for_news<'a>(
-    shared: &'a Shared,
-    writer: &LogWriter,
-    clock: &Clock,
-) -> MutexGuard<'a, Mailbox> {
+fn wait_for_news<'a>(shared: &'a Shared, writer: &LogWriter, clock: &Clock) -> MutexGuard<'a, Mailbox> {
     let mut mailbox = lock(&shared.mailbox);
     let deadline = match writer.next_due() {
         _ if writer.has_work() => Some(Instant::now() + RETRY),
@@ -332,7 +328,11 @@ fn may_gather(mailbox: &Mailbox, writer: &LogWriter) -> bool {
         && mailbox.synced.is_none()
 }
 
-fn wait_until<'a>(shared: &Shared, mailbox: MutexGuard<'a, Mailbox>, deadline: Instant) -> MutexGuard<'a, Mailbox> {
+fn wait_until<'a>(
+    shared: &Shared,
+    mailbox: MutexGuard<'a, Mailbox>,
+    deadline: Instant,
+) -> MutexGuard<'a, Mailbox> {
     let left = deadline.saturating_duration_since(Instant::now());
     match shared.news.wait_timeout(mailbox, left) {
         Ok((mailbox, _)) => mailbox,

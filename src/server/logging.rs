@@ -103,7 +103,6 @@ macro_rules! warning {
     ($($arg:tt)*) => { $crate::server::logging::log($crate::config::LogLevel::Warning, &format!($($arg)*)) };
 }
 
-
 pub(crate) use {notice, warning};
 
 #[cfg(test)]
