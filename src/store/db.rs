@@ -113,9 +113,14 @@ impl Changes {
     }
 }
 
+/// The code of libraries of functions; shared between store and snapshots.
+pub type Libraries = triomphe::Arc<Vec<Vec<u8>>>;
+
 /// All databases.
 pub struct Store {
     pub dbs: Vec<Database>,
+    /// Libraries of functions, as the code they were loaded from.
+    pub libraries: Libraries,
     pub changes: Changes,
 }
 
@@ -124,15 +129,27 @@ pub struct Store {
 #[derive(Clone)]
 pub struct Snapshot {
     pub dbs: Vec<Database>,
+    pub libraries: Libraries,
+}
+
+impl Snapshot {
+    /// Of a store without data: what a load fills.
+    pub fn empty(databases: usize) -> Snapshot {
+        Store::new(databases).snapshot()
+    }
 }
 
 impl Store {
     pub fn new(databases: usize) -> Store {
-        Store { dbs: vec![Database::default(); databases.max(1)], changes: Changes::default() }
+        Store {
+            dbs: vec![Database::default(); databases.max(1)],
+            libraries: Libraries::default(),
+            changes: Changes::default(),
+        }
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { dbs: self.dbs.clone() }
+        Snapshot { dbs: self.dbs.clone(), libraries: self.libraries.clone() }
     }
 
     /// A view with database `index` selected. `now` in Unix milliseconds; `stamp` is the access stamp that
@@ -492,7 +509,7 @@ impl<'a> Db<'a> {
 
     /// Touches the keys of interest of database `index` that exist there or in the one that takes its place.
     fn touch_all(&mut self, index: usize, replacement: usize) {
-        let Store { dbs, changes } = &mut *self.store;
+        let Store { dbs, changes, .. } = &mut *self.store;
         let concerned = changes.interest.keys().filter(|(db, key)| {
             *db as usize == index && [index, replacement].iter().any(|at| dbs[*at].entries.contains(key))
         });

@@ -17,6 +17,7 @@ pub mod list;
 pub mod order;
 pub mod partitions;
 mod quicklist;
+pub mod rdb;
 pub mod sample;
 pub mod set;
 pub mod stream;
@@ -24,7 +25,7 @@ pub mod string;
 pub mod value;
 pub mod zset;
 
-pub use db::{Changes, Database, Db, Event, Events, Expiry, Garbage, Snapshot, Store};
+pub use db::{Changes, Database, Db, Event, Events, Expiry, Garbage, Libraries, Snapshot, Store};
 pub use hashes::Hash;
 pub use limits::Limits;
 pub use list::List;
