@@ -298,16 +298,14 @@ struct Cursor<'a> {
     rest: NodeIter<'a>,
 }
 
-const NO_MORE: NodeIter<'static> = NodeIter::Plain(None);
+fn node_iter(list: &List, at: usize) -> NodeIter<'_> {
+    list.node(at).map_or(NodeIter::Plain(None), NodeRef::iter)
+}
 
 impl<'a> Iter<'a> {
-    fn node(&self, at: usize) -> NodeIter<'a> {
-        self.list.node(at).map_or(NO_MORE, NodeRef::iter)
-    }
-
     fn open_front(&self) -> Cursor<'a> {
         let (node, offset) = self.list.seek(self.start);
-        let mut rest = self.node(node);
+        let mut rest = node_iter(self.list, node);
         if offset > 0 {
             rest.nth(offset - 1);
         }
@@ -318,7 +316,7 @@ impl<'a> Iter<'a> {
     fn open_back(&self) -> Cursor<'a> {
         let (node, offset) = self.list.seek(self.end - 1);
         let beyond = self.list.node(node).map_or(0, NodeRef::count) - offset - 1;
-        let mut rest = self.node(node);
+        let mut rest = node_iter(self.list, node);
         if beyond > 0 {
             rest.nth_back(beyond - 1);
         }
@@ -334,14 +332,16 @@ impl<'a> Iterator for Iter<'a> {
         if self.start >= self.end {
             return None;
         }
-        let mut cursor = self.front.take().unwrap_or_else(|| self.open_front());
-        let entry = cursor.rest.next().or_else(|| {
-            cursor.node += 1;
-            cursor.rest = self.node(cursor.node);
-            cursor.rest.next()
+        if self.front.is_none() {
+            self.front = Some(self.open_front());
+        }
+        let Cursor { node, rest } = self.front.as_mut()?;
+        let entry = rest.next().or_else(|| {
+            *node += 1;
+            *rest = node_iter(self.list, *node);
+            rest.next()
         });
         self.start += 1;
-        self.front = Some(cursor);
         entry
     }
 
@@ -356,14 +356,16 @@ impl<'a> DoubleEndedIterator for Iter<'a> {
         if self.start >= self.end {
             return None;
         }
-        let mut cursor = self.back.take().unwrap_or_else(|| self.open_back());
-        let entry = cursor.rest.next_back().or_else(|| {
-            cursor.node = cursor.node.checked_sub(1)?;
-            cursor.rest = self.node(cursor.node);
-            cursor.rest.next_back()
+        if self.back.is_none() {
+            self.back = Some(self.open_back());
+        }
+        let Cursor { node, rest } = self.back.as_mut()?;
+        let entry = rest.next_back().or_else(|| {
+            *node = node.checked_sub(1)?;
+            *rest = node_iter(self.list, *node);
+            rest.next_back()
         });
         self.end -= 1;
-        self.back = Some(cursor);
         entry
     }
 }
