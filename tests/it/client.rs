@@ -169,7 +169,8 @@ pub fn encode<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
 }
 
 fn show<A: AsRef<[u8]>>(args: &[A]) -> String {
-    let words = args.iter().map(|a| a.as_ref()[..a.as_ref().len().min(40)].escape_ascii().to_string());
+    let words =
+        args.iter().take(6).map(|a| a.as_ref()[..a.as_ref().len().min(40)].escape_ascii().to_string());
     words.collect::<Vec<_>>().join(" ")
 }
 

@@ -266,6 +266,10 @@ impl Server {
                 Ok(text) if text.text().contains(&format!("process_id:{}\r", self.child.id())) => {
                     return Ok(self);
                 }
+                // Other errors than these will not pass by waiting.
+                Ok(Value::Error(why)) if !why.starts_with("LOADING") && !why.starts_with("MASTERDOWN") => {
+                    panic!("PING is refused: {why}\n{}{}", self.log(), lossy(&self.err))
+                }
                 _ if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
                 other => panic!("not ready within {limit:?}: {other:?}\n{}{}", self.log(), lossy(&self.err)),
             }

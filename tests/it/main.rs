@@ -4,8 +4,15 @@
 //! shows what a test itself is worth). Every server runs in a temporary directory, on a free loopback port, and is
 //! ended by its process id. A test that needs stock Redis is skipped where it is not installed, except under `CI`.
 
+mod bad_input;
 mod client;
 mod compare;
+mod crash;
+mod disk_full;
 mod fill;
 mod harness;
+mod interop;
+mod persistence;
+mod position;
+mod protocol;
 mod stock;
