@@ -108,18 +108,6 @@ pub fn rewrite(args: &[&[u8]]) -> Result<Outcome, ReplyError> {
     Ok(Outcome::Done(Effect::rewrite(args)))
 }
 
-/// The reply of a container's HELP: every subcommand's arguments and what it does.
-pub fn help(ctx: &mut Ctx<'_>, subcommands: &[(&str, &str)]) -> Result<Outcome, ReplyError> {
-    let container = ctx.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
-    ctx.out.array(1 + 2 * subcommands.len() + 2);
-    ctx.out.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
-    for (usage, meaning) in subcommands.iter().chain(&[("HELP", "Print this help.")]) {
-        ctx.out.simple(usage);
-        ctx.out.simple(&format!("    {meaning}"));
-    }
-    UNCHANGED
-}
-
 /// A wait for keys. The node runs the same command again when a key of type `wants` appears at one of `keys`
 /// (clients are served in the order in which they began to wait), or writes `on_timeout` at `deadline`.
 #[derive(Clone, Debug)]

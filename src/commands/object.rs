@@ -2,14 +2,15 @@
 //!
 //! The access stamp of an entry is read as the eviction policy writes it: under an LFU policy minutes and a
 //! logarithmic counter, else seconds. After the policy was changed at run time the figures are off until the keys
-//! are used again, as in Redis. Asking leaves no stamp. Values are not shared between keys in a way that clients
-//! could make use of, so the reference count is always one.
+//! are used again, as in Redis. Asking leaves no stamp. The reference count says what Redis' does: one, or the
+//! largest int for the small integers that it shares between keys.
 
+use super::help::help;
 use super::{Command, Ctx, Execute, Flags, Keys, Outcome, UNCHANGED};
 use crate::config::MaxmemoryPolicy;
 use crate::error::ReplyError;
 use crate::resp::args::Args;
-use crate::store::Entry;
+use crate::store::{Entry, Str, Value};
 
 /// The entry that is asked about; nothing is counted, stamped or announced.
 fn entry<'a>(ctx: &'a mut Ctx<'_>, args: Args<'_>) -> Option<&'a Entry> {
@@ -28,7 +29,8 @@ fn encoding(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 
 /// OBJECT REFCOUNT key
 fn refcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
-    match entry(ctx, args) {
+    match entry(ctx, args).map(Entry::value) {
+        Some(Value::Str(Str::Int(0..10_000))) => ctx.out.int(i32::MAX.into()),
         Some(_) => ctx.out.int(1),
         None => ctx.out.null(),
     }
@@ -79,19 +81,6 @@ fn decayed(stamp: u32, now_ms: i64, decay: u32) -> u32 {
     (stamp & 0xff).saturating_sub(lost)
 }
 
-/// OBJECT HELP
-fn help(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
-    super::help(
-        ctx,
-        &[
-            ("ENCODING <key>", "Name of the form in which the value is kept in memory."),
-            ("FREQ <key>", "Access frequency on a logarithmic scale, under an LFU policy."),
-            ("IDLETIME <key>", "Seconds since the last access, unless under an LFU policy."),
-            ("REFCOUNT <key>", "Number of references to the value."),
-        ],
-    )
-}
-
 /// Only reached without a subcommand, which the arity forbids.
 fn object(_: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
     Err(ReplyError::SYNTAX)
@@ -132,7 +121,8 @@ mod tests {
             ("OBJECT encoding s", "$6 embstr"),
             ("OBJECT ENCODING r", "$3 raw"),
             ("OBJECT ENCODING x", "$-1"),
-            ("OBJECT REFCOUNT n", ":1"),
+            ("OBJECT REFCOUNT n", ":2147483647"),
+            ("OBJECT REFCOUNT s", ":1"),
             ("OBJECT FREQ x", "$-1"),
             ("OBJECT ENCODING", "-ERR wrong number of arguments for 'object|encoding' command"),
         ] {

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::driver::{Driver, Wake};
+use super::driver::{Driver, INPUT_KEPT, Wake};
 use crate::engine::Input;
 use crate::state::Slot;
 
@@ -66,7 +66,7 @@ struct Connection {
     input: Input,
     out: Vec<u8>,
     written: usize,
-    /// At least so many bytes are missing for the next command.
+    /// At least so many bytes are missing for the next command; 0 while the client does not run.
     need: usize,
     close_when_written: bool,
 }
@@ -114,7 +114,8 @@ impl Connection {
 
     /// Until there is something to do. A client with much unread output or input is not read from.
     async fn wait(&mut self) -> Result<Ready, Over> {
-        let wants_read = !self.close_when_written && self.input.len() < self.driver.input_limit(self.need);
+        // A command is received to its end, however long it is: `query_too_long` is its limit.
+        let wants_read = !self.close_when_written && (self.need > 0 || self.input.len() < INPUT_KEPT);
         let wants_write = self.written < self.out.len();
         poll_fn(|cx| {
             let mut ready = Ready { woken: self.wake.take(cx), ..Ready::default() };

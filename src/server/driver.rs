@@ -32,7 +32,7 @@ use crate::state::{Session, Slot};
 use crate::store::Garbage;
 
 /// Unparsed input of a client that does not run (blocked, paused) before it is no longer read.
-const INPUT_KEPT: usize = 64 * 1024;
+pub const INPUT_KEPT: usize = 64 * 1024;
 
 /// How other tasks reach a connection's task.
 #[derive(Default)]
@@ -143,11 +143,12 @@ impl Driver {
         }
     }
 
-    /// Executes what `input` holds; returns how many bytes are missing for the next command.
+    /// Executes what `input` holds; returns how many bytes are missing for the next command, 0 if the client does
+    /// not run now, however many came.
     pub fn feed(self: &Rc<Self>, slot: Slot, input: &mut Input) -> usize {
         if self.persist.borrow().as_ref().is_some_and(|persist| persist.is_behind(input.len() as u64)) {
             self.stalled.borrow_mut().push(slot);
-            return 1;
+            return 0;
         }
         let need = {
             let mut node = self.node.borrow_mut();
@@ -155,13 +156,7 @@ impl Driver {
             node.handle_input(slot, input, &mut WallClock)
         };
         self.settle();
-        need.max(1)
-    }
-
-    /// Bytes that a connection may hold unparsed before it stops reading.
-    pub fn input_limit(&self, need: usize) -> usize {
-        // `need` more bytes may complete the command being received.
-        INPUT_KEPT.max(need.saturating_add(INPUT_KEPT))
+        need
     }
 
     pub fn count_input(&self, slot: Slot, bytes: usize) {
