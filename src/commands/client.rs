@@ -335,7 +335,7 @@ fn unblock(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let slot = slot_of(ctx, args.int(2)?);
     let ends = |session: &Session| {
         let cause = session.blocked.as_ref().map(|blocked| &blocked.cause);
-        matches!(cause, Some(BlockCause::Keys(_) | BlockCause::Durable { .. }))
+        matches!(cause, Some(BlockCause::Keys(_) | BlockCause::Others(_)))
     };
     let slot = slot.filter(|slot| ctx.server.sessions.get(*slot).is_some_and(ends));
     if let Some(slot) = slot {

@@ -24,6 +24,8 @@ mod help;
 mod info;
 pub mod keys;
 mod object;
+mod persistence;
+mod pubsub;
 pub mod scan;
 pub mod table;
 #[cfg(test)]
@@ -150,6 +152,10 @@ pub enum Request {
         force: bool,
     },
     ShutdownAbort,
+    Wait {
+        replicas: u32,
+        deadline: i64,
+    },
     WaitAof {
         local: u32,
         replicas: u32,
@@ -187,4 +193,6 @@ pub const TABLES: &[&[Command]] = &[
     transaction::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,
+    pubsub::COMMANDS,
+    persistence::COMMANDS,
 ];

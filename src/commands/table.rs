@@ -40,6 +40,8 @@ bitflags::bitflags! {
         /// ACL category `dangerous` beyond what the other flags imply.
         const DANGEROUS = 1 << 18;
         const NO_MANDATORY_KEYS = 1 << 19;
+        /// Allowed only as `enable-debug-command` says.
+        const PROTECTED = 1 << 20;
     }
 }
 
@@ -65,6 +67,9 @@ pub enum Keys {
 impl Keys {
     pub const ONE: Keys = Keys::Range { first: 1, last: 1, step: 1 };
     pub const TWO: Keys = Keys::Range { first: 1, last: 2, step: 1 };
+    /// Shard channels are found like keys.
+    pub const CHANNEL: Keys = Keys::ONE;
+    pub const CHANNELS: Keys = Keys::ALL;
     pub const ALL: Keys = Keys::Range { first: 1, last: -1, step: 1 };
 
     /// Appends the positions of the keys in `args`.

@@ -9,24 +9,41 @@ use crate::state::{Server, Slot};
 /// Arguments of a slow command that are kept, and bytes of each.
 const SLOW_ARGS: usize = 32;
 const SLOW_ARG_BYTES: usize = 128;
+/// What is shown of passwords.
+const REDACTED: &[u8] = b"(redacted)";
 
 impl Server {
     /// Counts a finished command, and notes it if it was slow.
-    pub fn account(&mut self, slot: Slot, command: &Command, args: Args<'_>, now_micros: i64, micros: i64) {
+    pub fn account(
+        &mut self,
+        slot: Slot,
+        command: &Command,
+        args: Args<'_>,
+        now_micros: i64,
+        micros: i64,
+        failed: bool,
+    ) {
         self.stats.commands_processed += 1;
-        if self.stats.commands.len() <= command.id {
-            self.stats.commands.resize(table::count(), CommandStats::default());
-        }
-        let stats = &mut self.stats.commands[command.id];
+        let stats = self.stats_of(command);
         stats.calls += 1;
         stats.micros += micros as u64;
+        stats.failed += u64::from(failed);
         if let Some(session) = self.sessions.get_mut(slot) {
             session.commands += 1;
         }
-        let threshold = self.config.settings.slowlog_log_slower_than;
+        let settings = &self.config.settings;
+        let threshold = settings.slowlog_log_slower_than;
         if threshold >= 0 && micros >= threshold && !command.flags.contains(Flags::SKIP_SLOWLOG) {
             self.note_slow(slot, args, now_micros, micros);
         }
+    }
+
+    /// The counters of a command's row.
+    pub fn stats_of(&mut self, command: &Command) -> &mut CommandStats {
+        if self.stats.commands.len() <= command.id {
+            self.stats.commands.resize(table::count(), CommandStats::default());
+        }
+        &mut self.stats.commands[command.id]
     }
 
     fn note_slow(&mut self, slot: Slot, args: Args<'_>, now_micros: i64, micros: i64) {
@@ -38,7 +55,7 @@ impl Server {
             id,
             at: now_micros / 1_000_000,
             micros,
-            args: trimmed(args),
+            args: trimmed(args, &self.redacted),
             addr: session.addr.clone(),
             name: session.name.clone(),
         };
@@ -68,9 +85,9 @@ impl Server {
             session.db,
             if session.unix_socket { "unix:".to_string() + &session.addr } else { session.addr.clone() }
         );
-        for arg in args.iter() {
+        for (i, arg) in args.iter().enumerate() {
             line.push(' ');
-            quote(arg, &mut line);
+            quote(if self.redacted.contains(&i) { REDACTED } else { arg }, &mut line);
         }
         for monitor in self.monitors.clone() {
             if let Some(session) = self.sessions.get_mut(monitor) {
@@ -81,11 +98,13 @@ impl Server {
     }
 }
 
-fn trimmed(args: Args<'_>) -> Vec<Vec<u8>> {
+fn trimmed(args: Args<'_>, redacted: &[usize]) -> Vec<Vec<u8>> {
     let keep = if args.len() > SLOW_ARGS { SLOW_ARGS - 1 } else { args.len() };
     let mut list: Vec<Vec<u8>> = Vec::with_capacity(SLOW_ARGS);
-    for arg in args.head(keep).iter() {
-        if arg.len() > SLOW_ARG_BYTES {
+    for (i, arg) in args.head(keep).iter().enumerate() {
+        if redacted.contains(&i) {
+            list.push(REDACTED.to_vec());
+        } else if arg.len() > SLOW_ARG_BYTES {
             let mut cut = arg[..SLOW_ARG_BYTES].to_vec();
             cut.extend_from_slice(format!("... ({} more bytes)", arg.len() - SLOW_ARG_BYTES).as_bytes());
             list.push(cut);

@@ -3,15 +3,138 @@
 //! A client that waits for keys keeps its command. When one of its keys is touched the command is run again, as
 //! it stands: it pops what it finds, or would block again and then keeps its place. So a blocking command is
 //! written once, and fairness is the order of [`Waiters`](crate::state::watch::Waiters).
+//!
+//! Always: a session is blocked if and only if [`Queues`] counts it, and is listed there under its deadline (if it
+//! has one) and under what it waits for, so that no event has to look at all sessions.
+
+use std::collections::{BTreeSet, VecDeque};
 
 use super::execute::{Ended, timeout};
 use super::node::{Clock, Node};
-use crate::commands::{Block, BlockCause, Command};
+use crate::commands::{Block, BlockCause, Command, Flags};
 use crate::error::ReplyError;
-use crate::resp::args::Args;
-use crate::state::session::Slot;
+use crate::resp::args::{Args, OwnedArgs};
+use crate::state::session::{Blocked, Slot, Wait};
+use crate::store::Type;
+use crate::units::Offset;
+
+/// Who waits, by what ends the wait.
+#[derive(Default)]
+pub(super) struct Queues {
+    /// By deadline in Unix milliseconds.
+    deadlines: BTreeSet<(i64, Slot)>,
+    /// WAIT and WAITAOF.
+    others: BTreeSet<Slot>,
+    /// Held back by CLIENT PAUSE, in the order in which they came.
+    paused: VecDeque<Slot>,
+}
 
 impl Node {
+    // ---- beginning and ending any wait ----
+
+    /// Marks a session blocked.
+    pub(super) fn block(
+        &mut self,
+        slot: Slot,
+        args: Args<'_>,
+        keys: Vec<Vec<u8>>,
+        wants: Option<Type>,
+        deadline: i64,
+        cause: BlockCause,
+    ) {
+        let since_ms = self.now_ms();
+        let Some(session) = self.server.sessions.get_mut(slot) else { return };
+        match cause {
+            BlockCause::Others(_) => drop(self.queues.others.insert(slot)),
+            BlockCause::Paused => self.queues.paused.push_back(slot),
+            BlockCause::Keys(_) | BlockCause::Work => {}
+        }
+        if deadline != i64::MAX {
+            self.queues.deadlines.insert((deadline, slot));
+        }
+        self.server.blocked_clients += 1;
+        let (command, db) = (OwnedArgs::from(args), session.db);
+        session.blocked = Some(Blocked { command, db, keys, wants, deadline, since_ms, cause });
+    }
+
+    pub(super) fn blocked_cause(&self, slot: Slot) -> Option<&BlockCause> {
+        self.server.sessions.get(slot)?.blocked.as_ref().map(|blocked| &blocked.cause)
+    }
+
+    /// Ends a session's wait, whatever it was for; its input goes on.
+    pub(super) fn unblock(&mut self, slot: Slot) {
+        self.stop_waiting(slot);
+        self.server.woken.push(slot);
+    }
+
+    /// Takes a session out of all queues.
+    pub(super) fn stop_waiting(&mut self, slot: Slot) -> Option<Blocked> {
+        let blocked = self.server.sessions.get_mut(slot)?.blocked.take()?;
+        self.server.blocked_clients -= 1;
+        self.queues.deadlines.remove(&(blocked.deadline, slot));
+        match blocked.cause {
+            BlockCause::Others(_) => drop(self.queues.others.remove(&slot)),
+            BlockCause::Paused => self.queues.paused.retain(|other| *other != slot),
+            BlockCause::Keys(_) | BlockCause::Work => {}
+        }
+        for key in &blocked.keys {
+            self.waiters.remove(blocked.db as u32, key, slot);
+            self.store.changes.unwatch(blocked.db as u32, key);
+        }
+        Some(blocked)
+    }
+
+    /// When [`Node::handle_deadlines`] wants to be called next, in Unix milliseconds.
+    pub fn next_deadline(&self) -> Option<i64> {
+        let pause = self.server.pause.map(|pause| pause.until_ms);
+        let wait = self.queues.deadlines.first().map(|(deadline, _)| *deadline);
+        pause.into_iter().chain(wait).min()
+    }
+
+    /// Ends the waits and the pause whose time is up. Ticks do so too, but may come later.
+    pub fn handle_deadlines(&mut self, clock: &mut dyn Clock) {
+        self.see_time(clock.unix_micros());
+        self.end_overdue_waits();
+        self.end_pause_if_over(clock);
+        self.server.history.end = self.stream.end;
+    }
+
+    fn end_overdue_waits(&mut self) {
+        let now = self.now_ms();
+        while let Some((deadline, slot)) = self.queues.deadlines.first().copied() {
+            if deadline > now {
+                return;
+            }
+            self.queues.deadlines.remove(&(deadline, slot));
+            self.end_wait(slot, None);
+        }
+    }
+
+    /// CLIENT UNBLOCK and the like: ends a wait for keys or for others early.
+    pub fn unblock_client(&mut self, slot: Slot, error: Option<ReplyError>) -> bool {
+        let waits = matches!(self.blocked_cause(slot), Some(BlockCause::Keys(_) | BlockCause::Others(_)));
+        if waits {
+            self.end_wait(slot, error);
+        }
+        waits
+    }
+
+    /// Answers a wait that did not succeed: with `error`, or as when its time is up.
+    fn end_wait(&mut self, slot: Slot, error: Option<ReplyError>) {
+        let Some(cause) = self.blocked_cause(slot).cloned() else { return };
+        match (error, &cause) {
+            (Some(error), _) => {
+                self.server.stats.error(&error);
+                self.reply_to(slot, |out| out.error(&error));
+            }
+            (None, BlockCause::Others(wait)) => self.reply_counts(slot, wait),
+            (None, _) => self.reply_to(slot, |out| timeout(out, &cause)),
+        }
+        self.unblock(slot);
+    }
+
+    // ---- keys ----
+
     pub(super) fn wait_for_keys(&mut self, slot: Slot, args: Args<'_>, block: Block) {
         let Some(session) = self.server.sessions.get(slot) else { return };
         let db = session.db as u32;
@@ -26,24 +149,8 @@ impl Node {
         self.block(slot, args, keys, Some(block.wants), block.deadline, BlockCause::Keys(block.on_timeout));
     }
 
-    /// Ends a session's wait, whatever it was for; its input goes on.
-    pub(super) fn unblock(&mut self, slot: Slot) {
-        self.stop_waiting(slot);
-        self.server.woken.push(slot);
-    }
-
-    /// Takes a session out of all queues.
-    pub(super) fn stop_waiting(&mut self, slot: Slot) {
-        let Some(session) = self.server.sessions.get_mut(slot) else { return };
-        let Some(blocked) = session.blocked.take() else { return };
-        for key in &blocked.keys {
-            self.waiters.remove(blocked.db as u32, key, slot);
-            self.store.changes.unwatch(blocked.db as u32, key);
-        }
-    }
-
     /// Runs the commands of those waiting for a key that was touched, in the order in which they came, while
-    /// the key holds what they want.
+    /// the key holds what they want. Each is a unit of its own.
     pub(super) fn serve_waiters(&mut self, db: u32, key: Vec<u8>, clock: &mut dyn Clock) {
         let id = (db, key);
         for slot in self.waiters.of(&id) {
@@ -53,145 +160,110 @@ impl Node {
             if kind.is_none() || blocked.wants != kind {
                 continue;
             }
-            let Ok(command) = super::dispatch::lookup(blocked.command.as_args()) else { continue };
+            let args = blocked.command.as_args();
+            let Ok(command) = super::dispatch::lookup(args) else { continue };
             let started = self.now_micros;
-            match self.run(slot, command, blocked.command.as_args(), None, false) {
-                Ended::Blocked(_) => continue,
-                Ended::Done | Ended::Failed | Ended::Requested(_) => {}
+            let mut out = self.take_output(slot);
+            let before = out.len();
+            let ended = self.run(slot, command, args, None, &mut out, false);
+            self.put_back(slot, command, out, before);
+            if matches!(ended, Ended::Blocked(_)) {
+                continue;
             }
             self.unblock(slot);
             let finished = self.see_time(clock.unix_micros());
-            self.server.account(slot, command, blocked.command.as_args(), finished, finished - started);
+            let failed = matches!(ended, Ended::Failed);
+            self.server.account(slot, command, args, finished, finished - started, failed);
             self.stream.close_unit(true);
             self.server.persistence.dirty += std::mem::take(&mut self.store.changes.dirty);
+            if let Some(session) = self.server.sessions.get_mut(slot) {
+                session.last_write = self.stream.data_end;
+            }
         }
     }
 
-    /// WAITAOF: the reply leaves when this server's log has fsynced all of the client's writes.
-    pub(super) fn wait_for_durable(
+    // ---- the log and replicas ----
+
+    /// WAIT and WAITAOF: answered at once if there is nothing to wait for.
+    pub(super) fn wait_for_others(
         &mut self,
         slot: Slot,
         args: Args<'_>,
-        local: u32,
-        replicas: u32,
+        wait: Wait,
         deadline: i64,
+        out: &mut Vec<u8>,
     ) {
-        let offset = self.stream.end;
-        let cause = BlockCause::Durable { offset, local, replicas };
-        if self.durable_wait_over(&cause) {
-            return self.reply_durable(slot, &cause);
+        if self.is_over(&wait) {
+            let (local, mut reply) = (self.is_durable(wait.offset), self.reply_in(slot, out));
+            return wait.counts(local, &mut reply);
         }
-        self.block(slot, args, Vec::new(), None, deadline, cause);
+        self.block(slot, args, Vec::new(), None, deadline, BlockCause::Others(wait));
     }
 
-    fn durable_wait_over(&self, cause: &BlockCause) -> bool {
-        match cause {
-            BlockCause::Durable { offset, local, replicas } => {
-                *replicas == 0 && (*local == 0 || self.server.history.durable >= *offset)
-            }
-            _ => false,
-        }
+    /// Whether this server's own log has fsynced the stream up to there.
+    pub(super) fn is_durable(&self, offset: Offset) -> bool {
+        self.server.persistence.aof_enabled && self.server.history.durable >= offset
     }
 
-    fn reply_durable(&mut self, slot: Slot, cause: &BlockCause) {
-        let BlockCause::Durable { offset, .. } = cause else { return };
-        let done = self.server.persistence.aof_enabled && self.server.history.durable >= *offset;
-        self.reply_to(slot, |out| {
-            out.array(2);
-            out.int(i64::from(done));
-            out.int(0);
-        });
+    /// No replica is attached yet, so a wait for any ends only by its deadline.
+    fn is_over(&self, wait: &Wait) -> bool {
+        wait.replicas == 0 && (wait.local == 0 || self.is_durable(wait.offset))
     }
 
-    pub(super) fn finish_durable_waits(&mut self) {
-        if self.server.blocked_clients == 0 && self.server.sessions.is_empty() {
-            return;
-        }
-        for (slot, cause) in self.waiting(|cause| matches!(cause, BlockCause::Durable { .. })) {
-            if self.durable_wait_over(&cause) {
-                self.reply_durable(slot, &cause);
-                self.unblock(slot);
+    fn reply_counts(&mut self, slot: Slot, wait: &Wait) {
+        let local = self.is_durable(wait.offset);
+        self.reply_to(slot, |out| wait.counts(local, out));
+    }
+
+    /// The log moved, or was switched off.
+    pub(super) fn finish_waits_for_others(&mut self) {
+        for slot in self.queues.others.clone() {
+            let Some(BlockCause::Others(wait)) = self.blocked_cause(slot).cloned() else { continue };
+            if wait.local > 0 && !self.server.persistence.aof_enabled {
+                self.end_wait(slot, Some(NO_LOG));
+            } else if self.is_over(&wait) {
+                self.end_wait(slot, None);
             }
         }
-    }
-
-    fn waiting(&self, wanted: impl Fn(&BlockCause) -> bool) -> Vec<(Slot, BlockCause)> {
-        let blocked = self.server.sessions.iter().filter_map(|(slot, session)| {
-            let blocked = session.blocked.as_ref().filter(|blocked| wanted(&blocked.cause))?;
-            Some((slot, blocked.cause.clone()))
-        });
-        blocked.collect()
-    }
-
-    /// Ends the waits whose time is up.
-    pub(super) fn end_overdue_waits(&mut self) {
-        let now = self.now_ms();
-        let overdue: Vec<_> = self
-            .server
-            .sessions
-            .iter()
-            .filter_map(|(slot, session)| {
-                let blocked = session.blocked.as_ref().filter(|blocked| blocked.deadline <= now)?;
-                Some((slot, blocked.cause.clone()))
-            })
-            .collect();
-        for (slot, cause) in overdue {
-            match &cause {
-                BlockCause::Keys(_) => self.reply_to(slot, |out| timeout(out, &cause)),
-                BlockCause::Durable { .. } => self.reply_durable(slot, &cause),
-                BlockCause::Work | BlockCause::Paused => continue,
-            }
-            self.unblock(slot);
-        }
-    }
-
-    /// CLIENT UNBLOCK and the like: ends a wait for keys early. `false` if the client does not wait so.
-    pub fn unblock_client(&mut self, slot: Slot, error: Option<ReplyError>) -> bool {
-        let cause = self.server.sessions.get(slot).and_then(|s| s.blocked.as_ref()).map(|b| b.cause.clone());
-        let Some(cause @ (BlockCause::Keys(_) | BlockCause::Durable { .. })) = cause else { return false };
-        match (error, &cause) {
-            (Some(error), _) => self.reply_to(slot, |out| out.error(&error)),
-            (None, BlockCause::Durable { .. }) => self.reply_durable(slot, &cause),
-            (None, _) => self.reply_to(slot, |out| timeout(out, &cause)),
-        }
-        self.unblock(slot);
-        true
     }
 
     // ---- CLIENT PAUSE ----
 
-    pub(super) fn is_paused(&self, command: &Command, slot: Slot) -> bool {
-        let Some(pause) = &self.server.pause else { return false };
-        let writes = command.is_write()
-            || command.flags.contains(crate::commands::Flags::MAY_REPLICATE)
-            || (command.name == "exec"
-                && self
-                    .server
-                    .sessions
-                    .get(slot)
-                    .and_then(|session| session.multi.as_ref())
-                    .is_some_and(|multi| multi.has_writes));
-        !pause.writes_only && command.name != "client|unpause" || writes
+    pub(super) fn is_pausing(&self) -> bool {
+        self.server.pause.is_some_and(|pause| pause.until_ms > self.now_ms())
     }
 
-    pub(super) fn pause(&mut self, slot: Slot, _command: &'static Command, args: Args<'_>) {
+    pub(super) fn is_paused(&self, command: &Command, slot: Slot) -> bool {
+        if !self.is_pausing() {
+            return false;
+        }
+        let writes = Flags::WRITE | Flags::MAY_REPLICATE;
+        let session = self.server.sessions.get(slot);
+        let queue = session.and_then(|session| session.multi.as_ref()).filter(|_| command.name == "exec");
+        let writing = command.flags.intersects(writes)
+            || queue.is_some_and(|multi| multi.has_writes || multi.may_replicate);
+        let all = self.server.pause.is_some_and(|pause| !pause.writes_only);
+        all && command.name != "client|unpause" || writing
+    }
+
+    pub(super) fn pause(&mut self, slot: Slot, args: Args<'_>) {
         self.block(slot, args, Vec::new(), None, i64::MAX, BlockCause::Paused);
     }
 
     /// Runs what was held back once the pause is over.
-    pub(super) fn end_pause_if_over(&mut self, clock: &mut dyn Clock) {
-        if self.server.pause.as_ref().is_some_and(|pause| pause.until_ms > self.now_ms()) {
-            return;
-        }
-        if self.server.pause.take().is_none() && !self.server.pause_ended {
+    fn end_pause_if_over(&mut self, clock: &mut dyn Clock) {
+        if self.is_pausing() || self.server.pause.take().is_none() && !self.server.pause_ended {
             return;
         }
         self.server.pause_ended = false;
-        for (slot, _) in self.waiting(|cause| matches!(cause, BlockCause::Paused)) {
-            let Some(session) = self.server.sessions.get_mut(slot) else { continue };
-            let Some(blocked) = session.blocked.take() else { continue };
-            self.server.woken.push(slot);
-            self.dispatch(slot, blocked.command.as_args(), None, clock);
+        for slot in std::mem::take(&mut self.queues.paused) {
+            if let Some(blocked) = self.stop_waiting(slot) {
+                self.server.woken.push(slot);
+                self.dispatch(slot, blocked.command.as_args(), None, clock);
+            }
         }
     }
 }
+
+const NO_LOG: ReplyError =
+    ReplyError::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");

@@ -23,8 +23,7 @@ impl Node {
         if self.may_expire() {
             self.sweep_expired(clock);
         }
-        self.end_overdue_waits();
-        self.end_pause_if_over(clock);
+        self.handle_deadlines(clock);
         self.server.sample(now);
         self.close_idle(now);
         self.start_due_work(now);

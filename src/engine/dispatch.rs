@@ -1,10 +1,11 @@
 //! From parsed bytes to an executed command: one visible order of gates.
 //!
 //! ```text
-//! known? → arity? → authenticated? → MULTI queue → loading? → disk failure? → memory? → subscriber in RESP2? → paused? → execute
+//! known? → arity? → protected? → authenticated? → allowed in MULTI? → memory? → disk failure? → replicas?
+//!        → subscriber in RESP2? → loading? → monitor? → paused? → queue or execute
 //! ```
 //!
-//! A refused command inside MULTI spoils the transaction, as in Redis.
+//! A refused command inside MULTI spoils the transaction, as in Redis; EXEC is judged by what is in its queue.
 
 use super::input::Input;
 use super::node::{Clock, Node};
@@ -45,32 +46,47 @@ impl Node {
     /// One command of a client: gates, then queue or execution. `canonical` are the client's own bytes where the
     /// stream may carry them.
     pub fn dispatch(&mut self, slot: Slot, args: Args<'_>, canonical: Option<&[u8]>, clock: &mut dyn Clock) {
-        let command = match self.admit(slot, args) {
-            Ok(Gate::Run(command)) => command,
-            Ok(Gate::Queue(command)) => return self.queue(slot, command, args),
-            Ok(Gate::Wait(command)) => return self.pause(slot, command, args),
-            Err(error) => return self.refuse(slot, &error),
-        };
         self.server.take_reply_mode(slot);
-        self.execute(slot, command, args, canonical, clock);
+        let command = match lookup(args) {
+            Ok(command) => command,
+            Err(error) => return self.refuse(slot, None, &error),
+        };
+        match self.admit(slot, command, args) {
+            Ok(Gate::Run) => self.execute(slot, command, args, canonical, clock),
+            Ok(Gate::Queue) => self.queue(slot, command, args),
+            Ok(Gate::Wait) => self.pause(slot, args),
+            Err(error) => self.refuse(slot, Some(command), &error),
+        }
     }
 
-    fn refuse(&mut self, slot: Slot, error: &ReplyError) {
+    /// Answers a refused command. It spoils the transaction it would have been queued for; EXEC ends its own.
+    fn refuse(&mut self, slot: Slot, command: Option<&Command>, error: &ReplyError) {
         let Some(session) = self.server.sessions.get_mut(slot) else { return };
         if let Some(multi) = &mut session.multi {
             multi.aborted = true;
         }
-        let silent = !matches!(session.reply_mode, ReplyMode::On);
-        if !silent {
+        let ends = command.is_some_and(|command| command.name == "exec");
+        let aborted = ends.then(|| {
+            session.multi = None;
+            let why = error.text();
+            let why = why.strip_prefix("ERR ").unwrap_or(why);
+            ReplyError::from(format!("EXECABORT Transaction discarded because of: {why}"))
+        });
+        let error = aborted.as_ref().unwrap_or(error);
+        if session.reply_mode == ReplyMode::On {
             Reply::new(&mut session.out, session.proto).error(error);
         }
         self.server.stats.error(error);
-        self.server.take_reply_mode(slot);
+        if ends {
+            self.server.unwatch(&mut self.store.changes, slot);
+        }
+        if let Some(command) = command {
+            self.server.stats_of(command).rejected += 1;
+        }
     }
 
     /// The gates, in order.
-    fn admit(&mut self, slot: Slot, args: Args<'_>) -> Result<Gate, ReplyError> {
-        let command = lookup(args)?;
+    fn admit(&mut self, slot: Slot, command: &Command, args: Args<'_>) -> Result<Gate, ReplyError> {
         if !command.arity_fits(args.len()) {
             return Err(ReplyError::wrong_arity(command.name));
         }
@@ -78,18 +94,30 @@ impl Node {
             return Err(ReplyError::new("ERR client is gone"));
         };
         let flags = command.flags;
-        if !session.authenticated && !flags.contains(Flags::NO_AUTH) {
+        let settings = &self.server.config.settings;
+        if flags.contains(Flags::PROTECTED) && !settings.enable_debug_command.allows(session.is_local()) {
+            return Err(DEBUG_NOT_ALLOWED);
+        }
+        if !session.authenticated && settings.requirepass.get().is_some() && !flags.contains(Flags::NO_AUTH) {
             return Err(ReplyError::new("NOAUTH Authentication required."));
         }
         let in_multi = session.multi.is_some();
         if in_multi && flags.contains(Flags::NO_MULTI) {
             return Err(ReplyError::new("ERR Command not allowed inside a transaction"));
         }
-        if flags.contains(Flags::DENYOOM) && self.server.over_memory() {
+        // EXEC does what its queue does.
+        let queue = session.multi.as_ref().filter(|_| command.name == "exec");
+        let ends_multi = in_multi && matches!(command.name, "exec" | "discard" | "quit" | "reset");
+        let grows = flags.contains(Flags::DENYOOM) || in_multi && !ends_multi;
+        if (grows || queue.is_some_and(|queue| queue.denies_oom)) && self.server.over_memory() {
             return Err(ReplyError::new("OOM command not allowed when used memory > 'maxmemory'."));
         }
-        if command.is_write() {
+        let writes = command.is_write() || queue.is_some_and(|queue| queue.has_writes);
+        if writes || command.name == "ping" {
             self.admit_write()?;
+        }
+        if writes && settings.min_replicas_to_write > 0 && settings.min_replicas_max_lag > 0 {
+            return Err(ReplyError::new("NOREPLICAS Not enough good replicas to write."));
         }
         if session.proto == Protocol::Resp2
             && session.subscriptions() > 0
@@ -100,16 +128,18 @@ impl Node {
                 command.name
             )));
         }
-        if self.server.persistence.loading.is_some() && !flags.contains(Flags::LOADING) {
+        let denies_loading =
+            !flags.contains(Flags::LOADING) || queue.is_some_and(|queue| queue.denies_loading);
+        if denies_loading && self.server.persistence.loading.is_some() {
             return Err(ReplyError::new("LOADING Redis is loading the dataset in memory"));
         }
-        if in_multi && !runs_inside_multi(command) {
-            return Ok(Gate::Queue(command));
+        if session.monitor && flags.intersects(Flags::WRITE | Flags::READONLY | Flags::MAY_REPLICATE) {
+            return Err(ReplyError::new("ERR Replica can't interact with the keyspace"));
         }
         if self.is_paused(command, slot) {
-            return Ok(Gate::Wait(command));
+            return Ok(Gate::Wait);
         }
-        Ok(Gate::Run(command))
+        Ok(if in_multi && !runs_inside_multi(command) { Gate::Queue } else { Gate::Run })
     }
 
     /// Whether writes may be accepted at all: after a failed save (if so configured) or a failed log they may not.
@@ -129,11 +159,15 @@ impl Node {
 }
 
 enum Gate {
-    Run(&'static Command),
-    Queue(&'static Command),
+    Run,
+    Queue,
     /// CLIENT PAUSE: try again when it ends.
-    Wait(&'static Command),
+    Wait,
 }
+
+const DEBUG_NOT_ALLOWED: ReplyError = ReplyError::new(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+);
 
 /// The row for `args`, subcommands resolved.
 pub fn lookup(args: Args<'_>) -> Result<&'static Command, ReplyError> {

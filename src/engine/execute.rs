@@ -6,13 +6,14 @@
 //! by EXEC stands after the transaction, rule 41 of the scenarios).
 
 use super::node::{Action, Clock, Node};
-use crate::commands::{Block, BlockCause, Command, Ctx, Effect, Outcome, Request};
+use crate::commands::{Block, BlockCause, Command, Ctx, Effect, Flags, Outcome, Request};
 use crate::error::ReplyError;
 use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::reply::Reply;
 use crate::state::Order;
-use crate::state::session::{Blocked, ReplyMode, Slot};
+use crate::state::session::{ReplyMode, Slot, Wait};
 use crate::store::Expiry;
+use crate::units::Offset;
 
 const UNBLOCKED: ReplyError = ReplyError::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
 
@@ -35,25 +36,42 @@ impl Node {
         clock: &mut dyn Clock,
     ) {
         let started = self.now_micros;
-        let ended = self.run(slot, command, args, canonical, false);
+        let mut out = self.take_output(slot);
+        let before = out.len();
+        let ended = self.run(slot, command, args, canonical, &mut out, false);
+        let failed = matches!(ended, Ended::Failed);
         match ended {
             Ended::Done | Ended::Failed => {}
             Ended::Blocked(block) => self.wait_for_keys(slot, args, block),
-            Ended::Requested(Request::Exec) => self.run_transaction(slot, clock),
-            Ended::Requested(request) => self.request(slot, args, request),
+            Ended::Requested(Request::Exec) => self.run_transaction(slot, &mut out, clock),
+            Ended::Requested(request) => self.request(slot, args, request, &mut out, clock),
         }
+        self.put_back(slot, command, out, before);
         let finished = self.see_time(clock.unix_micros());
-        self.server.account(slot, command, args, finished, finished - started);
+        if !self.server.monitors.is_empty() {
+            self.server.feed_monitors(slot, command, args, finished);
+        }
+        // What waits for keys has not been done yet: it is counted when it is.
+        if self.blocked_cause(slot).is_none_or(|cause| !matches!(cause, BlockCause::Keys(_))) {
+            self.server.account(slot, command, args, finished, finished - started, failed);
+        }
+        let end = self.stream.data_end;
         self.after_unit(clock);
+        if self.stream.data_end > end
+            && let Some(session) = self.server.sessions.get_mut(slot)
+        {
+            session.last_write = self.stream.data_end;
+        }
     }
 
-    /// Runs one command; its effect is added to the open unit.
+    /// Runs one command; its reply is appended to `out`, its effect to the open unit.
     pub(super) fn run(
         &mut self,
         slot: Slot,
         command: &'static Command,
         args: Args<'_>,
         canonical: Option<&[u8]>,
+        out: &mut Vec<u8>,
         deny_blocking: bool,
     ) -> Ended {
         let now = self.now_micros / 1000;
@@ -64,16 +82,12 @@ impl Node {
         let Some(session) = self.server.sessions.get_mut(slot) else { return Ended::Failed };
         session.last_command = command.name;
         let (db, proto, touch) = (session.db, session.proto, !session.no_touch);
-        let mut out = std::mem::take(&mut session.out);
         let before = out.len();
-        if !self.server.monitors.is_empty() {
-            self.server.feed_monitors(slot, command, args, self.now_micros);
-        }
         let mut view = self.store.db(db, now, expiry, stamp);
-        view.touch_access = touch;
+        view.touch_access = touch || command.name == "touch";
         let mut ctx = Ctx {
             db: view,
-            out: Reply::new(&mut out, proto),
+            out: Reply::new(out, proto),
             server: &mut self.server,
             slot,
             now,
@@ -82,7 +96,7 @@ impl Node {
         };
         let result = (command.run)(&mut ctx, args);
         self.collect_expired();
-        let ended = match result {
+        match result {
             Ok(Outcome::Done(effect)) => {
                 self.add_effect(db, effect, args, canonical);
                 Ended::Done
@@ -95,19 +109,24 @@ impl Node {
             Ok(Outcome::Request(request)) => Ended::Requested(request),
             Err(error) => {
                 out.truncate(before);
-                Reply::new(&mut out, proto).error(&error);
+                Reply::new(out, proto).error(&error);
                 self.server.stats.error(&error);
                 Ended::Failed
             }
-        };
-        self.put_back(slot, out, before);
-        ended
+        }
     }
 
-    /// Gives a session its output back, with what others pushed to it meanwhile behind its reply.
-    fn put_back(&mut self, slot: Slot, mut out: Vec<u8>, before: usize) {
+    /// Takes a session's output for a command to append to. What others push to the session meanwhile goes
+    /// behind the reply, so that it never stands inside one.
+    pub(super) fn take_output(&mut self, slot: Slot) -> Vec<u8> {
+        self.server.sessions.get_mut(slot).map(|session| std::mem::take(&mut session.out)).unwrap_or_default()
+    }
+
+    /// Gives a session its output back. CLIENT REPLY may take the reply away, but not what are pushes in truth.
+    pub(super) fn put_back(&mut self, slot: Slot, command: &Command, mut out: Vec<u8>, before: usize) {
         let Some(session) = self.server.sessions.get_mut(slot) else { return };
-        if session.reply_mode == ReplyMode::Skip || session.reply_mode == ReplyMode::Off {
+        let pushes = command.flags.contains(Flags::PUBSUB) && command.name.ends_with("subscribe");
+        if matches!(session.reply_mode, ReplyMode::Skip | ReplyMode::Off) && !pushes {
             out.truncate(before);
         }
         out.append(&mut session.out);
@@ -134,79 +153,129 @@ impl Node {
         }
     }
 
-    fn run_transaction(&mut self, slot: Slot, clock: &mut dyn Clock) {
+    fn run_transaction(&mut self, slot: Slot, out: &mut Vec<u8>, clock: &mut dyn Clock) {
         let Some(session) = self.server.sessions.get_mut(slot) else { return };
         let Some(multi) = session.multi.take() else { return };
+        Reply::new(out, session.proto).array(multi.queue.len());
         self.server.unwatch(&mut self.store.changes, slot);
         self.in_transaction = true;
-        self.reply_to_self(slot, |out| out.array(multi.queue.len()));
+        let mut started = clock.unix_micros();
         for queued in &multi.queue {
             let args = queued.as_args();
             let Ok(command) = super::dispatch::lookup(args) else { continue };
-            let started = self.now_micros;
-            if command.is_write()
-                && let Err(error) = self.admit_write()
-            {
-                self.reply_to_self(slot, |out| out.error(&error));
-                continue;
-            }
-            match self.run(slot, command, args, None, true) {
+            let ended = self.run(slot, command, args, None, out, true);
+            let failed = matches!(ended, Ended::Failed);
+            match ended {
                 Ended::Done | Ended::Failed => {}
                 Ended::Blocked(block) => {
-                    self.reply_to_self(slot, |out| timeout(out, &BlockCause::Keys(block.on_timeout)))
+                    timeout(&mut self.reply_in(slot, out), &BlockCause::Keys(block.on_timeout));
                 }
-                Ended::Requested(request) => self.request_in_transaction(slot, request),
+                Ended::Requested(request) => self.request_in_transaction(slot, request, out, clock),
             }
-            self.server.account(slot, command, args, self.now_micros, self.now_micros - started);
+            let finished = clock.unix_micros();
+            if !self.server.monitors.is_empty() {
+                self.server.feed_monitors(slot, command, args, finished);
+            }
+            self.server.account(slot, command, args, self.now_micros, finished - started, failed);
+            started = finished;
         }
         self.in_transaction = false;
-        self.see_time(clock.unix_micros());
+        self.server.redacted.clear();
     }
 
-    fn request_in_transaction(&mut self, slot: Slot, request: Request) {
+    /// What EXEC asks for cannot wait: it is answered at once and done after the transaction.
+    fn request_in_transaction(
+        &mut self,
+        slot: Slot,
+        request: Request,
+        out: &mut Vec<u8>,
+        clock: &mut dyn Clock,
+    ) {
         match request {
-            Request::SaveAfterFlush | Request::Sleep { .. } => {
-                self.actions.push_back(Action::Command(slot, request));
-            }
+            Request::Sleep { micros } => return clock.sleep(micros),
+            Request::SaveAfterFlush => self.actions.push_back(Action::Command(slot, request)),
             Request::BgSave { .. } | Request::BgRewriteAof => {
                 self.server.schedule(&request);
-                let text = if request == Request::BgRewriteAof {
+                self.reply_in(slot, out).simple(if request == Request::BgRewriteAof {
                     "Background append only file rewriting scheduled"
                 } else {
                     "Background saving scheduled"
-                };
-                self.reply_to_self(slot, |out| out.simple(text));
+                });
             }
-            Request::WaitAof { .. } => self.reply_to_self(slot, |out| {
+            Request::Wait { .. } => self.reply_in(slot, out).int(0),
+            Request::WaitAof { .. } => {
+                let local = self.is_durable(self.last_write_of(slot));
+                let mut out = self.reply_in(slot, out);
                 out.array(2);
+                out.int(local.into());
                 out.int(0);
-                out.int(0);
-            }),
-            Request::ConfigSet { pairs } => self.config_set(slot, &pairs, true),
+            }
+            Request::ConfigSet { pairs } => match self.config_set(slot, &pairs) {
+                Ok(change) => {
+                    self.reply_in(slot, out).ok();
+                    self.actions.push_back(Action::ConfigChanged(None, change));
+                }
+                Err(error) => self.error_in(slot, out, &error),
+            },
             Request::ConfigRewrite | Request::Shutdown { .. } => {
-                self.reply_to_self(slot, |out| out.ok());
+                self.reply_in(slot, out).ok();
                 self.actions.push_back(Action::Command(slot, request));
             }
-            _ => self.reply_to_self(slot, |out| {
-                out.error(&ReplyError::new("ERR Command not allowed inside a transaction"));
-            }),
+            _ => self.error_in(
+                slot,
+                out,
+                &ReplyError::new("ERR Command not allowed inside a transaction"),
+            ),
         }
     }
 
-    /// Hands a request to the driver; the client waits unless its reply is already written.
-    fn request(&mut self, slot: Slot, args: Args<'_>, request: Request) {
+    /// Does what a command asks for, or hands it to the driver; the client waits unless it has its reply.
+    fn request(
+        &mut self,
+        slot: Slot,
+        args: Args<'_>,
+        request: Request,
+        out: &mut Vec<u8>,
+        clock: &mut dyn Clock,
+    ) {
         match request {
-            Request::ConfigSet { pairs } => {
-                self.block(slot, args, Vec::new(), None, i64::MAX, BlockCause::Work);
-                return self.config_set(slot, &pairs, false);
+            Request::Sleep { micros } => clock.sleep(micros),
+            Request::SaveAfterFlush => self.actions.push_back(Action::Command(slot, request)),
+            Request::ConfigSet { pairs } => match self.config_set(slot, &pairs) {
+                Ok(change) => {
+                    self.block(slot, args, Vec::new(), None, i64::MAX, BlockCause::Work);
+                    self.actions.push_back(Action::ConfigChanged(Some(slot), change));
+                }
+                Err(error) => self.error_in(slot, out, &error),
+            },
+            Request::Wait { replicas, deadline } => {
+                let wait = Wait { offset: self.last_write_of(slot), local: 0, replicas, aof: false };
+                self.wait_for_others(slot, args, wait, deadline, out);
             }
             Request::WaitAof { local, replicas, deadline } => {
-                return self.wait_for_durable(slot, args, local, replicas, deadline);
+                let wait = Wait { offset: self.last_write_of(slot), local, replicas, aof: true };
+                self.wait_for_others(slot, args, wait, deadline, out);
             }
-            Request::Sleep { .. } | Request::SaveAfterFlush => {}
-            _ => self.block(slot, args, Vec::new(), None, i64::MAX, BlockCause::Work),
+            _ => {
+                self.block(slot, args, Vec::new(), None, i64::MAX, BlockCause::Work);
+                self.actions.push_back(Action::Command(slot, request));
+            }
         }
-        self.actions.push_back(Action::Command(slot, request));
+    }
+
+    /// A reply of `slot` that is written to `out`.
+    pub(super) fn reply_in<'o>(&self, slot: Slot, out: &'o mut Vec<u8>) -> Reply<'o> {
+        Reply::new(out, self.server.sessions.get(slot).map(|session| session.proto).unwrap_or_default())
+    }
+
+    fn error_in(&mut self, slot: Slot, out: &mut Vec<u8>, error: &ReplyError) {
+        self.reply_in(slot, out).error(error);
+        self.server.stats.error(error);
+    }
+
+    /// The end of the stream after the client's last write.
+    fn last_write_of(&self, slot: Slot) -> Offset {
+        self.server.sessions.get(slot).map(|session| session.last_write).unwrap_or_default()
     }
 
     /// Closes the unit and serves what it set in motion, until nothing more follows.
@@ -268,39 +337,19 @@ impl Node {
         }
     }
 
-    pub(super) fn reply_to_self(&mut self, slot: Slot, write: impl FnOnce(&mut Reply<'_>)) {
-        if let Some(session) = self.server.sessions.get_mut(slot)
-            && session.reply_mode == ReplyMode::On
-        {
-            write(&mut Reply::new(&mut session.out, session.proto));
-        }
-    }
-
-    /// Adds a command to the client's transaction.
+    /// Adds a command to the client's transaction, unless that is spoilt already.
     pub(super) fn queue(&mut self, slot: Slot, command: &'static Command, args: Args<'_>) {
         let Some(session) = self.server.sessions.get_mut(slot) else { return };
         let Some(multi) = &mut session.multi else { return };
-        multi.queue.push(OwnedArgs::from(args));
+        if !multi.aborted && !session.watch_broken {
+            multi.queue.push(OwnedArgs::from(args));
+        }
         multi.has_writes |= command.is_write();
-        multi.denies_oom |= command.flags.contains(crate::commands::Flags::DENYOOM);
-        self.reply_to_self(slot, |out| out.simple("QUEUED"));
-        self.server.take_reply_mode(slot);
-    }
-
-    /// Marks a session blocked.
-    pub(super) fn block(
-        &mut self,
-        slot: Slot,
-        args: Args<'_>,
-        keys: Vec<Vec<u8>>,
-        wants: Option<crate::store::Type>,
-        deadline: i64,
-        cause: BlockCause,
-    ) {
-        let since_ms = self.now_ms();
-        if let Some(session) = self.server.sessions.get_mut(slot) {
-            let (command, db) = (OwnedArgs::from(args), session.db);
-            session.blocked = Some(Blocked { command, db, keys, wants, deadline, since_ms, cause });
+        multi.may_replicate |= command.flags.contains(Flags::MAY_REPLICATE);
+        multi.denies_oom |= command.flags.contains(Flags::DENYOOM);
+        multi.denies_loading |= !command.flags.contains(Flags::LOADING);
+        if session.reply_mode == ReplyMode::On {
+            Reply::new(&mut session.out, session.proto).simple("QUEUED");
         }
     }
 
@@ -338,6 +387,6 @@ pub(super) fn timeout(out: &mut Reply<'_>, cause: &BlockCause) {
     match cause {
         BlockCause::Keys(TimeoutReply::NullArray) => out.null_array(),
         BlockCause::Keys(TimeoutReply::Null) => out.null(),
-        BlockCause::Durable { .. } | BlockCause::Work | BlockCause::Paused => {}
+        BlockCause::Others(_) | BlockCause::Work | BlockCause::Paused => {}
     }
 }

@@ -24,6 +24,10 @@ pub mod input;
 pub mod node;
 pub mod replay;
 pub mod stream;
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use input::Input;
 pub use node::{Action, Clock, Node};

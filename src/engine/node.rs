@@ -4,9 +4,10 @@
 
 use std::collections::VecDeque;
 
+use super::blocking::Queues;
 use super::input::Input;
 use super::stream::Stream;
-use crate::commands::Request;
+use crate::commands::{BlockCause, Request};
 use crate::config::{AppendFsync, Change, Config, SetContext};
 use crate::error::ReplyError;
 use crate::resp::reply::Reply;
@@ -20,12 +21,18 @@ use crate::units::Offset;
 pub trait Clock {
     /// Microseconds since 1970.
     fn unix_micros(&mut self) -> i64;
+
+    /// Lets so much time pass with the data standing still (DEBUG SLEEP).
+    fn sleep(&mut self, micros: u64);
 }
 
-/// A clock that stands still.
+/// A clock that stands still, unless somebody sleeps.
 impl Clock for i64 {
     fn unix_micros(&mut self) -> i64 {
         *self
+    }
+    fn sleep(&mut self, micros: u64) {
+        *self += micros as i64;
     }
 }
 
@@ -58,7 +65,9 @@ pub struct Node {
     /// Until a client writes (or repl-timeout passes), a started primary appends nothing (rule 12).
     pub(super) silent: bool,
     pub(super) silent_until_ms: i64,
-    /// CLIENT PAUSE: end of it in Unix milliseconds, and whether only writes wait.
+    /// Who waits, by what ends the wait.
+    pub(super) queues: Queues,
+    /// Touched keys that somebody waits for.
     pub(super) ready_keys: Vec<(u32, Vec<u8>)>,
     pub(super) in_transaction: bool,
 }
@@ -75,6 +84,7 @@ impl Node {
             now_micros: now_ms * 1000,
             silent: true,
             silent_until_ms: now_ms + i64::from(server.config.settings.repl_timeout) * 1000,
+            queues: Queues::default(),
             ready_keys: Vec::new(),
             in_transaction: false,
             server,
@@ -118,23 +128,18 @@ impl Node {
         self.store.changes.notify = self.server.config.settings.notify_keyspace_events;
     }
 
-    /// CONFIG SET: checked and in force at once; answered by the driver, or here inside a transaction.
-    pub(super) fn config_set(&mut self, slot: Slot, pairs: &[(Vec<u8>, Vec<u8>)], in_transaction: bool) {
+    /// CONFIG SET: checked and in force at once; the driver then acts on the change, or takes it back.
+    pub(super) fn config_set(
+        &mut self,
+        slot: Slot,
+        pairs: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<Change, ReplyError> {
         let local = self.server.sessions.get(slot).is_some_and(Session::is_local);
         let context = SetContext { local, loading: self.server.persistence.loading.is_some() };
         let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|(name, value)| (&**name, &**value)).collect();
-        match self.server.config.set(&pairs, context) {
-            Ok(change) => {
-                self.settings_changed();
-                let asker = (!in_transaction).then_some(slot);
-                if in_transaction {
-                    self.reply_to_self(slot, |out| out.ok());
-                }
-                self.actions.push_back(Action::ConfigChanged(asker, change));
-            }
-            Err(error) if in_transaction => self.reply_to_self(slot, |out| out.error(&error)),
-            Err(error) => self.finish(slot, Err(error)),
-        }
+        let change = self.server.config.set(&pairs, context)?;
+        self.settings_changed();
+        Ok(change)
     }
 
     // ---- connections ----
@@ -165,6 +170,9 @@ impl Node {
         let need = self.run_input(slot, input, clock);
         if let Some(session) = self.server.sessions.get_mut(slot) {
             session.query_buffer = input.heap_bytes();
+        }
+        if self.server.pause_ended {
+            self.handle_deadlines(clock);
         }
         self.end_batch(slot);
         need
@@ -218,7 +226,7 @@ impl Node {
                 self.server.woken.push(slot);
             }
         }
-        self.finish_durable_waits();
+        self.finish_waits_for_others();
     }
 
     /// Replies that wait for a durability that will not come are never sent: their clients are closed, which
@@ -246,6 +254,10 @@ impl Node {
 
     /// Moves the bytes that may leave now to the end of `into`. `true`: close after they are written.
     pub fn poll_output(&mut self, slot: Slot, into: &mut Vec<u8>) -> bool {
+        if self.holds_replies() {
+            // Whatever was written outside of a batch (a tick, a finished request) waits like the rest.
+            self.hold(slot);
+        }
         let always = self.is_always();
         let durable = self.server.history.durable;
         let Some(session) = self.server.sessions.get_mut(slot) else { return true };
@@ -267,6 +279,7 @@ impl Node {
             into.append(&mut session.out);
         }
         let sent = (into.len() - before) as u64;
+        self.server.stats.writes += u64::from(sent > 0);
         session.bytes_out += sent;
         self.server.stats.net_output_bytes += sent;
         session.close_after_reply && session.out.is_empty()
@@ -281,14 +294,18 @@ impl Node {
         self.actions.pop_front()
     }
 
-    /// Ends a client's wait for work done outside with its reply.
+    /// Ends a client's wait for work done outside with its reply. One that does not wait (it asked inside of a
+    /// transaction) has its reply already.
     pub fn finish(&mut self, slot: Slot, reply: Result<&str, ReplyError>) {
+        if !matches!(self.blocked_cause(slot), Some(BlockCause::Work)) {
+            return;
+        }
         self.reply_to(slot, |out| match &reply {
             Ok(text) => out.simple(text),
             Err(error) => out.error(error),
         });
-        if reply.is_err() {
-            self.server.stats.error_replies += 1;
+        if let Err(error) = &reply {
+            self.server.stats.error(error);
         }
         self.unblock(slot);
     }
@@ -303,6 +320,6 @@ impl Node {
 
     /// How a passed deadline acts for a command now.
     pub(super) fn expiry_for(&self, writes: bool) -> Expiry {
-        if self.silent && !writes { Expiry::Hide } else { Expiry::Delete }
+        if (self.silent || self.is_pausing()) && !writes { Expiry::Hide } else { Expiry::Delete }
     }
 }

@@ -72,7 +72,7 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
         Request::ConfigRewrite => config_rewrite(driver, slot),
         Request::DebugReload { .. } | Request::DebugLoadAof => super::reload::debug(driver, slot, request),
         Request::DebugChangeReplId => super::reload::change_replid(driver, slot),
-        Request::Exec | Request::WaitAof { .. } | Request::ConfigSet { .. } => {
+        Request::Exec | Request::Wait { .. } | Request::WaitAof { .. } | Request::ConfigSet { .. } => {
             reply(driver, slot, Err(ReplyError::new("ERR not a request for the driver")));
         }
     }

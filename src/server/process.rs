@@ -15,6 +15,10 @@ impl Clock for WallClock {
     fn unix_micros(&mut self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
     }
+
+    fn sleep(&mut self, micros: u64) {
+        std::thread::sleep(std::time::Duration::from_micros(micros));
+    }
 }
 
 /// Unix milliseconds.

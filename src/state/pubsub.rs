@@ -29,12 +29,7 @@ impl PubSub {
     /// `true` if it is new for this session.
     pub fn subscribe(&mut self, sessions: &mut Sessions, slot: Slot, kind: Kind, name: &[u8]) -> bool {
         let Some(session) = sessions.get_mut(slot) else { return false };
-        let own = match kind {
-            Kind::Channel => &mut session.channels,
-            Kind::Pattern => &mut session.patterns,
-            Kind::Shard => &mut session.shard_channels,
-        };
-        if !own.insert(name.to_vec()) {
+        if !session.subscribed(kind).insert(name.to_vec()) {
             return false;
         }
         match kind {
@@ -48,12 +43,7 @@ impl PubSub {
     /// `true` if this session was subscribed.
     pub fn unsubscribe(&mut self, sessions: &mut Sessions, slot: Slot, kind: Kind, name: &[u8]) -> bool {
         let Some(session) = sessions.get_mut(slot) else { return false };
-        let own = match kind {
-            Kind::Channel => &mut session.channels,
-            Kind::Pattern => &mut session.patterns,
-            Kind::Shard => &mut session.shard_channels,
-        };
-        if !own.remove(name) {
+        if !session.subscribed(kind).remove(name) {
             return false;
         }
         let gone = |slots: &mut Vec<Slot>| {

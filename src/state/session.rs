@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use slab::Slab;
 
+use super::pubsub::Kind;
+
 use crate::resp::args::OwnedArgs;
-use crate::resp::reply::Protocol;
+use crate::resp::reply::{Protocol, Reply};
 use crate::store::Type;
 use crate::units::Offset;
 
@@ -21,7 +23,10 @@ pub struct Transaction {
     pub aborted: bool,
     /// Union of the queued commands' flags.
     pub has_writes: bool,
+    pub may_replicate: bool,
     pub denies_oom: bool,
+    /// One of them may not run while data are being loaded.
+    pub denies_loading: bool,
 }
 
 /// A key that must stay as it is for the next transaction to run.
@@ -44,16 +49,33 @@ pub enum TimeoutReply {
 #[derive(Clone, Debug)]
 pub enum BlockCause {
     Keys(TimeoutReply),
-    /// WAITAOF: until `durable` covers the offset, then a count is written.
-    Durable {
-        offset: Offset,
-        local: u32,
-        replicas: u32,
-    },
+    /// WAIT and WAITAOF: until enough others have the client's writes.
+    Others(Wait),
     /// Background work whose end writes the reply (SAVE, SHUTDOWN, DEBUG RELOAD …).
     Work,
     /// CLIENT PAUSE.
     Paused,
+}
+
+/// What WAIT (`aof` false) and WAITAOF wait for: that so many replicas, and with `local` this server's log, have
+/// the stream up to `offset`. The counts reached are the reply, whether in time or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    pub offset: Offset,
+    pub local: u32,
+    pub replicas: u32,
+    pub aof: bool,
+}
+
+impl Wait {
+    /// The reply: whether the own log has what is waited for, and how many replicas (there are none yet).
+    pub fn counts(&self, local: bool, out: &mut Reply<'_>) {
+        if self.aof {
+            out.array(2);
+            out.int(local.into());
+        }
+        out.int(0);
+    }
 }
 
 /// A wait: the command, what it waits for, until when.
@@ -131,6 +153,8 @@ pub struct Session {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub commands: u64,
+    /// End of the stream after the client's last write, for WAIT and WAITAOF.
+    pub last_write: Offset,
     /// Unparsed input bytes that the driver holds for this client.
     pub query_buffer: usize,
     /// Output bytes not yet taken by the socket.
@@ -175,6 +199,7 @@ impl Session {
             bytes_in: 0,
             bytes_out: 0,
             commands: 0,
+            last_write: Offset::ZERO,
             query_buffer: 0,
             output_buffer: 0,
             over_soft_since_ms: None,
@@ -195,6 +220,15 @@ impl Session {
             + self.query_buffer
             + queued.sum::<usize>()
             + names.map(|name| name.len() + 64).sum::<usize>()
+    }
+
+    /// Names of one kind that this client listens to.
+    pub fn subscribed(&mut self, kind: Kind) -> &mut BTreeSet<Vec<u8>> {
+        match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+            Kind::Shard => &mut self.shard_channels,
+        }
     }
 
     /// Number of subscriptions of all kinds; in RESP2 a subscriber may use only a few commands.

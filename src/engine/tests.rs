@@ -1,0 +1,301 @@
+//! The node as clients see it: transactions, waits, messages, pauses, in their order.
+
+use super::Action;
+use super::testing::NodeBench;
+use crate::commands::Request;
+use crate::units::Offset;
+
+#[test]
+fn a_transaction_is_one_unit() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    bench.check(a, "MULTI", "+OK");
+    bench.check(a, "SET k 1", "+QUEUED");
+    bench.check(a, "INCR k", "+QUEUED");
+    bench.check(a, "GET k", "+QUEUED");
+    bench.check(a, "LPUSH k x", "+QUEUED");
+    assert_eq!(bench.stream(), "");
+    let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value";
+    bench.check(a, "EXEC", &format!("*4 +OK :2 $1 2 {wrong}"));
+    assert_eq!(bench.stream(), "MULTI SET k 1 INCR k EXEC");
+    bench.check(a, "EXEC", "-ERR EXEC without MULTI");
+}
+
+#[test]
+fn a_refused_command_spoils_the_transaction() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    for bad in ["NOSUCH", "GET", "CLIENT NOSUCH", "SAVE"] {
+        bench.check(a, "MULTI", "+OK");
+        bench.check(a, "SET k 1", "+QUEUED");
+        assert!(bench.send(a, bad).starts_with("-ERR "), "{bad}");
+        bench.check(a, "SET k 2", "+QUEUED");
+        bench.check(a, "EXEC", "-EXECABORT Transaction discarded because of previous errors.");
+    }
+    bench.check(a, "EXISTS k", ":0");
+    // EXEC itself may be what is refused.
+    bench.send(a, "MULTI");
+    bench.send(a, "SET k 1");
+    bench.node.server.persistence.last_save_ok = false;
+    let reply = bench.send(a, "EXEC");
+    assert!(reply.starts_with("-EXECABORT Transaction discarded because of: MISCONF"), "{reply}");
+    assert!(bench.send(a, "PING").starts_with("-MISCONF"));
+    bench.check(a, "EXISTS k", ":0");
+    bench.check(a, "EXEC x", "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
+}
+
+#[test]
+fn watched_keys() {
+    let mut bench = NodeBench::default();
+    let (a, b) = (bench.connect(), bench.connect());
+    for (change, broken) in [("SET k 1", true), ("SET other 1", false), ("FLUSHALL", true), ("GET k", false)] {
+        bench.send(b, "SET k 0");
+        bench.send(a, "WATCH k");
+        bench.send(b, change);
+        bench.send(a, "MULTI");
+        bench.send(a, "PING");
+        bench.check(a, "EXEC", if broken { "*-1" } else { "*1 +PONG" });
+    }
+    bench.disconnect(a);
+    assert!(bench.node.store.changes.interest.is_empty());
+}
+
+#[test]
+fn waiting_clients_are_served_in_order_after_the_unit() {
+    let mut bench = NodeBench::default();
+    let (a, b, c) = (bench.connect(), bench.connect(), bench.connect());
+    bench.check(a, "BLPOP x list 0", "");
+    bench.check(b, "BLPOP list 0", "");
+    bench.check(c, "MULTI", "+OK");
+    bench.send(c, "RPUSH list 1");
+    bench.send(c, "RPUSH list 2 3");
+    bench.check(c, "EXEC", "*2 :1 :3");
+    bench.check_output(a, "*2 $4 list $1 1");
+    bench.check_output(b, "*2 $4 list $1 2");
+    assert_eq!(bench.stream(), "MULTI RPUSH list 1 RPUSH list 2 3 EXEC LPOP list LPOP list");
+    assert_eq!(bench.node.server.blocked_clients, 0);
+    assert!(bench.node.store.changes.interest.is_empty());
+}
+
+#[test]
+fn a_wait_ends_at_its_deadline_and_input_goes_on() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    bench.check(a, "BLPOP list 0.05", "");
+    bench.check(a, "PING", "");
+    let now = bench.clock / 1000;
+    assert_eq!(bench.node.next_deadline(), Some(now + 50));
+    bench.clock += 49_000;
+    bench.node.handle_deadlines(&mut bench.clock);
+    bench.check_output(a, "");
+    bench.clock += 1_000;
+    bench.node.handle_deadlines(&mut bench.clock);
+    bench.check_output(a, "*-1 +PONG");
+    assert_eq!(bench.node.next_deadline(), None);
+}
+
+#[test]
+fn waits_end_early() {
+    let mut bench = NodeBench::default();
+    let (a, b) = (bench.connect(), bench.connect());
+    for (order, got) in [
+        ("CLIENT UNBLOCK 1", "*-1"),
+        ("CLIENT UNBLOCK 1 ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+    ] {
+        bench.check(a, "BLPOP list 0", "");
+        bench.check(b, order, ":1");
+        bench.check_output(a, got);
+        bench.check(b, order, ":0");
+    }
+    bench.send(a, "BLPOP list 0");
+    bench.check(b, "CLIENT KILL ID 1", ":1");
+    assert!(matches!(bench.actions()[..], [Action::Close(slot)] if slot == a));
+    bench.check(b, "RPUSH list 1", ":1");
+    bench.check(b, "LLEN list", ":1");
+    assert!(!bench.send(b, "CLIENT LIST").contains("id=1 "));
+}
+
+#[test]
+fn messages() {
+    let mut bench = NodeBench::default();
+    let (a, b) = (bench.connect(), bench.connect());
+    bench.check(a, "SUBSCRIBE c", "*3 $9 subscribe $1 c :1");
+    let error = "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+    bench.check(a, "GET k", error);
+    bench.check(b, "PUBLISH c hi", ":1");
+    bench.check_output(a, "*3 $7 message $1 c $2 hi");
+    bench.disconnect(a);
+    bench.check(b, "PUBLISH c hi", ":0");
+    assert_eq!(bench.stream(), "");
+    // One's own messages come behind the reply, never inside of it.
+    assert!(bench.send(b, "HELLO 3").starts_with("%7"));
+    bench.send(b, "SUBSCRIBE c");
+    bench.check(b, "PUBLISH c 1", ":1 >3 $7 message $1 c $1 1");
+    bench.send(b, "MULTI");
+    bench.send(b, "PUBLISH c 2");
+    bench.send(b, "PING");
+    bench.check(b, "EXEC", "*2 :1 +PONG >3 $7 message $1 c $1 2");
+}
+
+#[test]
+fn keyspace_events_are_published() {
+    let mut bench = NodeBench::default();
+    let (a, b) = (bench.connect(), bench.connect());
+    bench.set("notify-keyspace-events", "KEA");
+    bench.send(a, "PSUBSCRIBE __key*");
+    bench.send(b, "SET k v");
+    bench.check_output(
+        a,
+        "*4 $8 pmessage $6 __key* $16 __keyspace@0__:k $3 set *4 $8 pmessage $6 __key* $18 __keyevent@0__:set $1 k",
+    );
+}
+
+#[test]
+fn a_pause_holds_writes_back_in_order() {
+    let mut bench = NodeBench::default();
+    let (a, b, c) = (bench.connect(), bench.connect(), bench.connect());
+    bench.send(c, "SET soon gone PX 10");
+    bench.stream();
+    bench.check(c, "CLIENT PAUSE 100 WRITE", "+OK");
+    bench.check(b, "APPEND k 1", "");
+    bench.check(a, "APPEND k 2", "");
+    bench.check(c, "GET k", "$-1");
+    assert_eq!(bench.node.server.blocked_clients, 2);
+    // Nothing expires during a pause, it is only hidden.
+    bench.pass(50);
+    bench.check(c, "GET soon", "$-1");
+    assert_eq!((bench.stream().as_str(), bench.node.store.key_count()), ("", 1));
+    bench.pass(50);
+    bench.check_output(b, ":1");
+    bench.check_output(a, ":2");
+    assert_eq!(bench.stream(), "APPEND k 1 APPEND k 2");
+    bench.check(c, "CLIENT PAUSE 100000", "+OK");
+    bench.check(a, "PING", "");
+    bench.check(c, "CLIENT UNPAUSE", "+OK");
+    bench.check_output(a, "+PONG");
+}
+
+#[test]
+fn reply_modes() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    bench.check(a, "CLIENT REPLY SKIP", "");
+    bench.check(a, "PING", "");
+    bench.check(a, "NOSUCH", "-ERR unknown command 'NOSUCH', with args beginning with:");
+    bench.check(a, "CLIENT REPLY SKIP", "");
+    bench.check(a, "NOSUCH", "");
+    bench.check(a, "PING", "+PONG");
+    bench.check(a, "CLIENT REPLY OFF", "");
+    bench.check(a, "PING", "");
+    bench.check(a, "NOSUCH", "");
+    bench.check(a, "CLIENT REPLY ON", "+OK");
+}
+
+#[test]
+fn replies_wait_for_the_log() {
+    let mut bench = NodeBench::default();
+    let (a, b) = (bench.connect(), bench.connect());
+    bench.node.server.persistence.aof_enabled = true;
+    bench.set("appendfsync", "always");
+    bench.check(b, "BLPOP list 0", "");
+    bench.check(a, "RPUSH list 1", "");
+    bench.check_output(b, "");
+    bench.check(a, "PING", "");
+    let end = bench.node.stream.end;
+    bench.node.handle_log(end, end, None);
+    bench.check_output(a, ":1 +PONG");
+    bench.check_output(b, "*2 $4 list $1 1");
+    // Also those that a tick brings about.
+    bench.check(b, "CLIENT PAUSE 10 WRITE", "+OK");
+    bench.check(a, "SET k v", "");
+    bench.pass(10);
+    bench.check_output(a, "");
+    let end = bench.node.stream.end;
+    bench.node.handle_log(end, end, None);
+    bench.check_output(a, "+OK");
+}
+
+#[test]
+fn waiting_for_the_log_and_for_replicas() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    bench.check(a, "WAIT 0 0", ":0");
+    bench.check(a, "WAIT 1 20", "");
+    bench.pass(20);
+    bench.check_output(a, ":0");
+    bench.node.server.persistence.aof_enabled = true;
+    bench.check(a, "WAITAOF 1 0 0", "*2 :1 :0");
+    bench.send(a, "SET k v");
+    bench.check(a, "WAITAOF 0 0 0", "*2 :0 :0");
+    bench.check(a, "WAITAOF 1 0 0", "");
+    let end = bench.node.stream.end;
+    bench.node.handle_log(end, Offset(end.0 - 1), None);
+    bench.check_output(a, "");
+    bench.node.handle_log(end, end, None);
+    bench.check_output(a, "*2 :1 :0");
+    bench.check(a, "WAITAOF 0 1 20", "");
+    bench.pass(20);
+    bench.check_output(a, "*2 :1 :0");
+    bench.send(a, "MULTI");
+    bench.send(a, "WAIT 1 0");
+    bench.send(a, "WAITAOF 1 1 0");
+    bench.check(a, "EXEC", "*2 :0 *2 :1 :0");
+}
+
+#[test]
+fn work_outside() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    bench.check(a, "BGSAVE", "");
+    assert!(matches!(bench.actions()[..], [Action::Command(slot, Request::BgSave { schedule: false })] if slot == a));
+    bench.node.finish(a, Ok("Background saving started"));
+    bench.check_output(a, "+Background saving started");
+    bench.send(a, "MULTI");
+    bench.send(a, "BGSAVE");
+    bench.send(a, "CONFIG SET hz 20");
+    bench.send(a, "CONFIG SET hz x");
+    let reply = bench.send(a, "EXEC");
+    assert!(reply.starts_with("*3 +Background saving scheduled +OK -ERR CONFIG SET failed"), "{reply}");
+    assert!(matches!(bench.actions()[..], [Action::ConfigChanged(None, _)]));
+    bench.node.finish(a, Ok("OK"));
+    bench.check_output(a, "");
+    bench.check(a, "CONFIG SET hz 30", "");
+    bench.check(a, "PING", "");
+    assert!(matches!(bench.actions()[..], [Action::ConfigChanged(Some(_), _)]));
+    bench.node.finish(a, Ok("OK"));
+    bench.check_output(a, "+OK +PONG");
+}
+
+#[test]
+fn passwords_guard_everything_else() {
+    let mut bench = NodeBench::default();
+    bench.set("requirepass", "secret");
+    let a = bench.connect();
+    bench.check(a, "GET k", "-NOAUTH Authentication required.");
+    assert!(bench.send(a, "AUTH wrong").starts_with("-WRONGPASS"));
+    bench.check(a, "AUTH secret", "+OK");
+    bench.check(a, "GET k", "$-1");
+    bench.check(a, "RESET", "+RESET");
+    bench.check(a, "GET k", "-NOAUTH Authentication required.");
+    bench.set("requirepass", "");
+    bench.check(a, "GET k", "$-1");
+}
+
+#[test]
+fn figures_of_commands_and_errors() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    bench.send(a, "SET k v");
+    bench.send(a, "LPUSH k v");
+    bench.send(a, "LPUSH k");
+    bench.send(a, "AUTH x");
+    let info = bench.send(a, "INFO commandstats errorstats");
+    for part in [
+        "cmdstat_set:calls=1,",
+        "cmdstat_lpush:calls=1,usec=0,usec_per_call=0.00,rejected_calls=1,failed_calls=1",
+        "errorstat_ERR:count=2",
+        "errorstat_WRONGTYPE:count=1",
+    ] {
+        assert!(info.contains(part), "{part} in {info}");
+    }
+}
