@@ -107,11 +107,8 @@ fn replicaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 
 const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT);
 const SAVING: Flags = ADMIN.union(Flags::NO_ASYNC_LOADING);
-const ENDING: Flags = ADMIN
-    .union(Flags::LOADING)
-    .union(Flags::STALE)
-    .union(Flags::NO_MULTI)
-    .union(Flags::ALLOW_BUSY);
+const ENDING: Flags =
+    ADMIN.union(Flags::LOADING).union(Flags::STALE).union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY);
 
 const fn row(name: &'static str, arity: i32, flags: Flags, run: super::Execute) -> Command {
     Command::new(name, arity, flags, Keys::None, run).group(Group::Server)
@@ -120,7 +117,8 @@ const fn row(name: &'static str, arity: i32, flags: Flags, run: super::Execute) 
 pub const COMMANDS: &[Command] = &[
     row("save", 1, SAVING.union(Flags::NO_MULTI), save).doc("1.0.0", "Saves a snapshot and waits for it."),
     row("bgsave", -1, SAVING, bgsave).doc("1.0.0", "Saves a snapshot in the background."),
-    row("bgrewriteaof", 1, SAVING, bgrewriteaof).doc("1.0.0", "Shortens the append-only log in the background."),
+    row("bgrewriteaof", 1, SAVING, bgrewriteaof)
+        .doc("1.0.0", "Shortens the append-only log in the background."),
     row("shutdown", -1, ENDING, shutdown).doc("1.0.0", "Saves what is to be saved and ends the server."),
     row("wait", 3, Flags::BLOCKING, wait)
         .group(Group::Generic)
@@ -177,10 +175,7 @@ mod tests {
             ("WAITAOF 2 0 0", "ERR value is out of range, value must between 0 and 1"),
             ("WAITAOF 0 -1 0", "ERR value is out of range, must be positive"),
             ("WAITAOF 0 0 x", "ERR timeout is not an integer or out of range"),
-            (
-                "WAITAOF 1 0 0",
-                "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-            ),
+            ("WAITAOF 1 0 0", "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."),
             ("REPLICAOF host x", "ERR Invalid master port"),
             ("SLAVEOF host 6379", "ERR replication is not available in this version"),
         ] {

@@ -108,11 +108,8 @@ fn numpat(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
 }
 
 const LISTEN: Flags = Flags::PUBSUB.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE);
-const SPEAK: Flags = Flags::PUBSUB
-    .union(Flags::LOADING)
-    .union(Flags::STALE)
-    .union(Flags::FAST)
-    .union(Flags::MAY_REPLICATE);
+const SPEAK: Flags =
+    Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::MAY_REPLICATE);
 const ASK: Flags = Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE);
 
 const fn row(name: &'static str, arity: i32, flags: Flags, keys: Keys, run: super::Execute) -> Command {
@@ -134,8 +131,9 @@ pub const COMMANDS: &[Command] = &[
         .doc("7.0.0", "Stops listening to shard channels."),
     row("publish", 3, SPEAK, Keys::None, publish).doc("2.0.0", "Sends a message to a channel."),
     row("spublish", 3, SPEAK, Keys::CHANNEL, publish).doc("7.0.0", "Sends a message to a shard channel."),
-    row("pubsub", -2, Flags::empty(), Keys::None, help).doc("2.8.0", "Looks into subscriptions.").subcommands(
-        &[
+    row("pubsub", -2, Flags::empty(), Keys::None, help)
+        .doc("2.8.0", "Looks into subscriptions.")
+        .subcommands(&[
             ask("pubsub|channels", -2, channels).doc("2.8.0", "Lists channels that have listeners."),
             ask("pubsub|numpat", 2, numpat).doc("2.8.0", "Counts the patterns listened to."),
             ask("pubsub|numsub", -2, numsub).doc("2.8.0", "Counts the listeners of channels."),
@@ -144,8 +142,7 @@ pub const COMMANDS: &[Command] = &[
             ask("pubsub|shardnumsub", -2, numsub).doc("7.0.0", "Counts the listeners of shard channels."),
             row("pubsub|help", 2, Flags::LOADING.union(Flags::STALE), Keys::None, help)
                 .doc("6.2.0", "Lists the subcommands."),
-        ],
-    ),
+        ]),
 ];
 
 #[cfg(test)]
@@ -156,7 +153,10 @@ mod tests {
     #[test]
     fn subscribing_is_confirmed_by_channel() {
         let mut bench = Bench::default();
-        bench.check("SUBSCRIBE a b a", "*3 $9 subscribe $1 a :1 *3 $9 subscribe $1 b :2 *3 $9 subscribe $1 a :2");
+        bench.check(
+            "SUBSCRIBE a b a",
+            "*3 $9 subscribe $1 a :1 *3 $9 subscribe $1 b :2 *3 $9 subscribe $1 a :2",
+        );
         bench.check("PSUBSCRIBE x*", "*3 $10 psubscribe $2 x* :3");
         bench.check("SSUBSCRIBE s", "*3 $10 ssubscribe $1 s :1");
         bench.check("UNSUBSCRIBE a", "*3 $11 unsubscribe $1 a :2");
@@ -183,10 +183,7 @@ mod tests {
         bench.check("SPUBLISH a m", ":1");
         let out = std::mem::take(&mut bench.server.sessions.get_mut(listener).unwrap().out);
         let text = String::from_utf8(out).unwrap().replace("\r\n", " ");
-        assert_eq!(
-            text,
-            "*3 $7 message $1 a $1 m *4 $8 pmessage $2 a* $1 a $1 m *3 $8 smessage $1 a $1 m "
-        );
+        assert_eq!(text, "*3 $7 message $1 a $1 m *4 $8 pmessage $2 a* $1 a $1 m *3 $8 smessage $1 a $1 m ");
         bench.check_effects(&[]);
         bench.check("PUBSUB CHANNELS", "*1 $1 a");
         bench.check("PUBSUB CHANNELS b*", "*0");

@@ -221,11 +221,7 @@ impl Node {
                 self.reply_in(slot, out).ok();
                 self.actions.push_back(Action::Command(slot, request));
             }
-            _ => self.error_in(
-                slot,
-                out,
-                &ReplyError::new("ERR Command not allowed inside a transaction"),
-            ),
+            _ => self.error_in(slot, out, &ReplyError::new("ERR Command not allowed inside a transaction")),
         }
     }
 

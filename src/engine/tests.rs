@@ -41,14 +41,19 @@ fn a_refused_command_spoils_the_transaction() {
     assert!(reply.starts_with("-EXECABORT Transaction discarded because of: MISCONF"), "{reply}");
     assert!(bench.send(a, "PING").starts_with("-MISCONF"));
     bench.check(a, "EXISTS k", ":0");
-    bench.check(a, "EXEC x", "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
+    bench.check(
+        a,
+        "EXEC x",
+        "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command",
+    );
 }
 
 #[test]
 fn watched_keys() {
     let mut bench = NodeBench::default();
     let (a, b) = (bench.connect(), bench.connect());
-    for (change, broken) in [("SET k 1", true), ("SET other 1", false), ("FLUSHALL", true), ("GET k", false)] {
+    for (change, broken) in [("SET k 1", true), ("SET other 1", false), ("FLUSHALL", true), ("GET k", false)]
+    {
         bench.send(b, "SET k 0");
         bench.send(a, "WATCH k");
         bench.send(b, change);
@@ -247,7 +252,9 @@ fn work_outside() {
     let mut bench = NodeBench::default();
     let a = bench.connect();
     bench.check(a, "BGSAVE", "");
-    assert!(matches!(bench.actions()[..], [Action::Command(slot, Request::BgSave { schedule: false })] if slot == a));
+    assert!(
+        matches!(bench.actions()[..], [Action::Command(slot, Request::BgSave { schedule: false })] if slot == a)
+    );
     bench.node.finish(a, Ok("Background saving started"));
     bench.check_output(a, "+Background saving started");
     bench.send(a, "MULTI");
