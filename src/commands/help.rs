@@ -1,6 +1,6 @@
 //! HELP of a container whose rows say enough: made from the table, so that it cannot fall behind.
 
-use super::{Ctx, Outcome, find};
+use super::{Ctx, Outcome, UNCHANGED, find};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
 
@@ -11,5 +11,17 @@ pub fn help(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let names: Vec<String> = names.collect();
     let lines = names.iter().zip(rows).map(|(name, row)| (name.as_str(), row.summary));
     let lines: Vec<_> = lines.filter(|(name, _)| *name != "HELP").collect();
-    super::help(ctx, &lines)
+    write_help(ctx, args, &lines)
+}
+
+/// The reply of HELP: every form and what it does.
+pub fn write_help(ctx: &mut Ctx<'_>, args: Args<'_>, lines: &[(&str, &str)]) -> Result<Outcome, ReplyError> {
+    let container = String::from_utf8_lossy(args.name()).to_uppercase();
+    ctx.out.array(1 + 2 * (lines.len() + 1));
+    ctx.out.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for (usage, meaning) in lines.iter().chain(&[("HELP", "Prints this text.")]) {
+        ctx.out.simple(usage);
+        ctx.out.simple(&format!("    {meaning}"));
+    }
+    UNCHANGED
 }
