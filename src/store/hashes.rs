@@ -14,12 +14,14 @@
 //!
 //! Always: no field occurs twice; a listpack holds whole pairs.
 
+use fastrand::Rng;
 use smallvec::SmallVec;
 use triomphe::ThinArc;
 
 use super::hash::{MapSet, hash};
 use super::limits::Limits;
 use super::partitions::{Item, Partitions};
+use super::sample;
 use crate::error::Corrupt;
 use crate::format::packed::Entry;
 use crate::format::packed::listpack::Listpack;
@@ -213,15 +215,24 @@ impl Hash {
         }
     }
 
-    /// A uniformly chosen field with its value. `random` yields uniform 64-bit values.
-    pub fn random(&self, mut random: impl FnMut() -> u64) -> Option<(Entry<'_>, Entry<'_>)> {
+    /// A field with its value, each equally likely.
+    pub fn random(&self, random: &mut Rng) -> Option<(Entry<'_>, Entry<'_>)> {
         match &self.0 {
             Shape::Packed(pairs) => {
-                let count = (pairs.len() / 2).max(1) as u64;
-                let at = pairs.seek(2 * (random() % count) as i64)?;
+                let at = pairs.seek(2 * random.usize(..(pairs.len() / 2).max(1)) as i64)?;
                 Some((pairs.entry(at)?, pairs.entry(pairs.next(at)?)?))
             }
-            Shape::Table(table) => table.random(random).map(Field::pair),
+            Shape::Table(table) => table.random(|| random.u64(..)).map(Field::pair),
+        }
+    }
+
+    /// `count` distinct fields with their values (all, if there are not so many), every choice equally likely.
+    pub fn sample(&self, count: usize, random: &mut Rng) -> Vec<(Entry<'_>, Entry<'_>)> {
+        match &self.0 {
+            Shape::Packed(pairs) => sample::choose(pairs.pairs(), self.len(), count, random),
+            Shape::Table(table) => {
+                sample::choose_of_table(table, count, random).into_iter().map(Field::pair).collect()
+            }
         }
     }
 
@@ -394,7 +405,7 @@ mod tests {
             let mut random = fastrand::Rng::with_seed(7);
             let mut counts: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
             for _ in 0..8000 {
-                let (field, value) = hash.random(|| random.u64(..)).unwrap();
+                let (field, value) = hash.random(&mut random).unwrap();
                 assert_eq!(hash.get(&field.to_vec()), Some(value));
                 *counts.entry(field.to_vec()).or_default() += 1;
             }

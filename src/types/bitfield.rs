@@ -79,12 +79,16 @@ impl Field {
         if self.signed && low >> (self.bits - 1) == 1 { low - (1i128 << self.bits) } else { low }
     }
 
-    /// `value` brought into range; `None` if it is out of range and that is a failure.
-    fn fit(self, value: i128, overflow: Overflow) -> Option<i128> {
+    /// `value`, a sum or (`setting`) a number given by the client, brought into range; `None` if it is out of range
+    /// and that is a failure.
+    fn fit(self, value: i128, overflow: Overflow, setting: bool) -> Option<i128> {
         let (min, max) = self.range();
         match overflow {
             _ if (min..=max).contains(&value) => Some(value),
             Overflow::Wrap => Some(self.wrap(value)),
+            // Redis takes a number for too great that is so low that its distance from the top overflows;
+            // stock replicas replay the command itself, so they have to find the same here.
+            Overflow::Saturate if setting && max - value > i64::MAX.into() => Some(max),
             Overflow::Saturate => Some(value.clamp(min, max)),
             Overflow::Fail => None,
         }
@@ -194,12 +198,13 @@ impl Operation {
             Action::Set(value) => (value as u64).into(),
             Action::Add(by) => old + i128::from(by),
         };
-        let Some(new) = self.field.fit(wanted, self.overflow) else {
+        let setting = matches!(self.action, Action::Set(_));
+        let Some(new) = self.field.fit(wanted, self.overflow, setting) else {
             out.null();
             return false;
         };
         self.field.write(bytes, new);
-        out.int(if let Action::Set(_) = self.action { old } else { new } as i64);
+        out.int(if setting { old } else { new } as i64);
         longer || old != new
     }
 }
@@ -229,6 +234,10 @@ mod tests {
             ("BITFIELD k INCRBY u8 #0 10 GET u4 6", "*2 :75 :13"),
             ("BITFIELD k OVERFLOW FAIL INCRBY u8 0 200 OVERFLOW SAT INCRBY u8 0 200", "*2 $-1 :255"),
             ("BITFIELD k OVERFLOW sat SET u8 0 -5 OVERFLOW wrap SET u8 0 257", "*2 :255 :255"),
+            (
+                "BITFIELD s OVERFLOW SAT SET i8 0 -9223372036854775808 SET i8 0 -9000 GET i8 0",
+                "*3 :0 :127 :-128",
+            ),
             ("BITFIELD k GET u8 0", "*1 :1"),
             ("BITFIELD k SET i64 64 -1 GET i64 64 GET u63 65", "*3 :0 :-1 :9223372036854775807"),
             ("BITFIELD k INCRBY i64 64 -9223372036854775808", "*1 :9223372036854775807"),

@@ -6,6 +6,7 @@ use crate::commands::Command;
 mod bitfield;
 mod bitmap;
 mod common;
+mod hash;
 mod hyperloglog;
 mod lcs;
 mod list;
@@ -26,6 +27,7 @@ pub const TABLES: &[&[Command]] = &[
     lcs::COMMANDS,
     bitmap::COMMANDS,
     bitfield::COMMANDS,
+    hash::COMMANDS,
     hyperloglog::COMMANDS,
     list::COMMANDS,
     list_blocking::COMMANDS,
