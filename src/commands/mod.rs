@@ -18,6 +18,7 @@
 mod client;
 mod config;
 pub mod connection;
+mod dump;
 mod expire;
 mod flush;
 mod help;
@@ -184,6 +185,7 @@ pub enum Request {
 /// The tables of the files in this directory.
 pub const TABLES: &[&[Command]] = &[
     keys::COMMANDS,
+    dump::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,
     flush::COMMANDS,

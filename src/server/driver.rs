@@ -233,6 +233,9 @@ impl Driver {
                     // A closed channel means the process is ending.
                     let _ended = self.garbage.send(std::mem::take(&mut node.store.changes.garbage));
                 }
+                for remark in std::mem::take(&mut node.server.remarks) {
+                    warning!("{remark}");
+                }
                 while let Some(slot) = node.poll_woken() {
                     self.wake(slot);
                 }

@@ -49,6 +49,10 @@ pub struct Server {
     pub now_micros: i64,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
+    /// DEBUG SET-SKIP-CHECKSUM-VALIDATION: RESTORE believes payloads.
+    pub skip_payload_checksum: bool,
+    /// Warnings for the log, which the driver takes.
+    pub remarks: Vec<String>,
 }
 
 /// Something to be done to another client.
@@ -162,6 +166,11 @@ pub struct Process {
 }
 
 impl Server {
+    /// Warns in the log.
+    pub fn remark(&mut self, text: String) {
+        self.remarks.push(text);
+    }
+
     /// A server at rest over an empty history.
     pub fn new(config: Config, history: History, process: Process, random_seed: u64) -> Server {
         let limits = Limits::from_settings(&config.settings);
@@ -192,6 +201,8 @@ impl Server {
             process,
             now_micros: 0,
             active_expire: true,
+            skip_payload_checksum: false,
+            remarks: Vec::new(),
         }
     }
 
