@@ -48,7 +48,7 @@ fn rewrite(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
     if ctx.server.config.file.is_none() {
         return Err(ReplyError::new("ERR The server is running without a config file"));
     }
-    Ok(Outcome::Request(Request::ConfigRewrite))
+    Ok(Outcome::Request(Request::ConfigRewrite { all: false }))
 }
 
 const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE);

@@ -18,6 +18,7 @@
 mod client;
 mod config;
 pub mod connection;
+mod debug;
 mod dump;
 mod expire;
 mod flush;
@@ -173,7 +174,10 @@ pub enum Request {
     },
     DebugLoadAof,
     DebugChangeReplId,
-    ConfigRewrite,
+    /// `all`: every setting is written, not only what differs from its default.
+    ConfigRewrite {
+        all: bool,
+    },
     ConfigSet {
         pairs: Vec<(Vec<u8>, Vec<u8>)>,
     },
@@ -197,4 +201,5 @@ pub const TABLES: &[&[Command]] = &[
     info::COMMANDS,
     pubsub::COMMANDS,
     persistence::COMMANDS,
+    debug::COMMANDS,
 ];

@@ -16,6 +16,9 @@ const EXPIRE_MOST: usize = 10_000;
 impl Node {
     pub fn handle_tick(&mut self, clock: &mut dyn Clock) {
         self.see_time(clock.unix_micros());
+        if self.server.cron_paused {
+            return self.handle_deadlines(clock);
+        }
         let now = self.now_ms();
         if self.silent && now >= self.silent_until_ms {
             self.silent = false;

@@ -217,7 +217,7 @@ impl Node {
                 }
                 Err(error) => self.error_in(slot, out, &error),
             },
-            Request::ConfigRewrite | Request::Shutdown { .. } => {
+            Request::ConfigRewrite { .. } | Request::Shutdown { .. } => {
                 self.reply_in(slot, out).ok();
                 self.actions.push_back(Action::Command(slot, request));
             }

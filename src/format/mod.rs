@@ -17,3 +17,4 @@ pub mod manifest;
 pub mod packed;
 pub mod rdb;
 pub mod ring;
+pub mod sha1;

@@ -79,6 +79,17 @@ pub fn memory_size(text: &str) -> Option<u64> {
 /// (`3`, not `3.0`), small exponents written out, else `1.5e+30`; `inf`, `-inf`, `nan`, `-0`.
 pub fn format_f64(value: f64, out: &mut Vec<u8>) {
     const WHOLE: f64 = (i64::MAX / 2) as f64;
+    if value.abs() <= WHOLE && value.trunc() == value {
+        if value.is_sign_negative() {
+            out.push(b'-');
+        }
+        return out.extend_from_slice(itoa::Buffer::new().format(value.abs() as i64).as_bytes());
+    }
+    format_shortest(value, out);
+}
+
+/// Like [`format_f64`], but whole numbers with many trailing zeros take an exponent, too (`1e+20`).
+pub fn format_shortest(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
         return out.extend_from_slice(b"nan");
     }
@@ -89,8 +100,8 @@ pub fn format_f64(value: f64, out: &mut Vec<u8>) {
     if value.is_infinite() {
         return out.extend_from_slice(b"inf");
     }
-    if value <= WHOLE && value.trunc() == value {
-        return out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
+    if value == 0.0 {
+        return out.push(b'0');
     }
     let mut buffer = ryu::Buffer::new();
     let (digits, exponent) = significant(buffer.format_finite(value).as_bytes());
@@ -424,6 +435,17 @@ mod tests {
             ("18446744073709551616", None),
         ] {
             assert_eq!(memory_size(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_shortest_form_shortens_whole_numbers() {
+        for (value, expected) in
+            [(0.0, "0"), (3.0, "3"), (-12345.0, "-12345"), (1e7, "10000000"), (1e8, "1e+8"), (1.5, "1.5")]
+        {
+            let mut out = Vec::new();
+            format_shortest(value, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), expected);
         }
     }
 

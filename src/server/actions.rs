@@ -69,7 +69,7 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
             super::shutdown::requested(driver, Some(slot), save, force)
         }
         Request::ShutdownAbort => reply(driver, slot, Err(ReplyError::new("ERR No shutdown in progress."))),
-        Request::ConfigRewrite => config_rewrite(driver, slot),
+        Request::ConfigRewrite { all } => config_rewrite(driver, slot, all),
         Request::DebugReload { .. } | Request::DebugLoadAof => super::reload::debug(driver, slot, request),
         Request::DebugChangeReplId => super::reload::change_replid(driver, slot),
         Request::Exec | Request::Wait { .. } | Request::WaitAof { .. } | Request::ConfigSet { .. } => {
@@ -436,8 +436,8 @@ fn stop_aof(driver: &Rc<Driver>) {
     node.server.persistence.failed = None;
 }
 
-fn config_rewrite(driver: &Rc<Driver>, slot: Slot) {
-    let rewritten = driver.node.borrow().config().rewrite(&mut super::start::Files, false);
+fn config_rewrite(driver: &Rc<Driver>, slot: Slot, all: bool) {
+    let rewritten = driver.node.borrow().config().rewrite(&mut super::start::Files, all);
     let written = match rewritten {
         Ok(None) => Err("The server is running without a config file".to_string()),
         Ok(Some((path, text))) => {

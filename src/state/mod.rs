@@ -53,6 +53,8 @@ pub struct Server {
     pub skip_payload_checksum: bool,
     /// Warnings for the log, which the driver takes.
     pub remarks: Vec<String>,
+    /// DEBUG PAUSE-CRON.
+    pub cron_paused: bool,
 }
 
 /// Something to be done to another client.
@@ -203,6 +205,7 @@ impl Server {
             active_expire: true,
             skip_payload_checksum: false,
             remarks: Vec::new(),
+            cron_paused: false,
         }
     }
 

@@ -10,6 +10,7 @@
 //! through [`Db`], which hides expired keys and records what a change means for others ([`Changes`]).
 
 pub mod db;
+pub mod digest;
 pub mod hash;
 pub mod hashes;
 pub mod limits;

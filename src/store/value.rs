@@ -81,6 +81,30 @@ impl Value {
         }
     }
 
+    /// Elements, members, fields or entries; one for a string.
+    pub fn elements(&self) -> usize {
+        match self {
+            Value::Str(_) => 1,
+            Value::List(list) => list.len(),
+            Value::Hash(hash) => hash.len(),
+            Value::Set(set) => set.len(),
+            Value::Zset(zset) => zset.len(),
+            Value::Stream(stream) => stream.len() as usize,
+        }
+    }
+
+    /// Bytes on the heap beside the entry (large collections are sampled).
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Value::Str(text) => text.heap_bytes(),
+            Value::List(list) => list.heap_bytes(),
+            Value::Hash(hash) => hash.heap_bytes(),
+            Value::Set(set) => set.heap_bytes(),
+            Value::Zset(zset) => zset.heap_bytes(),
+            Value::Stream(stream) => stream.heap_bytes(),
+        }
+    }
+
     /// The value as type `T`, or WRONGTYPE.
     pub fn expect<T: Kind>(&self) -> Result<&T, ReplyError> {
         T::of(self).ok_or(ReplyError::WRONG_TYPE)

@@ -27,6 +27,8 @@ use crate::format::packed::listpack::ListpackRef;
 type Result<T> = std::result::Result<T, LoadError>;
 type Id = [u8; 16];
 
+/// A record of a deleted entry.
+const DELETED: i64 = 1;
 /// A record has the block's fields.
 const SAME_FIELDS: i64 = 2;
 
@@ -150,6 +152,55 @@ fn check_records<'a>(elements: &mut impl Iterator<Item = Entry<'a>>) -> Option<(
         };
         step(elements, fields)?;
         (number(elements)? == fields.checked_add(more)?).then_some(())?;
+    }
+    Some(())
+}
+
+/// The fields and values of an entry.
+pub type Fields<'a> = Vec<(Entry<'a>, Entry<'a>)>;
+
+/// Visits the entries of a stream's value in order: ID (milliseconds, sequence) and fields. Deleted ones are left
+/// out. The value must have passed [`check`]; what does not add up ends the walk with an error.
+pub fn visit_entries(payload: &[u8], mut visit: impl FnMut((u64, u64), Fields<'_>)) -> Result<()> {
+    let mut input = payload;
+    let mut source = Source::new(&mut input, Some(payload.len()));
+    let mut scratch = Vec::new();
+    for _ in 0..source.length()? {
+        let at = source.offset();
+        let id = Id::try_from(source.string(&mut scratch)?)
+            .map_err(|_| LoadError::corrupt(at, "Stream block with a key that is no ID"))?;
+        let block = source.owned()?;
+        let elements = ListpackRef::new(&block).map_err(LoadError::Corrupt)?;
+        visit_block(u128::from_be_bytes(id), &mut elements.iter(), &mut visit)
+            .ok_or_else(|| LoadError::corrupt(at, "Stream block whose records do not add up"))?;
+    }
+    Ok(())
+}
+
+fn visit_block<'a>(
+    first: u128,
+    elements: &mut impl Iterator<Item = Entry<'a>>,
+    visit: &mut impl FnMut((u64, u64), Fields<'_>),
+) -> Option<()> {
+    let (first_ms, first_seq) = ((first >> 64) as u64, first as u64);
+    let records = number(elements)?.checked_add(number(elements)?)?;
+    let count = number(elements)?;
+    let names: Vec<Entry<'a>> = elements.take(count as usize).collect();
+    number(elements)?;
+    for _ in 0..records {
+        let flags = signed(elements)?;
+        let id =
+            (first_ms.wrapping_add(signed(elements)? as u64), first_seq.wrapping_add(signed(elements)? as u64));
+        let fields: Fields<'_> = if flags & SAME_FIELDS != 0 {
+            names.iter().copied().zip(elements.by_ref()).collect()
+        } else {
+            let count = number(elements)?;
+            (0..count).map_while(|_| elements.next().zip(elements.next())).collect()
+        };
+        number(elements)?;
+        if flags & DELETED == 0 {
+            visit(id, fields);
+        }
     }
     Some(())
 }
