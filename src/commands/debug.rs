@@ -10,8 +10,8 @@ use crate::format::sha1::hex;
 use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::number::{memory_size, parse_f64, parse_i64};
 use crate::resp::reply::Protocol;
-use crate::store::{NEVER, Str, Value, digest, rdb};
 use crate::store::value::Kind;
+use crate::store::{NEVER, Str, Value, digest, rdb};
 
 /// DEBUG subcommand ...
 fn debug(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
@@ -51,10 +51,22 @@ const MANY: usize = usize::MAX - 2;
 
 const FORMS: &[Form] = &[
     form("CHANGE-REPL-ID", (0, 0), change_repl_id, "CHANGE-REPL-ID", "Gives the history a new name."),
-    form("CONFIG-REWRITE-FORCE-ALL", (0, 0), rewrite_all, "CONFIG-REWRITE-FORCE-ALL", "CONFIG REWRITE with every setting."),
+    form(
+        "CONFIG-REWRITE-FORCE-ALL",
+        (0, 0),
+        rewrite_all,
+        "CONFIG-REWRITE-FORCE-ALL",
+        "CONFIG REWRITE with every setting.",
+    ),
     form("DICT-RESIZING", (1, 1), accepted, "DICT-RESIZING <0|1>", "Accepted without effect."),
     form("DIGEST", (0, 0), digest_of_all, "DIGEST", "Prints a digest of all data."),
-    form("DIGEST-VALUE", (0, MANY), digest_of_values, "DIGEST-VALUE <key> [<key> ...]", "Prints digests of values."),
+    form(
+        "DIGEST-VALUE",
+        (0, MANY),
+        digest_of_values,
+        "DIGEST-VALUE <key> [<key> ...]",
+        "Prints digests of values.",
+    ),
     form("ERROR", (1, 1), error, "ERROR <string>", "Answers with this error."),
     form("HTSTATS", (1, 2), htstats, "HTSTATS <db> [full]", "Describes the table of a database."),
     form("HTSTATS-KEY", (1, 2), htstats_key, "HTSTATS-KEY <key> [full]", "Describes the table of a value."),
@@ -62,16 +74,58 @@ const FORMS: &[Form] = &[
     form("LOG", (1, 1), log, "LOG <message>", "Writes to the server's log."),
     form("OBJECT", (1, 2), object, "OBJECT <key>", "Describes a key and its value."),
     form("PAUSE-CRON", (1, 1), pause_cron, "PAUSE-CRON <0|1>", "Lets the server do nothing by itself."),
-    form("POPULATE", (1, 3), populate, "POPULATE <count> [<prefix>] [<size>]", "Makes keys <prefix>:0, <prefix>:1 …"),
+    form(
+        "POPULATE",
+        (1, 3),
+        populate,
+        "POPULATE <count> [<prefix>] [<size>]",
+        "Makes keys <prefix>:0, <prefix>:1 …",
+    ),
     form("PROTOCOL", (1, 1), protocol, "PROTOCOL <type>", "Answers with a value of a type of the protocol."),
-    form("QUICKLIST-PACKED-THRESHOLD", (1, 1), plain_elements, "QUICKLIST-PACKED-THRESHOLD <size>", "From which size list elements stand alone."),
-    form("RELOAD", (0, MANY), reload, "RELOAD [NOSAVE] [NOFLUSH] [MERGE]", "Saves, forgets and loads all data."),
+    form(
+        "QUICKLIST-PACKED-THRESHOLD",
+        (1, 1),
+        plain_elements,
+        "QUICKLIST-PACKED-THRESHOLD <size>",
+        "From which size list elements stand alone.",
+    ),
+    form(
+        "RELOAD",
+        (0, MANY),
+        reload,
+        "RELOAD [NOSAVE] [NOFLUSH] [MERGE]",
+        "Saves, forgets and loads all data.",
+    ),
     form("REPLYBUFFER", (2, 2), accepted, "REPLYBUFFER <option> <value>", "Accepted without effect."),
-    form("SET-ACTIVE-EXPIRE", (1, 1), set_active_expire, "SET-ACTIVE-EXPIRE <0|1>", "Whether keys expire that nobody asks for."),
-    form("SET-DISABLE-DENY-SCRIPTS", (1, 1), accepted, "SET-DISABLE-DENY-SCRIPTS <0|1>", "Accepted without effect."),
-    form("SET-SKIP-CHECKSUM-VALIDATION", (1, 1), set_skip_checksum, "SET-SKIP-CHECKSUM-VALIDATION <0|1>", "Whether RESTORE believes damaged payloads."),
+    form(
+        "SET-ACTIVE-EXPIRE",
+        (1, 1),
+        set_active_expire,
+        "SET-ACTIVE-EXPIRE <0|1>",
+        "Whether keys expire that nobody asks for.",
+    ),
+    form(
+        "SET-DISABLE-DENY-SCRIPTS",
+        (1, 1),
+        accepted,
+        "SET-DISABLE-DENY-SCRIPTS <0|1>",
+        "Accepted without effect.",
+    ),
+    form(
+        "SET-SKIP-CHECKSUM-VALIDATION",
+        (1, 1),
+        set_skip_checksum,
+        "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+        "Whether RESTORE believes damaged payloads.",
+    ),
     form("SLEEP", (1, 1), sleep, "SLEEP <seconds>", "Stands still."),
-    form("STRINGMATCH-LEN", (2, 2), stringmatch, "STRINGMATCH-LEN <pattern> <string>", "Matches a glob pattern."),
+    form(
+        "STRINGMATCH-LEN",
+        (2, 2),
+        stringmatch,
+        "STRINGMATCH-LEN <pattern> <string>",
+        "Matches a glob pattern.",
+    ),
     form("STRUCTSIZE", (0, 0), structsize, "STRUCTSIZE", "Prints the sizes of what a key is made of."),
     form("HELP", (0, 0), help, "HELP", ""),
 ];
@@ -278,9 +332,9 @@ fn pause_cron(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> 
 fn plain_elements(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let size = std::str::from_utf8(&args[2]).ok().and_then(memory_size);
     // Zero, as in Redis, means the default.
-    let size = size.filter(|size| *size < 1 << 32).ok_or(ReplyError::new(
-        "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
-    ))?;
+    let size = size
+        .filter(|size| *size < 1 << 32)
+        .ok_or(ReplyError::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb"))?;
     ctx.server.limits.list_plain_element = if size == 0 { 1 << 30 } else { size as usize };
     ok(ctx)
 }
@@ -350,11 +404,8 @@ fn protocol(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     UNCHANGED
 }
 
-const FLAGS: Flags = Flags::ADMIN
-    .union(Flags::NOSCRIPT)
-    .union(Flags::LOADING)
-    .union(Flags::STALE)
-    .union(Flags::PROTECTED);
+const FLAGS: Flags =
+    Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE).union(Flags::PROTECTED);
 
 pub const COMMANDS: &[Command] = &[Command::new("debug", -2, FLAGS, Keys::None, debug)
     .group(Group::Server)

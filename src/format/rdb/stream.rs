@@ -189,8 +189,10 @@ fn visit_block<'a>(
     number(elements)?;
     for _ in 0..records {
         let flags = signed(elements)?;
-        let id =
-            (first_ms.wrapping_add(signed(elements)? as u64), first_seq.wrapping_add(signed(elements)? as u64));
+        let id = (
+            first_ms.wrapping_add(signed(elements)? as u64),
+            first_seq.wrapping_add(signed(elements)? as u64),
+        );
         let fields: Fields<'_> = if flags & SAME_FIELDS != 0 {
             names.iter().copied().zip(elements.by_ref()).collect()
         } else {
