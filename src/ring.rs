@@ -124,8 +124,8 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Opens and checks every block. The ring comes back with the last proven range as its window; recovery
-    /// may [`Ring::keep`] another.
+    /// Opens and checks every block, changing nothing. The window is what the header claims: [`Ring::keep`] a proven
+    /// range or [`Ring::restart`] before the first append.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Found> {
         let Some(len) = disk.len(path)? else { return Ok(Found::Missing) };
         let file = disk.open(path, Mode::Write)?;
@@ -142,10 +142,8 @@ impl Ring {
         }
         let region = file.map(layout.file_len() as usize)?;
         let partial = block_seal(name.tag, block_start(window.end));
-        let mut ring = Ring { region, layout, name, window, partial, twin: None, path: path.to_path_buf() };
+        let ring = Ring { region, layout, name, window, partial, twin: None, path: path.to_path_buf() };
         let check = ring.check();
-        let last = check.proven.last().cloned().unwrap_or(window.end..window.end);
-        ring.keep(last, window.db);
         Ok(Found::Ring(Box::new(ring), check))
     }
 

@@ -74,7 +74,7 @@ pub trait DiskFile: Send + Sync {
     /// Writes all of `bytes` at `at` or fails, possibly after a part (the caller knows where to cut back to).
     fn write_at(&self, bytes: &[u8], at: u64) -> Result<()>;
     fn fdatasync(&self) -> Result<()>;
-    fn len(&self) -> Result<u64>;
+    fn size(&self) -> Result<u64>;
     fn truncate(&self, len: u64) -> Result<()>;
     /// Reserves blocks for the first `len` bytes and makes the file at least that long.
     fn fallocate(&self, len: u64) -> Result<()>;
@@ -97,7 +97,7 @@ pub trait Region: Send {
 /// Reads a whole file, at most `limit` bytes of it.
 pub fn read_all(disk: &dyn Disk, path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = disk.open(path, Mode::Read)?;
-    let len = file.len()?.min(limit);
+    let len = file.size()?.min(limit);
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
     let got = file.read_at(&mut bytes, 0)?;
     bytes.truncate(got);

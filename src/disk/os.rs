@@ -144,7 +144,7 @@ impl DiskFile for OsFile {
         fdatasync(&self.file).map_err(|e| self.failed("syncing")(e.into()))
     }
 
-    fn len(&self) -> Result<u64> {
+    fn size(&self) -> Result<u64> {
         Ok(self.file.metadata().map_err(self.failed("looking up"))?.len())
     }
 
@@ -182,7 +182,7 @@ impl OsFile {
     /// Extends the file to `len` by writing, for file systems without `fallocate`. What is there stays.
     fn fill_with_zeros(&self, len: u64) -> Result<()> {
         let zeros = vec![0; 1 << 16];
-        let mut at = self.len()?;
+        let mut at = self.size()?;
         while at < len {
             let n = (len - at).min(zeros.len() as u64);
             self.write_at(&zeros[..n as usize], at)?;

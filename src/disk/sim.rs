@@ -259,6 +259,24 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let mut state = self.lock();
         state.step("rename", "renaming", from)?;
+        if state.dirs.remove(from) {
+            state.dirs.insert(to.to_path_buf());
+            let inside: Vec<(PathBuf, usize)> = state
+                .names
+                .iter()
+                .filter(|(p, _)| p.starts_with(from))
+                .map(|(p, id)| (p.clone(), *id))
+                .collect();
+            for (path, id) in inside {
+                let moved = to.join(path.strip_prefix(from).unwrap_or(&path));
+                // The names inside a directory move with it, in one step.
+                set_name(&mut state.names, &path, None);
+                set_name(&mut state.names, &moved, Some(id));
+                set_name(&mut state.durable_names, &path, None);
+                set_name(&mut state.durable_names, &moved, Some(id));
+            }
+            return Ok(());
+        }
         let id = *state.names.get(from).ok_or_else(|| not_found("renaming", from))?;
         state.rename_to(from, None, to, Some(id));
         Ok(())
@@ -396,7 +414,7 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
-    fn len(&self) -> Result<u64> {
+    fn size(&self) -> Result<u64> {
         Ok(self.disk.lock().inodes[self.inode].seen.len() as u64)
     }
 

@@ -275,6 +275,40 @@ impl Sink for Found {
     }
 }
 
+/// Unit boundaries in whole units of stream bytes: `(length so far, db there)`, at least `every` bytes apart, the last
+/// one at the end of the last whole unit.
+pub fn unit_bounds(bytes: &[u8], db: u32, every: u64) -> Vec<(u64, u32)> {
+    let mut bounds = Bounds { units: Units::new(db), every, found: Vec::new(), last: None };
+    // Damage ends the walk; what comes before it counts.
+    let _ended = Framer::new(0).feed(bytes, &mut bounds);
+    let last = bounds.last.filter(|last| bounds.found.last() != Some(last));
+    bounds.found.extend(last);
+    bounds.found
+}
+
+struct Bounds {
+    units: Units,
+    every: u64,
+    found: Vec<(u64, u32)>,
+    last: Option<(u64, u32)>,
+}
+
+impl Sink for Bounds {
+    fn stream(&mut self, _: &[u8]) {}
+    fn line(&mut self, _: &[u8], at: u64) -> Result<(), Corrupt> {
+        Err(Corrupt::new(at, "an annotation inside the stream"))
+    }
+    fn command_end(&mut self, command: Command, at: u64) {
+        if !self.units.command_end(command) {
+            return;
+        }
+        self.last = Some((at, self.units.db));
+        if at - self.found.last().map_or(0, |last| last.0) >= self.every {
+            self.found.extend(self.last);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,6 +360,14 @@ mod tests {
         for cut in 0..file.len() {
             assert_eq!(walk(&[&file[..cut], &file[cut..]]).0, seen, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn bounds_are_unit_ends() {
+        let stream = b"*1\r\n$4\r\nPING\r\n*1\r\n$5\r\nMULTI\r\n*2\r\n$6\r\nselect\r\n$1\r\n7\r\n*1\r\n$4\r\nEXEC\r\n*1\r\n$4\r\nPING\r\n";
+        assert_eq!(unit_bounds(stream, 0, 1), [(14, 0), (66, 7), (80, 7)]);
+        assert_eq!(unit_bounds(stream, 0, 15), [(66, 7), (80, 7)]);
+        assert_eq!(unit_bounds(&stream[..40], 0, 999), [(14, 0)]);
     }
 
     #[test]

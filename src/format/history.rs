@@ -23,6 +23,7 @@
 //! [[base]]                             # snapshots on which log and ring may be replayed (rule 15)
 //! cut = 60000
 //! db = 0
+//! placed = true                        # false: announced, perhaps not there yet
 //! files = [{ name = "appendonlydir/appendonly.aof.2.base.rdb", len = 175, checksum = "…" }]
 //! [clean]                              # only after a clean shutdown; gone at the next start
 //! end = 70500
@@ -124,6 +125,9 @@ pub struct Base {
     #[serde(deserialize_with = "read::offset")]
     pub cut: Offset,
     pub db: u32,
+    /// The files are known to have had their names. An announced base that never came is no sign that an operator
+    /// removed one.
+    pub placed: bool,
     pub files: Vec<BaseFile>,
 }
 
@@ -206,8 +210,9 @@ impl History {
                 )
             });
             let files = files.collect::<Vec<_>>().join(", ");
-            let Base { cut, db, .. } = base;
-            let _infallible = write!(body, "\n[[base]]\ncut = {cut}\ndb = {db}\nfiles = [{files}]\n");
+            let Base { cut, db, placed, .. } = base;
+            let _infallible =
+                write!(body, "\n[[base]]\ncut = {cut}\ndb = {db}\nplaced = {placed}\nfiles = [{files}]\n");
         }
         if let Some(Clean { end, db, segments }) = &self.clean {
             let segments =
@@ -392,7 +397,7 @@ mod tests {
         history.rename(ReplId::from_random([2; 20]), Offset(70_211), Cause::Start);
         history.role = Role::Replica { host: "pri\"mary\n\u{7f}é".into(), port: 6379 };
         let file = BaseFile { name: "dump.rdb".into(), len: 175, checksum: u64::MAX };
-        history.bases = vec![Base { cut: Offset(9), db: 3, files: vec![file.clone(), file] }];
+        history.bases = vec![Base { cut: Offset(9), db: 3, placed: true, files: vec![file.clone(), file] }];
         let segments = vec![SegmentLen { name: " a\n.incr".into(), len: 9 }];
         history.clean = Some(Clean { end: Offset(70_500), db: 1, segments });
         history

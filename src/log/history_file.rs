@@ -6,9 +6,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::thread::LogSender;
+use super::writer::Closed;
 use crate::disk::{Disk, Result, durable, read_all};
 use crate::error::Corrupt;
-use crate::format::history::{History, RESERVE};
+use crate::format::history::{Base, Cause, Clean, History, RESERVE, SegmentLen};
+use crate::ring::Ring;
+use crate::units::{Offset, ReplId};
 
 pub struct HistoryFile {
     disk: Arc<dyn Disk>,
@@ -43,6 +47,11 @@ impl HistoryFile {
         Ok(file)
     }
 
+    /// Takes a recovered history. Nothing is written: [`HistoryFile::begin`] or [`HistoryFile::save`] follows.
+    pub fn recovered(disk: Arc<dyn Disk>, path: PathBuf, history: History) -> HistoryFile {
+        HistoryFile { disk, path, history }
+    }
+
     pub fn get(&self) -> &History {
         &self.history
     }
@@ -60,6 +69,59 @@ impl HistoryFile {
             self.history = before;
         }
         written
+    }
+
+    /// Writes the file as it stands: at a start that takes no new name (a fresh history, a replica).
+    pub fn save(&mut self) -> Result<()> {
+        self.history.clean = None;
+        self.write()
+    }
+
+    /// The history goes on under `replid` from `at` on (rule 1). `log` is `None` where no segment is open yet: the
+    /// first opening then carries the name.
+    pub fn begin(
+        &mut self,
+        replid: ReplId,
+        cause: Cause,
+        at: Offset,
+        ring: &mut Ring,
+        log: Option<&LogSender>,
+    ) -> Result<()> {
+        self.update(|history| history.rename(replid, at, cause))?;
+        ring.set_replid(replid);
+        if let Some(log) = log {
+            log.set_replid(replid);
+        }
+        Ok(())
+    }
+
+    /// Names a base beside the present ones, before it gets its name on disk (rule 15).
+    pub fn announce_base(&mut self, base: Base) -> Result<()> {
+        let base = Base { placed: false, ..base };
+        self.update(|history| {
+            history.bases.retain(|old| old.files != base.files);
+            history.bases.push(base);
+        })
+    }
+
+    /// The announced base has its name on disk, durably; those that it replaces go.
+    pub fn confirm_base(&mut self, base: &Base, replaces: impl Fn(&Base) -> bool) -> Result<()> {
+        self.update(|history| {
+            history.bases.retain(|old| old.files == base.files || !replaces(old));
+            for named in history.bases.iter_mut().filter(|named| named.files == base.files) {
+                named.placed = true;
+            }
+        })
+    }
+
+    /// The last act of a clean shutdown, after the log was closed and synced.
+    pub fn mark_clean(&mut self, closed: &Closed) -> Result<()> {
+        let segments = closed.segments.iter().map(|(name, len)| SegmentLen { name: name.clone(), len: *len });
+        let clean = Clean { end: closed.place.offset, db: closed.place.db, segments: segments.collect() };
+        self.update(|history| {
+            (history.offset_hint, history.db_hint) = (clean.end, clean.db);
+            history.clean = Some(clean);
+        })
     }
 
     fn write(&mut self) -> Result<()> {

@@ -180,6 +180,17 @@ impl Segments {
         self.delete_history()
     }
 
+    /// Forgets all but `names`, without touching files: what a recovery plan keeps.
+    pub fn keep_only(&mut self, names: &[String]) -> Result<()> {
+        let mut manifest = self.manifest.clone();
+        manifest.incrs.retain(|entry| names.contains(&entry.name));
+        manifest.base = manifest.base.filter(|entry| names.contains(&entry.name));
+        if manifest == self.manifest {
+            return Ok(());
+        }
+        self.replace(manifest)
+    }
+
     /// Removes a segment that turned out to hold no stream byte, so that idle restarts leave no files behind.
     pub fn drop_segment(&mut self, name: &str) -> Result<()> {
         let mut manifest = self.manifest.clone();
@@ -245,7 +256,14 @@ impl Segments {
     }
 
     fn replace(&mut self, manifest: Manifest) -> Result<()> {
-        durable::replace(&*self.disk, &self.manifest_path, manifest.emit().as_bytes())?;
+        let text = manifest.emit();
+        if text.is_empty() {
+            // Stock servers refuse an empty manifest; none at all is an empty log.
+            durable::remove_if_there(&*self.disk, &self.manifest_path)?;
+            self.disk.fsync_dir(&self.paths.log())?;
+        } else {
+            durable::replace(&*self.disk, &self.manifest_path, text.as_bytes())?;
+        }
         self.manifest = manifest;
         Ok(())
     }

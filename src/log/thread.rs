@@ -19,7 +19,8 @@ use super::writer::{
 };
 use crate::disk::Result;
 use crate::error::IoFailure;
-use crate::format::aof::{MARK_INTERVAL, Place};
+use crate::format::aof::Place;
+use crate::format::framing::unit_bounds;
 use crate::units::{Offset, ReplId};
 
 /// Called from the writer's threads after `written`, `durable` or the health changed.
@@ -51,6 +52,9 @@ struct Shared {
     news: Condvar,
     handed: AtomicU64,
     written: AtomicU64,
+    marked: AtomicU64,
+    mark_interval: AtomicU64,
+    mark_wanted: AtomicBool,
     durable: AtomicU64,
     segment_len: AtomicU64,
     syncing: AtomicBool,
@@ -89,6 +93,9 @@ impl LogThread {
             news: Condvar::new(),
             handed: AtomicU64::new(place.offset.0),
             written: AtomicU64::new(place.offset.0),
+            marked: AtomicU64::new(place.offset.0),
+            mark_interval: AtomicU64::new(options.mark_interval),
+            mark_wanted: AtomicBool::new(false),
             durable: AtomicU64::new(durable.0),
             segment_len: AtomicU64::new(writer.segment_len()),
             syncing: AtomicBool::new(false),
@@ -125,6 +132,8 @@ impl LogThread {
 
 impl LogSender {
     /// Hands over whole units that end at `end`, with `db` selected there. Never blocks on the disk.
+    /// No more than one mark interval (and the unit that crosses it) at a time: marks are put between two calls, and
+    /// a longer run without one would look like another server's (rule 14). See [`LogSender::push_units`].
     pub fn push(&self, bytes: &[u8], end: Offset, db: u32) {
         let mut mailbox = lock(&self.shared.mailbox);
         let batch = &mut mailbox.batch;
@@ -133,11 +142,12 @@ impl LogSender {
         let full = before_len < GATHER_BYTES && batch.bytes.len() >= GATHER_BYTES;
         let bound = Bound { at: batch.bytes.len(), end, db };
         // One boundary each mark interval is enough, but never across an order.
+        let interval = self.shared.mark_interval.load(Ordering::Relaxed) as usize;
         let n = batch.bounds.len();
         let before = if n >= 2 { batch.bounds[n - 2].at } else { 0 };
         let order_at = batch.orders.last().map_or(0, |(at, _)| *at);
         match batch.bounds.last_mut() {
-            Some(last) if bound.at - before < MARK_INTERVAL as usize && last.at > order_at => *last = bound,
+            Some(last) if bound.at - before < interval && last.at > order_at => *last = bound,
             _ => batch.bounds.push(bound),
         }
         self.shared.handed.store(end.0, Ordering::Relaxed);
@@ -147,15 +157,29 @@ impl LogSender {
         }
     }
 
+    /// Hands over a long run of whole units, finding the boundaries itself: what the ring holds beyond the log.
+    pub fn push_units(&self, bytes: &[u8], start: Offset, db: u32) {
+        let mut from = 0;
+        for (len, db) in unit_bounds(bytes, db, self.shared.mark_interval.load(Ordering::Relaxed)) {
+            self.push(&bytes[from..len as usize], start + len, db);
+            from = len as usize;
+        }
+    }
+
     /// Every byte before it is in the file (and survives a process crash).
     pub fn written(&self) -> Offset {
         Offset(self.shared.written.load(Ordering::Acquire))
+    }
+    /// Every byte before it is proven by a mark: the ring may overrun it. Clients are not read from while
+    /// `ring.start_after(batch) > marked()` (rule 6); [`LogSender::mark`] hastens it.
+    pub fn marked(&self) -> Offset {
+        Offset(self.shared.marked.load(Ordering::Acquire))
     }
     /// Every byte before it survives a power cut.
     pub fn durable(&self) -> Offset {
         Offset(self.shared.durable.load(Ordering::Acquire))
     }
-    /// Bytes handed over and not yet written: clients are not read from while the ring could overrun them (rule 6).
+    /// Bytes handed over and not yet written.
     pub fn unwritten(&self) -> u64 {
         Offset(self.shared.handed.load(Ordering::Relaxed)).since(self.written())
     }
@@ -193,7 +217,14 @@ impl LogSender {
         self.order(Order::SetReplId(replid));
     }
     pub fn set_options(&self, options: Options) {
+        self.shared.mark_interval.store(options.mark_interval, Ordering::Relaxed);
         self.order(Order::SetOptions(options));
+    }
+    /// Asks for a mark behind what was handed over; asking again before it is there does nothing.
+    pub fn mark(&self) {
+        if !self.shared.mark_wanted.swap(true, Ordering::AcqRel) {
+            self.order(Order::Mark);
+        }
     }
     pub fn set_rewriting(&self, rewriting: bool) {
         self.order(Order::Rewriting(rewriting));
@@ -283,6 +314,7 @@ fn write_loop(shared: &Shared, mut writer: LogWriter, jobs: &mpsc::Sender<SyncJo
     let closed = writer.close(clock.now());
     if let Ok(closed) = &closed {
         shared.written.store(closed.place.offset.0, Ordering::Release);
+        shared.marked.store(closed.place.offset.0, Ordering::Release);
         shared.durable.store(closed.durable.0, Ordering::Release);
     }
     lock(&shared.mailbox).closed = Some(closed);
@@ -360,10 +392,14 @@ fn publish(shared: &Shared, writer: &LogWriter) {
         }
     };
     let changed = [
+        shared.marked.swap(writer.marked().0, Ordering::AcqRel) != writer.marked().0,
         shared.written.swap(writer.written().0, Ordering::AcqRel) != writer.written().0,
         shared.durable.fetch_max(writer.durable().0, Ordering::AcqRel) < writer.durable().0,
         shared.health.swap(kind as u8, Ordering::AcqRel) != kind as u8,
     ];
+    if writer.marked() == writer.written() {
+        shared.mark_wanted.store(false, Ordering::Release);
+    }
     shared.segment_len.store(writer.segment_len(), Ordering::Relaxed);
     if changed.contains(&true) {
         (shared.waker)();
@@ -386,7 +422,7 @@ mod tests {
             snapshot: "dump.rdb".into(),
         };
         let segments = Segments::new(Arc::new(disk.clone()), paths, Manifest::default()).unwrap();
-        let options = Options { policy, timestamps: false, no_fsync_on_rewrite: false };
+        let options = Options { policy, timestamps: false, no_fsync_on_rewrite: false, mark_interval: 65536 };
         let place = Place { replid: ReplId::NONE, offset: Offset(0), db: 0 };
         LogThread::start(Arc::new(Mutex::new(segments)), options, place, Offset(0), waker).unwrap()
     }

@@ -47,6 +47,14 @@ pub struct Options {
     pub timestamps: bool,
     /// `no-appendfsync-on-rewrite`
     pub no_fsync_on_rewrite: bool,
+    /// Stream bytes after which a mark is put: see [`mark_interval`].
+    pub mark_interval: u64,
+}
+
+/// Bytes leave the ring only when a mark proves them in the log, so a small ring asks for marks closer than
+/// [`MARK_INTERVAL`]: the log's unproven tail must fit into it.
+pub fn mark_interval(ring_capacity: u64) -> u64 {
+    (ring_capacity / 4).clamp(1024, MARK_INTERVAL)
 }
 
 /// Now, for the writer: monotonic milliseconds and wall-clock seconds.
@@ -86,6 +94,8 @@ pub enum Order {
     SetOptions(Options),
     /// A rewrite runs or has ended: for `no-appendfsync-on-rewrite`.
     Rewriting(bool),
+    /// Put a mark: the ring is about to overrun what none proves yet.
+    Mark,
     /// Mark and fsync everything so far, whatever the policy.
     Sync(Done<std::result::Result<Offset, String>>),
     /// After a latched failure: a new segment here; what was handed over before is dropped, a base at this
@@ -129,6 +139,7 @@ struct Cursor {
     file_len: u64,
     place: Place,
     chain: Chain,
+    marked: Offset,
     /// File bytes since the last mark.
     unmarked: u64,
     last_timestamp: i64,
@@ -197,6 +208,10 @@ impl LogWriter {
     /// Every byte before it was accepted by `write`.
     pub fn written(&self) -> Offset {
         self.cursor.place.offset
+    }
+    /// Every byte before it is proven by a mark in the file: the ring may overrun it (rule 6).
+    pub fn marked(&self) -> Offset {
+        self.cursor.marked
     }
     /// Every byte before it survives a power cut.
     pub fn durable(&self) -> Offset {
@@ -351,8 +366,8 @@ impl LogWriter {
         out.clear();
         let mut direct = None;
         let mut done = self.done;
-        if after.unmarked >= MARK_INTERVAL {
-            after.mark(self.durable, &mut out); // of a run that was written without copying
+        if after.unmarked >= self.options.mark_interval {
+            after.mark(self.durable, &mut out); // refused before
         }
         if self.options.timestamps && after.last_timestamp != now.unix_seconds {
             after.put(&timestamp(now.unix_seconds), &mut out);
@@ -373,7 +388,7 @@ impl LogWriter {
             after.put(bytes, &mut out);
             after.reach(bound);
             done = bound.at;
-            if after.unmarked >= MARK_INTERVAL {
+            if after.unmarked >= self.options.mark_interval {
                 after.mark(self.durable, &mut out);
             }
             if out.len() >= COPY_BELOW || done >= next {
@@ -386,7 +401,6 @@ impl LogWriter {
         }
         let at = self.cursor.file_len;
         let result = match direct {
-            // Its mark follows with the next piece, a tick or the fsync.
             Some(range) => self.segment.file.write_at(&self.work.bytes[range], at),
             None => self.segment.file.write_at(&out, at),
         };
@@ -395,7 +409,8 @@ impl LogWriter {
         if accepted {
             self.done = done;
         }
-        accepted
+        // What was written without copying is larger than any interval: its mark follows at once.
+        accepted && (self.cursor.unmarked < self.options.mark_interval || self.write_mark(now))
     }
 
     /// Writes a mark if anything is unmarked. False: the disk refused.
@@ -464,6 +479,11 @@ impl LogWriter {
                 }
             }
             Order::SetOptions(options) => self.options = options,
+            Order::Mark => {
+                if !self.put_mark(now) && !self.latched() {
+                    return Some(Order::Mark);
+                }
+            }
             Order::Rewriting(rewriting) => self.rewriting = rewriting,
             Order::Sync(done) => match &self.health {
                 Health::Latched(text) => done(Err(text.clone())),
@@ -520,7 +540,14 @@ pub struct Closed {
 
 impl Cursor {
     fn at(segment: &OpenSegment, place: Place) -> Cursor {
-        Cursor { file_len: segment.len, place, chain: segment.chain, unmarked: 0, last_timestamp: 0 }
+        Cursor {
+            file_len: segment.len,
+            place,
+            chain: segment.chain,
+            marked: place.offset,
+            unmarked: 0,
+            last_timestamp: 0,
+        }
     }
     fn cover(&mut self, bytes: &[u8]) {
         self.chain.cover(bytes);
@@ -538,7 +565,7 @@ impl Cursor {
         let before = out.len();
         self.chain.mark(self.place, durable, out);
         self.file_len += (out.len() - before) as u64;
-        self.unmarked = 0;
+        (self.unmarked, self.marked) = (0, self.place.offset);
     }
 }
 

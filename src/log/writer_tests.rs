@@ -48,7 +48,8 @@ impl Rig {
     fn new(policy: Policy) -> Rig {
         let disk = SimDisk::new();
         let segments = Segments::new(Arc::new(disk.clone()), paths(), Manifest::default()).unwrap();
-        let options = Options { policy, timestamps: false, no_fsync_on_rewrite: false };
+        let options =
+            Options { policy, timestamps: false, no_fsync_on_rewrite: false, mark_interval: MARK_INTERVAL };
         let place = Place { replid: id(1), offset: Offset(1000), db: 3 };
         let now = Now { millis: 5_000, unix_seconds: 77 };
         let segments = Arc::new(Mutex::new(segments));
@@ -269,7 +270,12 @@ fn a_job_of_a_sealed_segment_says_nothing_about_the_next() {
 #[test]
 fn no_fsync_while_a_rewrite_runs_if_so_configured() {
     let mut rig = Rig::new(Policy::Always);
-    let options = Options { policy: Policy::Always, timestamps: true, no_fsync_on_rewrite: true };
+    let options = Options {
+        policy: Policy::Always,
+        timestamps: true,
+        no_fsync_on_rewrite: true,
+        mark_interval: MARK_INTERVAL,
+    };
     rig.order(Order::SetOptions(options));
     rig.order(Order::Rewriting(true));
     rig.write(&[5]);

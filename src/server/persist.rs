@@ -20,7 +20,7 @@ use crate::format::aof::Place;
 use crate::log::history_file::HistoryFile;
 use crate::log::segments::{Paths, Segments};
 use crate::log::thread::{HealthKind, LogSender, LogThread, Waker};
-use crate::log::writer::{Closed, Health, Options, Policy};
+use crate::log::writer::{Closed, Health, Options, Policy, mark_interval};
 use crate::ring::Ring;
 use crate::state::History;
 use crate::units::{Offset, ReplId};
@@ -146,7 +146,7 @@ impl Persist {
         notice!(
             "The ring is about to overrun the last snapshot: writing the stream to segments until the next one"
         );
-        if let Err(why) = self.start_log(Options { policy: Policy::Spill, ..options_off() }, from) {
+        if let Err(why) = self.start_log(Options { policy: Policy::Spill, ..self.options_off() }, from) {
             warning!(
                 "Cannot write the stream to segments: {why}. What is acknowledged now may not survive a crash"
             );
@@ -158,7 +158,7 @@ impl Persist {
         else {
             return;
         };
-        sender.push(&[head, tail].concat(), self.end, self.db);
+        sender.push_units(&[head, tail].concat(), from.offset, from.db);
     }
 
     fn start_log(&mut self, options: Options, from: Cut) -> Result<(), String> {
@@ -178,7 +178,7 @@ impl Persist {
     /// `appendonly yes`: the log begins at the end of the stream.
     pub fn start_aof(&mut self, settings: &Settings) -> Result<(), String> {
         self.stop_log();
-        self.start_log(options(settings), self.cut())?;
+        self.start_log(self.options(settings), self.cut())?;
         self.appendonly = true;
         Ok(())
     }
@@ -202,16 +202,20 @@ impl Persist {
 
     pub fn settings_changed(&self, settings: &Settings) {
         if let (true, Some(sender)) = (self.appendonly, &self.sender) {
-            sender.set_options(options(settings));
+            sender.set_options(self.options(settings));
         }
     }
 
-    /// Whether `bytes` more could overrun what the log has not written yet (rule 6).
+    /// Whether `bytes` more could overrun what the log does not prove yet (rule 6).
     pub fn is_behind(&self, bytes: u64) -> bool {
         let Some(sender) = &self.sender else { return false };
-        let unwritten = sender.unwritten();
+        let proven = sender.marked();
         // A unit larger than the ring goes through when nothing else waits (rule 8).
-        unwritten > 0 && self.ring.start_after(bytes.min(self.ring.limit())) > sender.written()
+        let behind = proven < self.end && self.ring.start_after(bytes.min(self.ring.limit())) > proven;
+        if behind {
+            sender.mark();
+        }
+        behind
     }
 
     pub fn log_status(&self) -> LogStatus {
@@ -285,21 +289,23 @@ impl Persist {
         let temporary = self.files.paths.data.join(format!("temp-{}.rdb", std::process::id()));
         (target, temporary)
     }
-}
 
-fn options_off() -> Options {
-    Options { policy: Policy::No, timestamps: false, no_fsync_on_rewrite: false }
-}
+    fn options_off(&self) -> Options {
+        let mark_interval = mark_interval(self.ring.capacity());
+        Options { policy: Policy::No, timestamps: false, no_fsync_on_rewrite: false, mark_interval }
+    }
 
-fn options(settings: &Settings) -> Options {
-    let policy = match settings.appendfsync {
-        AppendFsync::No => Policy::No,
-        AppendFsync::Everysec => Policy::EverySec,
-        AppendFsync::Always => Policy::Always,
-    };
-    Options {
-        policy,
-        timestamps: settings.aof_timestamp_enabled,
-        no_fsync_on_rewrite: settings.no_appendfsync_on_rewrite,
+    fn options(&self, settings: &Settings) -> Options {
+        let policy = match settings.appendfsync {
+            AppendFsync::No => Policy::No,
+            AppendFsync::Everysec => Policy::EverySec,
+            AppendFsync::Always => Policy::Always,
+        };
+        Options {
+            policy,
+            timestamps: settings.aof_timestamp_enabled,
+            no_fsync_on_rewrite: settings.no_appendfsync_on_rewrite,
+            ..self.options_off()
+        }
     }
 }

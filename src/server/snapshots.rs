@@ -146,13 +146,10 @@ fn publish(
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let base = base(job, &name, saved);
     let mut history = lock(&job.files.history);
-    history.update(|history| history.bases.insert(0, base.clone())).map_err(|e| e.to_string())?;
+    history.announce_base(base.clone()).map_err(|e| e.to_string())?;
     rename(job, temporary, target)?;
-    history
-        .update(|history| {
-            history.bases.retain(|other| *other == base || other.files.iter().all(|file| file.name != name))
-        })
-        .map_err(|e| e.to_string())?;
+    let same_name = |other: &Base| other.files.iter().any(|file| file.name == name);
+    history.confirm_base(&base, same_name).map_err(|e| e.to_string())?;
     drop(history);
     match rotated {
         Some(rotated) => lock(&job.files.segments).drop_before(rotated.seq).map_err(|e| e.to_string()),
@@ -174,17 +171,20 @@ fn commit(
     let rotated = rotation(rotated, cut)?;
     let base = base(job, &job.files.paths.relative(name), saved);
     let mut history = lock(&job.files.history);
-    history.update(|history| history.bases.insert(0, base)).map_err(|e| e.to_string())?;
+    history.announce_base(base.clone()).map_err(|e| e.to_string())?;
     let mut segments = lock(&job.files.segments);
     let (expected, seq) = segments.next_base();
     debug_assert_eq!(expected, name, "one rewrite at a time");
     segments.commit_base(name, seq, cut, rotated.seq).map_err(|e| e.to_string())?;
-    history.update(|history| history.bases.retain(|base| base.cut >= cut)).map_err(|e| e.to_string())
+    // dump.rdb stays named as long as it is there: without a name it would be an operator's restore (rule 15).
+    let of_the_log =
+        |other: &Base| other.files.iter().any(|file| file.name.starts_with(&job.files.paths.relative("")));
+    history.confirm_base(&base, of_the_log).map_err(|e| e.to_string())
 }
 
 fn base(job: &Job, name: &str, saved: &Saved) -> Base {
     let file = BaseFile { name: name.to_string(), len: saved.bytes, checksum: saved.checksum };
-    Base { cut: job.cut.offset, db: job.cut.db, files: vec![file] }
+    Base { cut: job.cut.offset, db: job.cut.db, placed: false, files: vec![file] }
 }
 
 /// Bytes between two fsyncs while a snapshot is written, so that the last one is short.

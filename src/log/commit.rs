@@ -1,0 +1,143 @@
+//! What recovery's plan changes on disk.
+//!
+//! At start, in this order; a crash after any step finds a directory for which recovery reaches the same position:
+//!
+//! | step | a crash after it leaves |
+//! |---|---|
+//! | the torn tail is copied aside, fsynced | the same directory and a copy |
+//! | the file is cut (and its end marked), fsynced | the same log without the tail |
+//! | the kept files are fsynced: a killed server leaves bytes in the page cache only | the same log |
+//! | an old log is taken in; what does not belong is moved aside | the same, under the manifest |
+//! | the manifest names what is kept | the same |
+//! | [`super::history_file::HistoryFile::begin`]: `replication.toml` with the new name (**commit**) | the recovered position, named in the lineage |
+//! | ring header, then the first segment's opening under the new name | the same; in-band names and `replication.toml` agree |
+//!
+//! A change of name while running ([`super::history_file::HistoryFile::begin`]) is fsynced in `replication.toml` first, then stands in the ring's
+//! header, then in the log's next mark, and only then a byte may be appended under it (rule 1).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::plan::{Cut, Plan};
+use super::segments::{ManifestFound, Paths, Segments, read_manifest, settle_generation};
+use super::survey::seal_file;
+use crate::disk::{Disk, Mode, Result, durable, read_all};
+use crate::format::history::History;
+use crate::format::manifest::Manifest;
+
+/// The log's files, ready to be written on.
+pub struct Prepared {
+    pub segments: Segments,
+    /// A segment without a stream byte: to be dropped (`Segments::drop_segment`) once the next one is open.
+    pub idle_segment: Option<String>,
+}
+
+/// The first thing at a start, before [`super::plan::recover`]: finishes or takes back what a crash interrupted
+/// (rule 4, a resize of the ring), so that recovery sees one generation. Returns what was done, for the log.
+pub fn tidy_up(disk: &dyn Disk, paths: &Paths) -> Result<Vec<String>> {
+    let mut done = Vec::new();
+    if disk.exists(&paths.history())?
+        && let Ok(history) = History::parse(&read_all(disk, &paths.history(), 1 << 20)?)
+    {
+        done = settle_generation(disk, paths, history.generation)?;
+    }
+    let resized = durable::with_suffix(&paths.ring(), RESIZED);
+    if disk.exists(&resized)? {
+        disk.remove(&resized)?;
+        done.push("removed an unfinished resize of the ring".into());
+    }
+    Ok(done)
+}
+
+/// Suffix of the ring that is to take over after a resize.
+pub const RESIZED: &str = ".new";
+
+/// Carries the plan out on the log's files. `manifest` is what is on disk now. Fills the plan's history with what
+/// is known only afterwards (the seal of a file that was cut).
+pub fn prepare(disk: Arc<dyn Disk>, paths: &Paths, plan: &mut Plan) -> Result<Prepared> {
+    if plan.aside.contains(&paths.log()) {
+        set_aside(&*disk, &paths.log())?;
+    }
+    let manifest = match read_manifest(&*disk, paths)? {
+        ManifestFound::Good(manifest) => manifest,
+        _ => Manifest::default(),
+    };
+    let mut segments = Segments::new(disk.clone(), paths.clone(), manifest)?;
+    if plan.adopt_old_log {
+        segments.adopt_old_log()?;
+    }
+    if let Some(cut) = &plan.cut {
+        apply_cut(&*disk, cut)?;
+        reseal(&*disk, paths, cut, &mut plan.history)?;
+    }
+    for name in &plan.keep_segments {
+        // A killed server leaves bytes in the page cache that no fsync covered; those to come must not be called
+        // durable before these are.
+        disk.open(&paths.log_file(name), Mode::Write)?.fdatasync()?;
+    }
+    if !plan.keep_segments.is_empty() {
+        plan.durable = plan.durable.max(plan.log_from.offset);
+    }
+    segments.keep_only(&plan.keep_segments)?; // before the files go that it no longer names
+    for path in plan.aside.iter().filter(|path| **path != paths.log()) {
+        set_aside(&*disk, path)?;
+    }
+    segments.delete_history()?;
+    let idle = segments.manifest().incrs.last().filter(|entry| {
+        entry.start_offset == Some(plan.log_from.offset) && plan.keep_segments.contains(&entry.name)
+    });
+    let idle_segment = idle.map(|entry| entry.name.clone());
+    Ok(Prepared { segments, idle_segment })
+}
+
+/// Renames `path` (file or directory) to the first free `….aside`, `….aside2`, …
+fn set_aside(disk: &dyn Disk, path: &Path) -> Result<()> {
+    if !disk.exists(path)? {
+        return Ok(());
+    }
+    let mut to = durable::with_suffix(path, ".aside");
+    let mut n = 2;
+    while disk.exists(&to)? {
+        to = durable::with_suffix(path, &format!(".aside{n}"));
+        n += 1;
+    }
+    durable::publish(disk, path, &to)
+}
+
+fn apply_cut(disk: &dyn Disk, cut: &Cut) -> Result<()> {
+    let file = disk.open(&cut.path, Mode::Write)?;
+    let len = file.size()?;
+    if len > cut.keep {
+        durable::remove_if_there(disk, &cut.aside)?;
+        let aside = disk.open(&cut.aside, Mode::CreateNew)?;
+        let mut piece = vec![0; 1 << 20];
+        let mut at = cut.keep;
+        while at < len {
+            let got = file.read_at(&mut piece, at)?;
+            if got == 0 {
+                break;
+            }
+            aside.write_at(&piece[..got], at - cut.keep)?;
+            at += got as u64;
+        }
+        aside.fdatasync()?; // the copy, before the original goes
+        disk.fsync_dir(durable::parent(&cut.aside))?;
+        file.truncate(cut.keep)?;
+    }
+    if !cut.mark.is_empty() {
+        file.write_at(&cut.mark, cut.keep)?;
+    }
+    file.fdatasync() // before a segment is opened that begins where this one now ends
+}
+
+/// A taken-over file that was cut is named with its new seal.
+fn reseal(disk: &dyn Disk, paths: &Paths, cut: &Cut, history: &mut History) -> Result<()> {
+    let name = cut.path.file_name().unwrap_or_default().to_string_lossy();
+    let name = paths.relative(&name);
+    for file in history.bases.iter_mut().flat_map(|base| &mut base.files) {
+        if file.name == name {
+            file.checksum = seal_file(&*disk.open(&cut.path, Mode::Read)?)?;
+        }
+    }
+    Ok(())
+}

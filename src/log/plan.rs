@@ -1,0 +1,642 @@
+//! From the verdict to what exactly is loaded: files, byte ranges, position, lineage, what is cut and healed.
+//!
+//! For [`Verdict::Continue`] the longest provable prefix is searched (rule 16): from each base (the log's, the snapshot, or
+//! nothing, if the history was born empty) as far as log and ring lead, in turns, whichever holds the next byte.
+//! The base that reaches furthest wins, of equals the one with the latest cut, because less is replayed.
+//!
+//! Names: the recovered position is `(id, end)` with the id *in band* at `end` (rule 1). Ends in the lineage that lie
+//! beyond `end` are lowered to it: what was lost is no longer held, and an entry must never claim more than the
+//! bytes prove.
+
+use std::path::{Path, PathBuf};
+
+use super::recovery::{Blame, HistoryKind, Inputs, LogKind, RingKind, SnapshotKind, Tail, Verdict, decide};
+use super::segments::Paths;
+use super::survey::{
+    HistoryFact, LogFacts, LogFile, LogShape, RdbProbe, Refusal, SnapshotFact, Survey, survey,
+};
+use crate::disk::{Disk, Result};
+use crate::format::aof::{Chain, Place};
+use crate::format::framing::UnitWalk;
+use crate::format::history::{Base, BaseFile, Born, Cause, History};
+use crate::ring::{Check, Ring};
+use crate::units::{Offset, ReplId};
+
+/// What recovery is told besides the files.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub appendonly: bool,
+    pub load_truncated: bool,
+    /// Name and ring tag of the history, should a new one begin.
+    pub fresh_replid: ReplId,
+    pub fresh_tag: u64,
+}
+
+/// A file to load before anything is replayed, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    pub path: PathBuf,
+    /// Leading bytes that are RDB (0: none).
+    pub rdb: u64,
+    /// Commands of another server from `rdb` up to here, the stream's db being 0 at the start of each file; `rdb` if
+    /// there are none.
+    pub commands_end: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Stream bytes between annotations, from file position `body` to `to`, the first `skip` stream bytes left out.
+    Segment {
+        path: PathBuf,
+        body: u64,
+        to: u64,
+        skip: u64,
+    },
+    Ring,
+}
+
+/// Stream bytes to replay, whole units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub source: Source,
+    pub start: Offset,
+    pub end: Offset,
+    /// Selected at `start`.
+    pub db: u32,
+}
+
+/// A log file whose tail goes, before anything is written.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    pub path: PathBuf,
+    pub keep: u64,
+    /// Gets the bytes that are cut.
+    pub aside: PathBuf,
+    /// Written at `keep`, so that the rest is proven again; empty if a mark stands there.
+    pub mark: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RingPlan {
+    /// `Ring::keep` this range; it ends at the position.
+    Keep { start: Offset },
+    /// Empty it (or make it) at the start of the replay and append what is replayed.
+    Refill { at: Offset, db: u32 },
+}
+
+/// What to do at start. The caller: cut, set aside, load, replay, then commit `history`.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub verdict: Verdict,
+    pub load: Vec<Load>,
+    pub replay: Vec<Run>,
+    /// The position reached: `(history.replid, end)`.
+    pub end: Offset,
+    pub db: u32,
+    /// As recovered. A primary renames it (a new id at every start) unless it is `fresh`.
+    pub history: History,
+    /// The history begins with this start: its id is unused.
+    pub fresh: bool,
+    pub cut: Option<Cut>,
+    /// Segments (names in the manifest) that lie behind a cut, or an old manifest: moved aside with it.
+    pub aside: Vec<PathBuf>,
+    /// Entries to keep in the manifest.
+    pub keep_segments: Vec<String>,
+    /// The log has a base of its own. If not, and the log is on, one is due: until then stock servers cannot load it.
+    pub log_has_base: bool,
+    /// `Segments::adopt_old_log` comes first; `load` names the file's new place.
+    pub adopt_old_log: bool,
+    /// The next segment opens here; `[log_from, end)` is in the ring only and is handed to the writer first.
+    pub log_from: Place,
+    /// How far the log is known durable.
+    pub durable: Offset,
+    pub ring: RingPlan,
+    /// What was found, taken and done, in one line.
+    pub log_line: String,
+}
+
+/// Plan and the opened ring, or why not to start.
+pub struct Recovered {
+    pub plan: std::result::Result<Plan, Refusal>,
+    pub inputs: Inputs,
+    pub ring: Option<Box<Ring>>,
+}
+
+/// Looks at the directory and decides. Changes nothing.
+pub fn recover(
+    disk: &dyn Disk,
+    paths: &Paths,
+    probe: &dyn RdbProbe,
+    settings: &Settings,
+) -> Result<Recovered> {
+    let survey = survey(disk, paths, probe)?;
+    let planner = Planner { survey: &survey, paths, settings };
+    let inputs = planner.inputs();
+    let verdict = decide(&inputs);
+    let plan = match verdict {
+        Verdict::Refuse(blame) => Err(planner.refuse(blame)),
+        Verdict::Continue => Ok(planner.go_on()),
+        Verdict::SnapshotAlone => Ok(planner.snapshot_alone()),
+        Verdict::LogBaseAlone => Ok(planner.log_base_alone()),
+        Verdict::TakeOver if planner.survey.log.tail == Tail::Torn && !settings.load_truncated => {
+            Err(planner.refuse(Blame::Log))
+        }
+        Verdict::TakeOver => Ok(planner.take_over()),
+        Verdict::Empty => Ok(planner.empty()),
+    };
+    Ok(Recovered { plan, inputs, ring: survey.ring.map(|(ring, _)| ring) })
+}
+
+struct Planner<'a> {
+    survey: &'a Survey,
+    paths: &'a Paths,
+    settings: &'a Settings,
+}
+
+/// A base and how far it leads.
+struct Candidate {
+    cut: Offset,
+    db: u32,
+    load: Vec<Load>,
+    is_snapshot: bool,
+}
+
+struct Reach {
+    end: Offset,
+    db: u32,
+    runs: Vec<Run>,
+}
+
+impl Planner<'_> {
+    fn log(&self) -> &LogFacts {
+        &self.survey.log
+    }
+
+    fn inputs(&self) -> Inputs {
+        let history = match &self.survey.history {
+            HistoryFact::None => HistoryKind::None,
+            HistoryFact::Good(_) => HistoryKind::Good,
+            HistoryFact::Corrupt(_) => HistoryKind::Corrupt,
+        };
+        let snapshot = match &self.survey.snapshot {
+            SnapshotFact::None => SnapshotKind::None,
+            SnapshotFact::Unreadable(_) => SnapshotKind::Unreadable,
+            SnapshotFact::Found { named: Some(_), .. } => SnapshotKind::Named,
+            SnapshotFact::Found { peek, .. } if peek.replid.is_some() && peek.offset.is_some() => {
+                SnapshotKind::Positioned
+            }
+            SnapshotFact::Found { .. } => SnapshotKind::Foreign,
+        };
+        let log = match self.log().shape {
+            LogShape::None => LogKind::None,
+            LogShape::Ours => {
+                let from_birth =
+                    self.log().first == 0 && self.log().range().is_some_and(|r| r.0 == Offset::ZERO);
+                let own_base = self.log().base.is_some() || from_birth;
+                LogKind::Ours { own_base, tail: self.log().tail }
+            }
+            LogShape::ForeignBase => LogKind::ForeignBase,
+            LogShape::ForeignTail => LogKind::ForeignTail,
+            LogShape::Stock => LogKind::Stock,
+            LogShape::OldSingle => LogKind::OldSingle,
+            LogShape::Damaged => LogKind::StockDamaged,
+        };
+        let Settings { appendonly, load_truncated, .. } = *self.settings;
+        Inputs { history, snapshot, log, ring: self.ring_kind(), appendonly, load_truncated }
+    }
+
+    /// The ring, if it is of the history that `replication.toml` tells.
+    fn ring(&self) -> Option<(&Ring, &Check)> {
+        let history = self.survey.history.good()?;
+        let (ring, check) = self.survey.ring.as_ref()?;
+        (ring.tag() == history.tag).then_some((ring, check))
+    }
+
+    fn ring_kind(&self) -> RingKind {
+        if self.ring().is_none() {
+            return RingKind::Unusable;
+        }
+        let log = self.log();
+        if let (LogShape::Ours, Some((_, end))) = (&log.shape, log.range()) {
+            let reached = self.ring_reach(end, log.end_db()).map_or(end, |reach| reach.0);
+            let last = &log.files[log.last].report;
+            let parsed = last.as_ref().map_or(Offset::ZERO, |report| report.parsed.offset);
+            return match reached {
+                _ if reached == end => RingKind::Behind,
+                _ if reached >= log.known_durable && reached >= parsed => RingKind::Heals,
+                _ => RingKind::Extends,
+            };
+        }
+        if let Some(base) = self.named_snapshot() {
+            let further = self.ring_reach(base.cut, base.db).is_some();
+            return if further { RingKind::Extends } else { RingKind::Behind };
+        }
+        // A base that was there and is gone was removed by an operator: then the ring must not bring the data back.
+        let never_saved = |h: &History| h.born == Born::Empty && h.bases.iter().all(|base| !base.placed);
+        match self.survey.history.good().is_some_and(never_saved)
+            && self.ring_reach(Offset::ZERO, 0).is_some()
+        {
+            true => RingKind::FromBirth,
+            false => RingKind::Behind,
+        }
+    }
+
+    /// The last whole unit that the ring proves from `from` on, if any.
+    fn ring_reach(&self, from: Offset, db: u32) -> Option<(Offset, u32)> {
+        let (ring, check) = self.ring()?;
+        let range = check.proven.iter().find(|range| range.contains(&from))?;
+        let mut walk = UnitWalk::new(from.0, db);
+        let mut at = from;
+        while at < range.end {
+            let Some((first, rest)) = ring.read(at, (range.end - at).min(1 << 20) as usize) else { break };
+            if walk.feed(first).and_then(|()| walk.feed(rest)).is_err() {
+                break;
+            }
+            at += (first.len() + rest.len()) as u64;
+        }
+        let (end, db) = walk.end();
+        (end > from.0).then_some((Offset(end), db))
+    }
+
+    fn refuse(&self, blame: Blame) -> Refusal {
+        let found = match (blame, &self.survey.history, &self.survey.snapshot) {
+            (Blame::History, HistoryFact::Corrupt(damage), _) => Some(Refusal {
+                to_do: "restore it from a copy, or move it away to go on without lineage",
+                ..Refusal::from(damage)
+            }),
+            (Blame::Snapshot, _, SnapshotFact::Unreadable(damage)) => Some(Refusal::from(damage)),
+            _ => self.log().refusal.clone(),
+        };
+        // The table blames only what was found to be bad.
+        found.unwrap_or_else(|| Refusal {
+            file: self.paths.data.clone(),
+            at: 0,
+            what: "the directory cannot be recovered".into(),
+            to_do: "restore it from a copy",
+            stock_lines: Vec::new(),
+        })
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let log = self.log();
+        let mut all = Vec::new();
+        if let (LogShape::Ours, Some(base)) = (&log.shape, &log.base) {
+            let load = log.files[..log.first].iter().map(stock_load).collect();
+            all.push(Candidate { cut: base.cut, db: base.db, load, is_snapshot: false });
+        }
+        if let SnapshotFact::Found { named: Some(base), file, .. } = &self.survey.snapshot {
+            let load = vec![Load { path: self.paths.snapshot(), rdb: file.len, commands_end: file.len }];
+            all.push(Candidate { cut: base.cut, db: base.db, load, is_snapshot: true });
+        }
+        let no_base = log.first == 0 || !matches!(log.shape, LogShape::Ours);
+        let born_empty = self.survey.history.good().is_none_or(|h| h.born == Born::Empty);
+        if no_base && born_empty && all.is_empty() {
+            all.push(Candidate { cut: Offset::ZERO, db: 0, load: Vec::new(), is_snapshot: false });
+        }
+        all
+    }
+
+    /// As far as log and ring lead from a base.
+    fn reach(&self, from: &Candidate) -> Reach {
+        let mut reach = Reach { end: from.cut, db: from.db, runs: Vec::new() };
+        loop {
+            let before = reach.end;
+            if matches!(self.log().shape, LogShape::Ours) {
+                self.follow_log(&mut reach);
+            }
+            if let Some((end, db)) = self.ring_reach(reach.end, reach.db) {
+                reach.runs.push(Run { source: Source::Ring, start: reach.end, end, db: reach.db });
+                (reach.end, reach.db) = (end, db);
+            }
+            if reach.end == before {
+                return reach;
+            }
+        }
+    }
+
+    fn follow_log(&self, reach: &mut Reach) {
+        let log = self.log();
+        for file in &log.files[log.first..=log.last] {
+            let Some((report, opening)) = file.report.as_ref().and_then(|r| Some((r, r.opening?))) else {
+                continue;
+            };
+            if !(opening.offset..report.proven.offset).contains(&reach.end) {
+                continue;
+            }
+            let source = Source::Segment {
+                path: file.path.clone(),
+                body: report.body,
+                to: report.proven.at,
+                skip: reach.end - opening.offset,
+            };
+            reach.runs.push(Run { source, start: reach.end, end: report.proven.offset, db: reach.db });
+            (reach.end, reach.db) = (report.proven.offset, report.proven.db);
+        }
+    }
+
+    fn go_on(&self) -> Plan {
+        let mut best: Option<(Candidate, Reach)> = None;
+        for candidate in self.candidates() {
+            let reach = self.reach(&candidate);
+            let better = best.as_ref().is_none_or(|(b, r)| (reach.end, candidate.cut) > (r.end, b.cut));
+            if better {
+                best = Some((candidate, reach));
+            }
+        }
+        let Some((base, reach)) = best else { return self.empty() };
+        let history = self.history_at(reach.end);
+        let mut plan = self.plan(Verdict::Continue, history, reach.end, reach.db);
+        plan.load = base.load;
+        plan.ring = self.ring_plan(base.cut, base.db, reach.end);
+        plan.replay = reach.runs;
+        self.settle_log(&mut plan);
+        plan.log_line = self.continue_line(&plan, base.is_snapshot, base.cut);
+        plan
+    }
+
+    fn ring_plan(&self, cut: Offset, db: u32, end: Offset) -> RingPlan {
+        let range = self.ring().and_then(|(_, check)| {
+            check.proven.iter().find(|range| range.start <= end && range.end >= end).cloned()
+        });
+        match range {
+            Some(range) if range.start < end || range.start == cut => RingPlan::Keep { start: range.start },
+            _ => RingPlan::Refill { at: cut, db },
+        }
+    }
+
+    /// What becomes of our segments: kept up to the proven end, the rest cut or moved aside.
+    fn settle_log(&self, plan: &mut Plan) {
+        let log = self.log();
+        if !matches!(log.shape, LogShape::Ours) {
+            return;
+        }
+        let Some((start, end)) = log.range() else { return };
+        if plan.end < start || plan.end < end {
+            return; // cannot be: the log itself leads to its end from any base within it
+        }
+        plan.log_has_base = log.base.is_some();
+        plan.keep_segments = log.files[..=log.last].iter().map(|file| file.name.clone()).collect();
+        plan.aside = log.files[log.last + 1..].iter().map(|file| file.path.clone()).collect();
+        plan.log_from = Place { replid: name_at(&plan.history, end), offset: end, db: log.end_db() };
+        plan.durable = log.known_durable.min(end);
+        let file = &log.files[log.last];
+        let Some(report) = file.report.as_ref().filter(|report| report.unproven() > 0) else { return };
+        let mut mark = Vec::new();
+        if report.marked.at > report.proven.at
+            && let Some(mut chain) = report.chain_at_proven
+        {
+            Chain::mark(&mut chain, plan.log_from, plan.durable, &mut mark);
+        }
+        let name = format!("{}.torn-{end}", file.name);
+        plan.cut = Some(Cut {
+            path: file.path.clone(),
+            keep: report.proven.at,
+            aside: self.paths.log_file(&name),
+            mark,
+        });
+    }
+
+    /// The names of the history at `end`, in-band ones included.
+    fn history_at(&self, end: Offset) -> History {
+        let in_band = self.in_band_names(end);
+        let mut history = match self.survey.history.good() {
+            Some(history) => history.clone(),
+            None => {
+                let (replid, begun) =
+                    in_band.first().copied().unwrap_or((self.settings.fresh_replid, Offset::ZERO));
+                let mut history = History::new(replid, begun, Born::Import, self.settings.fresh_tag);
+                history.bases.extend(self.log().base.clone());
+                history
+            }
+        };
+        for (replid, at) in in_band {
+            let known = history.replid == replid || history.lineage.iter().any(|past| past.replid == replid);
+            if !known {
+                history.rename(replid, at, Cause::Start);
+            }
+        }
+        let found = [self.log().base.as_ref(), self.named_snapshot()];
+        for base in &mut history.bases {
+            base.placed |= found.iter().flatten().any(|here| here.files == base.files);
+        }
+        history.bases.retain(|base| base.placed); // what was announced and never came
+        for past in &mut history.lineage {
+            past.end = past.end.min(end);
+        }
+        history.begun = history.begun.min(end);
+        (history.offset_hint, history.clean) = (end, None);
+        history
+    }
+
+    fn named_snapshot(&self) -> Option<&Base> {
+        match &self.survey.snapshot {
+            SnapshotFact::Found { named, .. } => named.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// `(id, from)` as log and ring state them, up to `end`, oldest first.
+    fn in_band_names(&self, end: Offset) -> Vec<(ReplId, Offset)> {
+        let log = self.log();
+        let mut names = Vec::new();
+        if matches!(log.shape, LogShape::Ours) {
+            let segments = &log.files[log.first..=log.last];
+            names.extend(segments.iter().filter_map(|file| file.report.as_ref()).flat_map(|r| r.ids.clone()));
+        }
+        names.extend(self.ring().map(|(ring, _)| (ring.replid(), ring.begun())));
+        names.retain(|(_, from)| *from <= end);
+        names.sort_by_key(|(_, from)| *from);
+        names
+    }
+
+    fn snapshot_alone(&self) -> Plan {
+        let SnapshotFact::Found { file, peek, .. } = &self.survey.snapshot else { return self.empty() };
+        let position = peek.replid.zip(peek.offset);
+        let (mut history, end) = match position {
+            Some((replid, offset)) => {
+                (History::new(replid, offset, Born::Import, self.settings.fresh_tag), offset)
+            }
+            None => (self.fresh_history(Born::Import), Offset::ZERO),
+        };
+        let db = peek.db.unwrap_or(0);
+        history.bases = vec![Base { cut: end, db, placed: true, files: vec![file.clone()] }];
+        let mut plan = self.plan(Verdict::SnapshotAlone, history, end, db);
+        plan.fresh = position.is_none();
+        plan.load = vec![Load { path: self.paths.snapshot(), rdb: file.len, commands_end: file.len }];
+        self.set_log_aside(&mut plan);
+        let name = &self.paths.snapshot;
+        plan.log_line = match position {
+            Some((replid, offset)) => format!("loading {name} alone, at its position {replid}:{offset}"),
+            None => format!("loading {name} alone, as a new history"),
+        };
+        if !plan.aside.is_empty() {
+            plan.log_line += "; the log belongs to another dataset and is kept aside: to roll it forward instead, \
+                              put it back and remove the snapshot";
+        }
+        plan
+    }
+
+    fn log_base_alone(&self) -> Plan {
+        let mut history = self.fresh_history(Born::Import);
+        let base = &self.log().files[0];
+        history.bases =
+            vec![Base { cut: Offset::ZERO, db: 0, placed: true, files: vec![self.base_file(base)] }];
+        let mut plan = self.plan(Verdict::LogBaseAlone, history, Offset::ZERO, 0);
+        plan.fresh = true;
+        plan.load = vec![stock_load(base)];
+        plan.log_has_base = true;
+        plan.keep_segments = vec![base.name.clone()];
+        plan.aside = self.log().files[1..].iter().map(|file| file.path.clone()).collect();
+        plan.log_line = format!(
+            "loading {} alone, as a new history: it is not the base on which the log was written; the log's \
+             segments are kept aside",
+            base.name
+        );
+        plan
+    }
+
+    fn take_over(&self) -> Plan {
+        let log = self.log();
+        let mut history = self.fresh_history(Born::Import);
+        let mut plan = self.plan(Verdict::TakeOver, self.fresh_history(Born::Import), Offset::ZERO, 0);
+        plan.fresh = true;
+        plan.log_has_base = true;
+        plan.adopt_old_log = matches!(log.shape, LogShape::OldSingle);
+        plan.load = log.files.iter().map(stock_load).collect();
+        plan.keep_segments = log.files.iter().map(|file| file.name.clone()).collect();
+        if plan.adopt_old_log {
+            for load in &mut plan.load {
+                load.path = self.paths.log_file(&self.paths.log_name);
+            }
+        }
+        let mut files: Vec<BaseFile> = log.files.iter().map(|file| self.base_file(file)).collect();
+        if let (Tail::Torn, Some(last), Some(record)) = (log.tail, log.files.last(), files.last_mut()) {
+            let keep = last.report.as_ref().map_or(last.len, |report| report.parsed.at);
+            let name = format!("{}.torn-{keep}", last.name);
+            let path = plan.load.last().map_or(last.path.clone(), |load| load.path.clone());
+            plan.cut = Some(Cut { path, keep, aside: self.paths.log_file(&name), mark: Vec::new() });
+            // The seal is taken again after the cut, by `prepare`.
+            (record.len, record.checksum) = (keep, 0);
+        }
+        history.bases = vec![Base { cut: Offset::ZERO, db: 0, placed: true, files }];
+        plan.history = history;
+        let what = match log.shape {
+            LogShape::OldSingle => "an old single-file log",
+            LogShape::ForeignTail => "our log, with another server's writes behind it,",
+            _ => "another server's log",
+        };
+        plan.log_line = format!("taking over {what} as a new history: {} files", plan.load.len());
+        plan
+    }
+
+    fn empty(&self) -> Plan {
+        let mut plan = self.plan(Verdict::Empty, self.fresh_history(Born::Empty), Offset::ZERO, 0);
+        plan.fresh = true;
+        self.set_log_aside(&mut plan);
+        plan.log_line = match self.survey.history.good() {
+            Some(history) => format!(
+                "no base of history {} is within reach of log and ring: a new, empty history begins",
+                history.replid
+            ),
+            None => "an empty directory: a new history begins".into(),
+        };
+        plan
+    }
+
+    fn set_log_aside(&self, plan: &mut Plan) {
+        if !matches!(self.log().shape, LogShape::None) {
+            plan.aside = match self.log().shape {
+                LogShape::OldSingle => vec![self.paths.old_log()],
+                _ => vec![self.paths.log()],
+            };
+        }
+    }
+
+    fn fresh_history(&self, born: Born) -> History {
+        let Settings { fresh_replid, fresh_tag, .. } = *self.settings;
+        let mut history = History::new(fresh_replid, Offset::ZERO, born, fresh_tag);
+        if let Some(old) = self.survey.history.good() {
+            (history.generation, history.role) = (old.generation, old.role.clone());
+        }
+        history
+    }
+
+    fn base_file(&self, file: &LogFile) -> BaseFile {
+        BaseFile { name: self.paths.relative(&file.name), len: file.len, checksum: file.checksum }
+    }
+
+    fn plan(&self, verdict: Verdict, history: History, end: Offset, db: u32) -> Plan {
+        Plan {
+            verdict,
+            load: Vec::new(),
+            replay: Vec::new(),
+            end,
+            db,
+            fresh: false,
+            cut: None,
+            aside: Vec::new(),
+            keep_segments: Vec::new(),
+            log_has_base: false,
+            adopt_old_log: false,
+            log_from: Place { replid: history.replid, offset: end, db },
+            durable: end,
+            ring: RingPlan::Refill { at: end, db },
+            log_line: String::new(),
+            history,
+        }
+    }
+
+    fn continue_line(&self, plan: &Plan, snapshot: bool, cut: Offset) -> String {
+        let base = match (snapshot, plan.load.is_empty()) {
+            (_, true) => "nothing".to_string(),
+            (true, _) => self.paths.snapshot.clone(),
+            (false, _) => file_name(&plan.load[0].path),
+        };
+        let from_ring: u64 =
+            plan.replay.iter().filter(|r| r.source == Source::Ring).map(|r| r.end - r.start).sum();
+        let total: u64 = plan.replay.iter().map(|run| run.end - run.start).sum();
+        let crash = match self.survey.history.good().map(|h| h.clean.is_some()) {
+            Some(true) => "after a clean shutdown",
+            Some(false) => "after a crash",
+            None => "without replication.toml",
+        };
+        let mut line = format!(
+            "recovered {crash} from {base} at {cut} and {total} bytes of stream, {from_ring} of them from the ring, to {}:{}",
+            plan.history.replid, plan.end
+        );
+        if let Some(cut) = &plan.cut {
+            line += &format!(
+                "; a torn tail of {} is cut and kept as {}",
+                file_name(&cut.path),
+                file_name(&cut.aside)
+            );
+        }
+        if let Some(damage) = &self.survey.ring_damage {
+            line += &format!("; the ring was damaged ({}) and is healed", damage.what);
+        }
+        line
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A file as another server loads it: its RDB, then its commands.
+fn stock_load(file: &LogFile) -> Load {
+    let commands_end = file.report.as_ref().map_or(file.rdb, |report| report.parsed.at);
+    Load { path: file.path.clone(), rdb: file.rdb, commands_end }
+}
+
+/// The name in force for the byte at `offset`.
+fn name_at(history: &History, offset: Offset) -> ReplId {
+    if offset >= history.begun {
+        return history.replid;
+    }
+    // Newest first: the oldest entry whose end lies beyond the offset.
+    history.lineage.iter().rev().find(|past| past.end > offset).map_or(history.replid, |past| past.replid)
+}
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

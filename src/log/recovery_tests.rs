@@ -1,0 +1,704 @@
+//! A small server around ring, log and `replication.toml`, killed and cut off power everywhere, and started again.
+//!
+//! The dataset is the stream itself: what recovery loads and replays must be byte for byte a unit-aligned prefix of what
+//! was written (P2), long enough for what was promised (P1), and every name in the lineage must be true (P3).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::disk::{Disk, DiskFile, Mode, PowerCut, SimDisk, durable};
+use crate::error::Corrupt;
+use crate::format::framing::unit_bounds;
+use crate::format::history::Role;
+use crate::log::commit::{prepare, tidy_up};
+use crate::log::history_file::HistoryFile;
+use crate::log::replay::RunReader;
+use crate::log::segments::Segments;
+use crate::log::survey::RdbPeek;
+use crate::log::writer::{Batch, Bound, LogWriter, Now, Options, Order, Policy, mark_interval};
+use crate::ring::Begin;
+
+const DUMP: &str = "/d/dump.rdb";
+
+fn paths() -> Paths {
+    Paths {
+        data: "/d".into(),
+        log_dir: "appendonlydir".into(),
+        log_name: "appendonly.aof".into(),
+        snapshot: "dump.rdb".into(),
+    }
+}
+
+/// A stand-in for RDB: magic, position as text, the dataset (the stream's prefix), a checksum.
+fn rdb(position: Option<(ReplId, Offset)>, dataset: &[u8]) -> Vec<u8> {
+    let head = match position {
+        Some((replid, offset)) => format!("REDIS {replid} {offset}\n"),
+        None => "REDIS - -\n".into(),
+    };
+    let mut bytes = [head.as_bytes(), dataset].concat();
+    let seal = crate::format::crc::seal(&[], &bytes);
+    bytes.extend_from_slice(&seal.to_le_bytes());
+    bytes
+}
+
+struct Probe;
+
+impl RdbProbe for Probe {
+    fn peek(&self, file: &dyn DiskFile) -> Result<std::result::Result<RdbPeek, Corrupt>> {
+        let mut bytes = vec![0; file.size()? as usize];
+        file.read_at(&mut bytes, 0)?;
+        let Some(end) = bytes.iter().position(|b| *b == b'\n').filter(|_| bytes.starts_with(b"REDIS "))
+        else {
+            return Ok(Err(Corrupt::new(0, "no RDB")));
+        };
+        let head = String::from_utf8_lossy(&bytes[6..end]).into_owned();
+        let (replid, offset) = head.split_once(' ').unwrap();
+        let checksum = u64::from_le_bytes(bytes[bytes.len() - 8..].try_into().unwrap());
+        let replid = ReplId::parse(replid.as_bytes());
+        let offset = offset.parse().ok().map(Offset);
+        Ok(Ok(RdbPeek { replid, offset, db: Some(0), checksum }))
+    }
+    fn preamble_end(&self, file: &dyn DiskFile) -> Result<std::result::Result<u64, Corrupt>> {
+        Ok(Ok(file.size()?))
+    }
+}
+
+fn dataset_of(disk: &SimDisk, path: &Path) -> Vec<u8> {
+    let bytes = crate::disk::read_all(disk, path, 1 << 30).unwrap();
+    let head = bytes.iter().position(|b| *b == b'\n').unwrap() + 1;
+    bytes[head..bytes.len() - 8].to_vec()
+}
+
+fn id(n: u32) -> ReplId {
+    let mut bytes = [0; 20];
+    bytes[..4].copy_from_slice(&n.to_le_bytes());
+    ReplId::from_random(bytes)
+}
+
+fn set(len: usize) -> Vec<u8> {
+    format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${len}\r\n{}\r\n", "v".repeat(len)).into_bytes()
+}
+
+#[derive(Clone, Copy)]
+struct Conf {
+    policy: Option<Policy>,
+    ring: u64,
+}
+
+/// What the world remembers over restarts.
+#[derive(Default)]
+struct World {
+    /// Everything ever written under each name, with what came before it.
+    names: HashMap<ReplId, Vec<u8>>,
+    starts: u32,
+}
+
+/// A running server.
+struct Server {
+    disk: SimDisk,
+    store: HistoryFile,
+    ring: Box<Ring>,
+    segments: Arc<Mutex<Segments>>,
+    writer: Option<LogWriter>,
+    stream: Vec<u8>,
+    unit_ends: Vec<u64>,
+    acked: Offset,
+    now: Now,
+    policy: Policy,
+    inputs: Inputs,
+}
+
+fn settings(world: &mut World, conf: Conf) -> Settings {
+    world.starts += 1;
+    Settings {
+        appendonly: conf.policy.is_some(),
+        load_truncated: true,
+        fresh_replid: id(world.starts * 2),
+        fresh_tag: u64::from(world.starts) * 7919,
+    }
+}
+
+/// Loads and replays a plan: the dataset as bytes.
+fn load(disk: &SimDisk, plan: &Plan, ring: Option<&Ring>) -> Vec<u8> {
+    let mut stream = Vec::new();
+    let mut piece = Vec::new();
+    for load in &plan.load {
+        if load.rdb > 0 {
+            stream.extend(dataset_of(disk, &load.path));
+        }
+        if let Some(mut reader) = RunReader::of_load(disk, load).unwrap() {
+            while reader.next(None, &mut piece).unwrap() {
+                stream.extend_from_slice(&piece);
+            }
+        }
+    }
+    for run in &plan.replay {
+        let mut reader = RunReader::of_run(disk, run).unwrap();
+        while reader.next(ring, &mut piece).unwrap() {
+            stream.extend_from_slice(&piece);
+        }
+    }
+    stream
+}
+
+impl Server {
+    /// `Err`: the simulated process ended while starting.
+    fn start(disk: &SimDisk, world: &mut World, conf: Conf) -> Result<(Server, Plan)> {
+        let settings = settings(world, conf);
+        disk.create_dir(Path::new("/d"))?;
+        tidy_up(disk, &paths())?;
+        let Recovered { plan, ring, inputs, .. } = recover(disk, &paths(), &Probe, &settings)?;
+        let mut plan = plan.unwrap_or_else(|refusal| panic!("start {}: {refusal}\n{inputs:?}", world.starts));
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let prepared = prepare(shared.clone(), &paths(), &mut plan)?;
+        let stream = load(disk, &plan, ring.as_deref());
+        let begin = |at: Offset, db: u32| Begin {
+            replid: plan.history.replid,
+            begun: plan.history.begun,
+            tag: plan.history.tag,
+            at,
+            db,
+        };
+        let mut ring = match ring {
+            Some(mut ring) => {
+                match plan.ring {
+                    RingPlan::Keep { start } => ring.keep(start..plan.end, plan.db),
+                    RingPlan::Refill { at, db } => ring.restart(begin(at, db)),
+                }
+                ring
+            }
+            None => Box::new(Ring::create(disk, &paths().ring(), conf.ring, begin(plan.end, plan.db))?),
+        };
+        if ring.end() < plan.end {
+            ring.append(&stream[ring.end().0 as usize..], plan.db);
+        }
+        let mut store = HistoryFile::recovered(shared, paths().history(), plan.history.clone());
+        if plan.fresh {
+            store.save()?;
+        } else {
+            let cause =
+                if matches!(plan.history.role, Role::Primary) { Cause::Start } else { Cause::Promotion };
+            store.begin(id(world.starts * 2 + 1), cause, plan.end, &mut ring, None)?;
+        }
+        let segments = Arc::new(Mutex::new(prepared.segments));
+        let now = Now { millis: 0, unix_seconds: 0 };
+        let policy = conf.policy.unwrap_or(Policy::Spill);
+        let mut server = Server {
+            disk: disk.clone(),
+            store,
+            ring,
+            segments,
+            writer: None,
+            unit_ends: vec![plan.end.0],
+            acked: plan.end,
+            stream,
+            now,
+            policy,
+            inputs,
+        };
+        if conf.policy.is_some() {
+            server.open_log(plan.log_from, plan.durable)?;
+            if let Some(name) = &prepared.idle_segment {
+                server.segments.lock().unwrap().drop_segment(name)?;
+            }
+            if !plan.log_has_base && plan.end.0 > 0 {
+                server.rewrite()?;
+            }
+        } else if plan.log_from.offset < plan.end || !plan.keep_segments.is_empty() {
+            server.open_log(plan.log_from, plan.durable)?;
+        }
+        Ok((server, plan))
+    }
+
+    fn open_log(&mut self, place: Place, durable: Offset) -> Result<()> {
+        let mark_interval = mark_interval(self.ring.capacity());
+        let options =
+            Options { policy: self.policy, timestamps: false, no_fsync_on_rewrite: false, mark_interval };
+        let mut writer = LogWriter::open(self.segments.clone(), options, place, durable, self.now)?;
+        let (from, end) = (place.offset.0 as usize, self.stream.len());
+        let mut batch = Batch::default();
+        batch.bytes.extend_from_slice(&self.stream[from..]);
+        for (len, db) in unit_bounds(&batch.bytes, 0, mark_interval) {
+            batch.bounds.push(Bound { at: len as usize, end: place.offset + len, db });
+        }
+        batch.orders.push((end - from, Order::SetReplId(self.store.get().replid)));
+        writer.take(batch);
+        writer.advance(self.now);
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    fn end(&self) -> Offset {
+        Offset(self.stream.len() as u64)
+    }
+
+    /// Ring first, then the log, as the driver does; spills before the ring overruns the last cut.
+    fn write(&mut self, world: &mut World, bytes: &[u8]) -> Result<()> {
+        let end = self.end() + bytes.len() as u64;
+        let cut =
+            self.store.get().bases.iter().filter(|b| b.placed).map(|b| b.cut).max().unwrap_or(Offset::ZERO);
+        if self.writer.is_none() && self.ring.start_after(bytes.len() as u64) > cut {
+            let place = Place { replid: self.store.get().replid, offset: cut, db: 0 };
+            self.open_log(place, cut)?;
+        }
+        let overrun = self.ring.start_after(bytes.len() as u64).min(self.end());
+        if let Some(writer) = &mut self.writer
+            && overrun > writer.marked()
+        {
+            writer.take(Batch { orders: vec![(0, Order::Mark)], ..Batch::default() });
+            writer.advance(self.now);
+            if overrun > writer.marked() {
+                let stalled = std::io::Error::other("rule 6: clients are no longer read from");
+                return Err(crate::error::IoFailure::new("appending to", Path::new("log"), stalled));
+            }
+        }
+        self.stream.extend_from_slice(bytes);
+        self.ring.append(bytes, 0);
+        self.unit_ends.push(end.0);
+        if let Some(writer) = &mut self.writer {
+            let mut batch = Batch { bytes: bytes.to_vec(), ..Batch::default() };
+            batch.bounds.push(Bound { at: bytes.len(), end, db: 0 });
+            writer.take(batch);
+            writer.advance(self.now);
+            self.ring.note(writer.written(), writer.durable());
+        }
+        // Rule 8: a unit that the ring cannot hold is acknowledged when the log proves it.
+        let proven = self.writer.as_ref().map_or(cut, |writer| writer.marked());
+        if self.ring.start() <= proven || proven >= end {
+            self.acked = end;
+        }
+        world.names.insert(self.store.get().replid, self.stream.clone());
+        Ok(())
+    }
+
+    fn sync(&mut self) {
+        self.now.millis += 1001;
+        if let Some(writer) = &mut self.writer
+            && let Some(job) = writer.sync_due(self.now)
+        {
+            let result = job.run();
+            writer.synced(&job, result);
+        }
+    }
+
+    fn base(&self, name: String, bytes: &[u8]) -> Base {
+        let checksum = u64::from_le_bytes(bytes[bytes.len() - 8..].try_into().unwrap());
+        let file = BaseFile { name, len: bytes.len() as u64, checksum };
+        Base { cut: self.end(), db: 0, placed: false, files: vec![file] }
+    }
+
+    /// BGSAVE: named before its rename (rule 15), spilled segments go after it.
+    fn save(&mut self) -> Result<()> {
+        let bytes = rdb(Some((self.store.get().replid, self.end())), &self.stream);
+        let base = self.base("dump.rdb".into(), &bytes);
+        let temporary = Path::new("/d/temp.rdb");
+        durable::write_new(&self.disk, temporary, &bytes)?;
+        self.store.announce_base(base.clone())?;
+        durable::publish(&self.disk, temporary, Path::new(DUMP))?;
+        self.store.confirm_base(&base, |old| old.files[0].name == "dump.rdb")?;
+        if self.policy == Policy::Spill && self.writer.take().is_some() {
+            let mut segments = self.segments.lock().unwrap();
+            segments.drop_before(u64::MAX)?;
+            self.store.confirm_base(&base, |_| true)?;
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self) -> Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let (tell, told) = std::sync::mpsc::channel();
+        let order = Order::Rotate(Box::new(move |rotated| tell.send(rotated).unwrap()));
+        writer.take(Batch { orders: vec![(0, order)], ..Batch::default() });
+        writer.advance(self.now);
+        let Ok(rotated) = told.recv().unwrap() else { return Ok(()) };
+        assert_eq!(rotated.start, self.end());
+        let bytes = rdb(Some((self.store.get().replid, self.end())), &self.stream);
+        let mut segments = self.segments.lock().unwrap();
+        let (name, seq) = segments.next_base();
+        durable::write_new(&self.disk, &paths().log_file(&name), &bytes)?;
+        let base = self.base(paths().relative(&name), &bytes);
+        self.store.announce_base(base.clone())?;
+        segments.commit_base(&name, seq, rotated.start, rotated.seq)?;
+        self.store.confirm_base(&base, |old| old.files[0].name != "dump.rdb")
+    }
+
+    fn stop(mut self) -> Result<()> {
+        if let Some(writer) = self.writer.take()
+            && let Ok(closed) = writer.close(self.now)
+        {
+            self.store.mark_clean(&closed)?;
+        }
+        self.ring.flush()
+    }
+}
+
+/// P2 and P3 of a start: the dataset is a prefix of what was, in whole units, and every name is true.
+fn check_start(server: &Server, plan: &Plan, before: &[u8], unit_ends: &[u64], world: &World, what: &str) {
+    let taken = matches!(plan.verdict, Verdict::Continue | Verdict::Empty);
+    assert!(taken && before.starts_with(&server.stream), "{what}: not a prefix {:?}", server.inputs);
+    assert_eq!(server.end(), plan.end, "{what}: the position lies");
+    assert!(unit_ends.contains(&plan.end.0), "{what}: {} is inside a unit", plan.end);
+    for past in &server.store.get().lineage {
+        let Some(bytes) = world.names.get(&past.replid) else { continue };
+        let end = past.end.0 as usize;
+        assert!(bytes.len() >= end && bytes[..end] == server.stream[..end], "{what}: {past:?} is not true");
+    }
+    assert_eq!(server.ring.end(), plan.end, "{what}");
+    let (a, b) = server.ring.read(server.ring.start(), usize::MAX).unwrap();
+    let held = [a, b].concat();
+    assert!(held == server.stream[server.ring.start().0 as usize..], "{what}: the ring differs");
+}
+
+/// Everything at once: random work, ended by a clean stop, a kill at a random step, or a power cut, several times over.
+#[test]
+fn whatever_happens_the_position_is_true() {
+    for seed in 0..200u64 {
+        let policies = [Some(Policy::Always), Some(Policy::EverySec), Some(Policy::No), None];
+        let policy = policies[(seed % 4) as usize];
+        let conf = Conf { policy, ring: if seed % 3 == 0 { 16 << 10 } else { 256 << 10 } };
+        let (mut disk, mut world) = (SimDisk::new(), World::default());
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = move |n: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % n
+        };
+        let (mut before, mut unit_ends) = (Vec::new(), vec![0]);
+        let (mut at_least, mut life) = (0, 0);
+        while life < 6 {
+            life += 1;
+            let what = format!("seed {seed} life {life} {policy:?}");
+            if next(3) > 0 {
+                disk.fail_from(next(120));
+            }
+            let started = Server::start(&disk, &mut world, conf);
+            let Ok((mut server, plan)) = started else {
+                disk = disk.after_process_crash();
+                continue;
+            };
+            check_start(&server, &plan, &before, &unit_ends, &world, &what);
+            assert!(plan.end.0 >= at_least, "{what}: {} of {at_least} promised: {}", plan.end, plan.log_line);
+            unit_ends.retain(|end| *end <= plan.end.0);
+            let mut alive = true;
+            for _ in 0..next(30) {
+                let done = match next(20) {
+                    0 => server.save(),
+                    1 => server.rewrite(),
+                    2..6 => {
+                        server.sync();
+                        Ok(())
+                    }
+                    _ => {
+                        let most = if next(8) == 0 { 30_000 } else { 900 };
+                        server.write(&mut world, &set(next(most) as usize))
+                    }
+                };
+                if done.is_err() {
+                    alive = false;
+                    break;
+                }
+            }
+            unit_ends.extend(&server.unit_ends);
+            before.clone_from(&server.stream);
+            let durable = server.writer.as_ref().map_or(0, |writer| writer.durable().0);
+            let end = server.acked.0;
+            let stopping = alive && next(4) == 0;
+            let old = disk.clone();
+            if stopping {
+                let _maybe_interrupted = server.stop();
+            } else {
+                drop(server);
+            }
+            let cut = next(3);
+            (disk, at_least) = match cut {
+                // AOF off promises nothing over a power cut; a ring may be gone with it
+                0 => (
+                    old.after_power_cut(PowerCut::Seeded(next(1 << 30))),
+                    if policy.is_some() { durable } else { 0 },
+                ),
+                _ => (old.after_process_crash(), end),
+            };
+            if cut == 0 && policy.is_none() {
+                break; // what a power cut does without a log is shown elsewhere: it may refuse
+            }
+        }
+    }
+}
+
+/// Starts on what `prepare_disk` made and gives plan and dataset.
+fn start_on(disk: &SimDisk, appendonly: bool) -> (Plan, Vec<u8>) {
+    let conf = Conf { policy: appendonly.then_some(Policy::EverySec), ring: 64 << 10 };
+    let settings = settings(&mut World { starts: 500, ..World::default() }, conf);
+    let recovered = recover(disk, &paths(), &Probe, &settings).unwrap();
+    let plan = recovered.plan.unwrap_or_else(|refusal| panic!("{refusal} {:?}", recovered.inputs));
+    let dataset = load(disk, &plan, recovered.ring.as_deref());
+    (plan, dataset)
+}
+
+fn refusal_on(disk: &SimDisk, load_truncated: bool) -> Refusal {
+    let conf = Conf { policy: Some(Policy::EverySec), ring: 64 << 10 };
+    let settings = Settings { load_truncated, ..settings(&mut World::default(), conf) };
+    recover(disk, &paths(), &Probe, &settings).unwrap().plan.unwrap_err()
+}
+
+/// A server that wrote `units` with the log on, and its disk after a clean stop or a kill.
+fn ran(policy: Option<Policy>, units: usize, clean: bool) -> (SimDisk, Vec<u8>) {
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let conf = Conf { policy, ring: 64 << 10 };
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    for i in 0..units {
+        server.write(&mut world, &set(100 + i)).unwrap();
+        if i == units / 2 {
+            server.sync();
+        }
+    }
+    let stream = server.stream.clone();
+    if clean {
+        server.stop().unwrap();
+    }
+    (disk, stream)
+}
+
+const FIRST: &str = "/d/appendonlydir/appendonly.aof.1.incr.aof";
+
+/// Scenario 5: bytes behind the last mark are recovered from the ring, whatever the boot id says.
+#[test]
+fn acknowledged_bytes_behind_the_last_mark_come_from_the_ring() {
+    let (disk, stream) = ran(Some(Policy::EverySec), 20, false);
+    let (plan, dataset) = start_on(&disk, true);
+    assert!(dataset == stream);
+    assert_eq!(plan.replay.last().map(|run| run.source.clone()), Some(Source::Ring));
+    // without the ring: the marked prefix
+    disk.remove(&paths().ring()).unwrap();
+    let (plan, dataset) = start_on(&disk, true);
+    assert!(stream.starts_with(&dataset) && plan.cut.is_some() && plan.end.0 > 0);
+    assert!(plan.log_line.contains("torn tail"), "{}", plan.log_line);
+}
+
+/// Scenario 6: another server's writes behind ours are loaded whole, as a new history, never cut.
+#[test]
+fn a_foreign_tail_is_taken_over() {
+    let (disk, stream) = ran(Some(Policy::EverySec), 10, true);
+    let foreign = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$4\r\nPING\r\n";
+    disk.damage(Path::new(FIRST), |bytes| bytes.extend_from_slice(foreign));
+    let (plan, dataset) = start_on(&disk, true);
+    assert_eq!(plan.verdict, Verdict::TakeOver);
+    assert!(dataset == [&stream[..], foreign].concat());
+    assert!(plan.fresh && plan.end == Offset::ZERO && plan.history.lineage.is_empty());
+    assert_eq!(plan.history.bases[0].files.len(), 1);
+}
+
+/// Scenario 7: yesterday's dump.rdb, put in place to undo FLUSHALL, is what gets loaded.
+#[test]
+fn an_operators_restore_is_obeyed() {
+    for policy in [None, Some(Policy::EverySec)] {
+        let (disk, _) = ran(policy, 10, true);
+        durable::write_new(&disk, Path::new(DUMP), &rdb(None, b"yesterday")).unwrap();
+        let (plan, dataset) = start_on(&disk, policy.is_some());
+        assert_eq!((plan.verdict, dataset.as_slice()), (Verdict::SnapshotAlone, b"yesterday".as_slice()));
+        assert!(plan.fresh && plan.replay.is_empty());
+        assert_eq!(plan.log_line.contains("kept aside"), policy.is_some(), "{}", plan.log_line);
+    }
+}
+
+/// Scenario 7, with a position: the replicas of the server that wrote the snapshot continue.
+#[test]
+fn a_snapshot_with_a_position_is_loaded_as_one() {
+    let disk = SimDisk::new();
+    durable::write_new(&disk, Path::new(DUMP), &rdb(Some((id(9), Offset(777))), b"data")).unwrap();
+    let (plan, _) = start_on(&disk, true);
+    assert_eq!((plan.history.replid, plan.end, plan.fresh), (id(9), Offset(777), false));
+}
+
+/// Scenario 9, 21: AOF off; the last snapshot, spilled segments and the ring together are everything.
+#[test]
+fn without_a_log_snapshot_spill_and_ring_survive_a_kill() {
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let conf = Conf { policy: None, ring: 16 << 10 };
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    server.write(&mut world, &set(500)).unwrap();
+    server.save().unwrap();
+    for _ in 0..50 {
+        server.write(&mut world, &set(1000)).unwrap();
+    }
+    let stream = server.stream.clone();
+    drop(server);
+    let (plan, dataset) = start_on(&disk, false);
+    assert!(dataset == stream, "{}", plan.log_line);
+    assert!(plan.replay.len() >= 2 && plan.load.len() == 1);
+}
+
+/// Scenario 17: a MULTI without EXEC and half a command are no part of the position.
+#[test]
+fn the_position_is_a_whole_unit() {
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let (mut server, _) =
+        Server::start(&disk, &mut world, Conf { policy: Some(Policy::No), ring: 64 << 10 }).unwrap();
+    server.write(&mut world, &set(50)).unwrap();
+    let whole = server.end();
+    for part in [b"*1\r\n$5\r\nMULTI\r\n".to_vec(), set(20), b"*3\r\n$3\r\nSET\r\n$1".to_vec()] {
+        server.write(&mut world, &part).unwrap();
+    }
+    drop(server);
+    assert_eq!(start_on(&disk, true).0.end, whole);
+}
+
+/// Scenario 28: a damaged mark is healed by the ring, or refused, never cut.
+#[test]
+fn damage_below_what_was_durable_is_healed_or_refused() {
+    for clean in [true, false] {
+        let (disk, stream) = ran(Some(Policy::Always), 20, clean);
+        let len = disk.len(Path::new(FIRST)).unwrap().unwrap() as usize;
+        disk.damage(Path::new(FIRST), |bytes| bytes[len - 10] ^= 1);
+        let (_, dataset) = start_on(&disk, true);
+        assert!(dataset == stream, "healed");
+        disk.remove(&paths().ring()).unwrap();
+        let refusal = refusal_on(&disk, true);
+        assert_eq!(refusal.file, Path::new(FIRST));
+        assert!(refusal.at as usize > len - 200 && refusal.what.contains("damaged"), "{refusal}");
+    }
+}
+
+#[test]
+fn damaged_files_refuse_by_name() {
+    let (disk, _) = ran(Some(Policy::EverySec), 5, true);
+    disk.damage(&paths().history(), |bytes| bytes[100] ^= 1);
+    let refusal = refusal_on(&disk, true);
+    assert!(
+        refusal.to_string().starts_with("/d/replication.toml: at byte 0: line 1: the checksum"),
+        "{refusal}"
+    );
+
+    let (disk, _) = ran(Some(Policy::EverySec), 5, true);
+    disk.remove(Path::new(FIRST)).unwrap();
+    let refusal = refusal_on(&disk, true);
+    assert!(
+        refusal.stock_lines[0].contains("appendonly.aof.1.incr.aof length. stat: No such file or directory")
+    );
+
+    let (disk, _) = ran(Some(Policy::EverySec), 5, true);
+    disk.damage(&paths().manifest(), |bytes| bytes.clear());
+    assert!(
+        refusal_on(&disk, true).stock_lines.iter().any(|line| line.contains("Found an empty AOF manifest"))
+    );
+}
+
+/// Another server's directory: whole units of every file; only the last may end early, if so configured.
+#[test]
+fn a_stock_log_is_taken_over() {
+    let stock = |last: &[u8]| {
+        let disk = SimDisk::new();
+        disk.create_dir(&paths().log()).unwrap();
+        let put = |name: &str, bytes: &[u8]| {
+            durable::write_new(&disk, &paths().log_file(name), bytes).unwrap();
+        };
+        put("a.base.rdb", &rdb(None, b"base "));
+        put("a.1.incr.aof", b"*1\r\n$4\r\nPING\r\n");
+        put("a.2.incr.aof", last);
+        let lines =
+            "file a.base.rdb seq 1 type b\nfile a.1.incr.aof seq 1 type i\nfile a.2.incr.aof seq 2 type i\n";
+        put("appendonly.aof.manifest", lines.as_bytes());
+        disk
+    };
+    let disk = stock(b"*1\r\n$4\r\nTIME\r\n*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nTIME\r\n");
+    let (mut plan, dataset) = start_on(&disk, true);
+    assert_eq!(dataset, b"base *1\r\n$4\r\nPING\r\n*1\r\n$4\r\nTIME\r\n");
+    let refusal = refusal_on(&disk, false);
+    assert!(
+        refusal.stock_lines[0]
+            .starts_with("Unexpected end of file reading the append only file a.2.incr.aof")
+    );
+    // taken over, it is found again as the base of our history
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut prepared = prepare(shared.clone(), &paths(), &mut plan).unwrap();
+    HistoryFile::recovered(shared, paths().history(), plan.history.clone()).save().unwrap();
+    prepared.segments.open_next(plan.log_from).unwrap();
+    let (again, dataset) = start_on(&disk, true);
+    assert_eq!((again.verdict, again.history.replid), (Verdict::Continue, plan.history.replid));
+    assert_eq!(dataset, b"base *1\r\n$4\r\nPING\r\n*1\r\n$4\r\nTIME\r\n");
+
+    let disk = stock(b"*1\r\n$4\r\nTIME\r\n!!!*1\r\n");
+    let refusal = refusal_on(&disk, true);
+    assert!(refusal.stock_lines[0].starts_with("Bad file format reading the append only file a.2.incr.aof"));
+    assert_eq!(refusal.at, 14);
+}
+
+#[test]
+fn an_old_single_log_is_taken_over() {
+    let disk = SimDisk::new();
+    durable::write_new(&disk, &paths().old_log(), b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPI").unwrap();
+    let conf = Conf { policy: Some(Policy::EverySec), ring: 64 << 10 };
+    let settings = settings(&mut World::default(), conf);
+    let mut plan = recover(&disk, &paths(), &Probe, &settings).unwrap().plan.unwrap();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    prepare(shared, &paths(), &mut plan).unwrap();
+    assert_eq!(load(&disk, &plan, None), b"*1\r\n$4\r\nPING\r\n");
+    assert_eq!(plan.history.bases[0].files[0].name, "appendonlydir/appendonly.aof");
+    assert_eq!(plan.history.bases[0].files[0].len, 14);
+}
+
+/// Scenario 1: `replication.toml` restored from an older copy; the name in band is believed.
+#[test]
+fn the_name_in_band_is_believed() {
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let conf = Conf { policy: Some(Policy::Always), ring: 64 << 10 };
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    server.write(&mut world, &set(10)).unwrap();
+    drop(server);
+    let old_toml = crate::disk::read_all(&disk, &paths().history(), 1 << 20).unwrap();
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    let (name, begun) = (server.store.get().replid, server.end());
+    server.write(&mut world, &set(10)).unwrap();
+    drop(server);
+    disk.damage(&paths().history(), |bytes| *bytes = old_toml);
+    let (plan, _) = start_on(&disk, true);
+    assert_eq!((plan.history.replid, plan.history.begun), (name, begun));
+    assert_eq!(plan.history.lineage[0].end, begun);
+    // and without the file at all
+    disk.remove(&paths().history()).unwrap();
+    let (plan, dataset) = start_on(&disk, true);
+    assert_eq!((plan.history.replid, dataset.len() as u64), (name, plan.end.0));
+}
+
+/// Scenario 31: `save ""` and no log: nothing promised; a new history when the ring no longer reaches back.
+#[test]
+fn a_cache_without_base_begins_anew() {
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let conf = Conf { policy: None, ring: 16 << 10 };
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    server.write(&mut world, &set(10)).unwrap();
+    let stream = server.stream.clone();
+    drop(server);
+    let (plan, dataset) = start_on(&disk, false);
+    assert_eq!((plan.verdict, dataset), (Verdict::Continue, stream));
+    disk.remove(&paths().ring()).unwrap();
+    let (plan, dataset) = start_on(&disk, false);
+    assert_eq!((plan.verdict, dataset.len(), plan.history.born), (Verdict::Empty, 0, Born::Empty));
+}
+
+/// Rule 24, scenario 30: the name changes on a full disk.
+#[test]
+fn a_full_disk_does_not_block_a_promotion() {
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let conf = Conf { policy: Some(Policy::EverySec), ring: 64 << 10 };
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    server.write(&mut world, &set(10)).unwrap();
+    server.store.save().unwrap();
+    disk.set_free_space(Some(0));
+    for n in 900..905 {
+        let at = server.end();
+        server.store.begin(id(n), Cause::Promotion, at, &mut server.ring, None).unwrap();
+    }
+    assert_eq!(server.ring.replid(), id(904));
+}
+
+#[test]
+fn a_file_of_another_mode_is_not_opened_for_writing_by_recovery() {
+    let (disk, _) = ran(Some(Policy::EverySec), 5, false);
+    disk.fail_from(0); // any change would fail
+    let (plan, _) = start_on(&disk, true);
+    assert!(plan.end.0 > 0);
+    assert!(disk.open(Path::new(FIRST), Mode::Read).is_ok());
+}

@@ -1,0 +1,546 @@
+//! What is in a data directory, read and proven, not yet judged.
+//!
+//! Every log file is walked once, streaming; the ring's blocks are checked by `Ring::open`; snapshots are only peeked at
+//! (AUX fields, length, trailer), because whoever loads one checks its trailer anyway. Values are never looked at.
+//!
+//! A log is *ours* if at least one file begins with a proven opening. The files before the first such one are its base: an
+//! RDB base of ours, or another server's files that were taken over as they are (`replication.toml` names them with
+//! length and seal). After it only segments of ours may follow, each starting where the one before is proven to
+//! end; where that chain breaks is the log's *tail*.
+
+use std::path::PathBuf;
+
+use super::recovery::Tail;
+use super::segments::{ManifestFound, Paths, manifest_damage, read_manifest};
+use crate::disk::{Disk, DiskFile, Mode, Result, read_all};
+use crate::error::Corrupt;
+use crate::format::aof::{Ending, Place, SegmentReport, SegmentWalk};
+use crate::format::crc::SealCrc;
+use crate::format::history::{Base, BaseFile, Clean, History};
+use crate::format::manifest::{Entry, Manifest};
+use crate::ring::{Check, Found, Ring};
+use crate::units::{Offset, ReplId};
+
+/// What an RDB file says about itself, read by the codec's owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RdbPeek {
+    /// AUX `repl-id`, `repl-offset`, `repl-stream-db`.
+    pub replid: Option<ReplId>,
+    pub offset: Option<Offset>,
+    pub db: Option<u32>,
+    /// The last eight bytes; 0 if the file was written without a checksum.
+    pub checksum: u64,
+}
+
+/// The little that recovery must know about RDB.
+pub trait RdbProbe {
+    /// Looks at the header's AUX fields and the last eight bytes of a whole RDB file.
+    fn peek(&self, file: &dyn DiskFile) -> Result<std::result::Result<RdbPeek, Corrupt>>;
+    /// Where the RDB that begins an old-style log ends (position after its trailer).
+    fn preamble_end(&self, file: &dyn DiskFile) -> Result<std::result::Result<u64, Corrupt>>;
+}
+
+/// Why the server must not start. `Display` names file, place, what and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub file: PathBuf,
+    pub at: u64,
+    pub what: String,
+    pub to_do: &'static str,
+    /// Lines that stock tools look for, to be logged after the refusal itself.
+    pub stock_lines: Vec<String>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: at byte {}: {}; {}", self.file.display(), self.at, self.what, self.to_do)
+    }
+}
+
+pub enum HistoryFact {
+    None,
+    Good(Box<History>),
+    Corrupt(Corrupt),
+}
+
+impl HistoryFact {
+    pub fn good(&self) -> Option<&History> {
+        match self {
+            HistoryFact::Good(history) => Some(history),
+            _ => None,
+        }
+    }
+}
+
+pub enum SnapshotFact {
+    None,
+    Found {
+        file: BaseFile,
+        peek: RdbPeek,
+        /// As `replication.toml` names it.
+        named: Option<Base>,
+    },
+    Unreadable(Corrupt),
+}
+
+/// One file of the log, in loading order.
+#[derive(Clone, Debug)]
+pub struct LogFile {
+    pub name: String,
+    pub path: PathBuf,
+    pub len: u64,
+    /// Leading bytes that are RDB; all of them for a base of ours.
+    pub rdb: u64,
+    pub peek: Option<RdbPeek>,
+    /// The walk of what is no RDB.
+    pub report: Option<SegmentReport>,
+    /// RDB: the trailer; else the seal of all bytes.
+    pub checksum: u64,
+}
+
+impl LogFile {
+    pub fn is_ours(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.opening.is_some())
+    }
+}
+
+pub enum LogShape {
+    None,
+    Ours,
+    ForeignBase,
+    ForeignTail,
+    Stock,
+    OldSingle,
+    Damaged,
+}
+
+pub struct LogFacts {
+    pub shape: LogShape,
+    pub manifest: Manifest,
+    pub files: Vec<LogFile>,
+    /// Index of the first segment of ours; the files before it are the base.
+    pub first: usize,
+    /// Index of the segment in which the proven chain ends.
+    pub last: usize,
+    /// The base, if the log has one of its own that may be trusted.
+    pub base: Option<Base>,
+    pub tail: Tail,
+    /// The highest offset that must be there (rule 17).
+    pub known_durable: Offset,
+    /// Why to refuse, if the verdict blames the log.
+    pub refusal: Option<Refusal>,
+}
+
+impl LogFacts {
+    fn empty(shape: LogShape) -> LogFacts {
+        LogFacts {
+            shape,
+            manifest: Manifest::default(),
+            files: Vec::new(),
+            first: 0,
+            last: 0,
+            base: None,
+            tail: Tail::Whole,
+            known_durable: Offset::ZERO,
+            refusal: None,
+        }
+    }
+    fn report(&self, i: usize) -> Option<&SegmentReport> {
+        self.files.get(i)?.report.as_ref()
+    }
+    /// The proven bytes of our segments.
+    pub fn range(&self) -> Option<(Offset, Offset)> {
+        let start = self.report(self.first)?.opening?.offset;
+        Some((start, self.report(self.last)?.proven.offset))
+    }
+    /// The db at the end of the proven bytes.
+    pub fn end_db(&self) -> u32 {
+        self.report(self.last).map_or(0, |report| report.proven.db)
+    }
+}
+
+pub struct Survey {
+    pub history: HistoryFact,
+    pub snapshot: SnapshotFact,
+    pub log: LogFacts,
+    pub ring: Option<(Box<Ring>, Check)>,
+    pub ring_damage: Option<Corrupt>,
+}
+
+const HISTORY_LIMIT: u64 = 1 << 20;
+const PIECE: usize = 1 << 20;
+
+/// Looks at everything. `Err` only for failed system calls.
+pub fn survey(disk: &dyn Disk, paths: &Paths, probe: &dyn RdbProbe) -> Result<Survey> {
+    let history = read_history(disk, paths)?;
+    let (ring, ring_damage) = match Ring::open(disk, &paths.ring())? {
+        Found::Missing => (None, None),
+        Found::Damaged(damage) => (None, Some(damage)),
+        Found::Ring(ring, check) => {
+            let damage = check.damage.clone();
+            (Some((ring, check)), damage)
+        }
+    };
+    let snapshot = read_snapshot(disk, paths, probe, history.good())?;
+    let noted = ring.as_ref().filter(|(ring, _)| history.good().is_some_and(|h| h.tag == ring.tag()));
+    let noted = noted.map_or(Offset::ZERO, |(_, check)| check.durable);
+    let log = LogReader { disk, paths, probe, history: history.good(), noted }.read()?;
+    Ok(Survey { history, snapshot, log, ring, ring_damage })
+}
+
+fn read_history(disk: &dyn Disk, paths: &Paths) -> Result<HistoryFact> {
+    if !disk.exists(&paths.history())? {
+        return Ok(HistoryFact::None);
+    }
+    let bytes = read_all(disk, &paths.history(), HISTORY_LIMIT)?;
+    Ok(match History::parse(&bytes) {
+        Ok(history) => HistoryFact::Good(Box::new(history)),
+        Err(damage) => HistoryFact::Corrupt(damage.in_file(&paths.history())),
+    })
+}
+
+fn read_snapshot(
+    disk: &dyn Disk,
+    paths: &Paths,
+    probe: &dyn RdbProbe,
+    history: Option<&History>,
+) -> Result<SnapshotFact> {
+    let path = paths.snapshot();
+    let Some(len) = disk.len(&path)? else { return Ok(SnapshotFact::None) };
+    let peek = match probe.peek(&*disk.open(&path, Mode::Read)?)? {
+        Ok(peek) => peek,
+        Err(damage) => return Ok(SnapshotFact::Unreadable(damage.in_file(&path))),
+    };
+    let file = BaseFile { name: paths.snapshot.clone(), len, checksum: peek.checksum };
+    let named = history.and_then(|h| find_base(h, std::slice::from_ref(&file)));
+    Ok(SnapshotFact::Found { file, peek, named })
+}
+
+fn find_base(history: &History, files: &[BaseFile]) -> Option<Base> {
+    history.bases.iter().find(|base| base.files == files).cloned()
+}
+
+struct LogReader<'a> {
+    disk: &'a dyn Disk,
+    paths: &'a Paths,
+    probe: &'a dyn RdbProbe,
+    history: Option<&'a History>,
+    /// What the ring's header calls durable.
+    noted: Offset,
+}
+
+impl LogReader<'_> {
+    fn read(&self) -> Result<LogFacts> {
+        let manifest = match read_manifest(self.disk, self.paths)? {
+            ManifestFound::Good(manifest) => manifest,
+            ManifestFound::None => Manifest::default(),
+            ManifestFound::Bad(error) => {
+                let mut facts = LogFacts::empty(LogShape::Damaged);
+                let stock_lines = error.log_lines();
+                facts.refusal =
+                    Some(Refusal { stock_lines, ..refusal(manifest_damage(self.paths, error), REPAIR) });
+                return Ok(facts);
+            }
+        };
+        if self.is_old_single(&manifest)? {
+            let mut facts = LogFacts::empty(LogShape::OldSingle);
+            let file = self.read_file(&self.paths.log_name, self.paths.old_log())?;
+            self.add_stock(&mut facts, vec![file]);
+            return Ok(facts);
+        }
+        if manifest.is_empty() {
+            return Ok(LogFacts::empty(LogShape::None));
+        }
+        let mut files = Vec::new();
+        for entry in manifest.loaded() {
+            let path = self.paths.log_file(&entry.name);
+            if !self.disk.exists(&path)? {
+                return Ok(self.missing(manifest.clone(), entry, path));
+            }
+            files.push(self.read_file(&entry.name, path)?);
+        }
+        let mut facts = self.classify(files);
+        facts.manifest = manifest;
+        Ok(facts)
+    }
+
+    /// A log of Redis before 7.0 that is still to be taken in, by the same three conditions as Redis has.
+    fn is_old_single(&self, manifest: &Manifest) -> Result<bool> {
+        if !self.disk.exists(&self.paths.old_log())? || self.disk.is_dir(&self.paths.old_log()) {
+            return Ok(false);
+        }
+        let interrupted = match &manifest.base {
+            Some(base) => {
+                manifest.incrs.is_empty()
+                    && base.name == self.paths.log_name
+                    && !self.disk.exists(&self.paths.log_file(&base.name))?
+            }
+            None => false,
+        };
+        Ok(manifest.is_empty() || interrupted)
+    }
+
+    fn missing(&self, manifest: Manifest, entry: &Entry, path: PathBuf) -> LogFacts {
+        let mut facts = LogFacts::empty(LogShape::Damaged);
+        facts.manifest = manifest;
+        let stock =
+            format!("Unable to obtain the AOF file {} length. stat: No such file or directory", entry.name);
+        facts.refusal = Some(Refusal {
+            file: path,
+            at: 0,
+            what: "the manifest names this file, but it does not exist".into(),
+            to_do: REPAIR,
+            stock_lines: vec![stock],
+        });
+        facts
+    }
+
+    fn read_file(&self, name: &str, path: PathBuf) -> Result<LogFile> {
+        let file = self.disk.open(&path, Mode::Read)?;
+        let len = file.size()?;
+        let mut out = LogFile { name: name.into(), path, len, rdb: 0, peek: None, report: None, checksum: 0 };
+        let mut magic = [0; 5];
+        let has_rdb = file.read_at(&mut magic, 0)? == 5 && &magic == b"REDIS";
+        if has_rdb && name.ends_with(".rdb") {
+            // Damage shows when it is loaded; until then the file is only not the one that was named.
+            out.peek = self.probe.peek(&*file)?.ok();
+            out.checksum = out.peek.map_or(0, |peek| peek.checksum);
+            out.rdb = len;
+            return Ok(out);
+        }
+        if has_rdb {
+            // A damaged preamble is found again, and named, when it is loaded.
+            out.rdb = self.probe.preamble_end(&*file)?.unwrap_or(len).min(len);
+        }
+        let mut walk = SegmentWalk::new(out.rdb);
+        let mut piece = vec![0; PIECE];
+        let mut at = 0;
+        loop {
+            // The preamble counts for the file's seal only.
+            let want = if at < out.rdb { (out.rdb - at).min(PIECE as u64) as usize } else { PIECE };
+            let got = file.read_at(&mut piece[..want], at)?;
+            if got == 0 {
+                break;
+            }
+            if at < out.rdb {
+                walk.preamble(&piece[..got]);
+            } else {
+                walk.feed(&piece[..got]);
+            }
+            at += got as u64;
+        }
+        let report = walk.finish();
+        out.checksum = report.file_seal;
+        out.report = Some(report);
+        Ok(out)
+    }
+
+    fn classify(&self, files: Vec<LogFile>) -> LogFacts {
+        let mut facts = LogFacts::empty(LogShape::Ours);
+        let Some(first) = files.iter().position(LogFile::is_ours) else {
+            facts.shape = LogShape::Stock;
+            self.add_stock(&mut facts, files);
+            return facts;
+        };
+        let foreign = files[first..].iter().any(|file| self.has_foreign_bytes(file));
+        let base_files: Vec<BaseFile> = files[..first].iter().map(|file| self.base_file(file)).collect();
+        facts.base = {
+            let opening = files[first].report.as_ref().and_then(|report| report.opening);
+            self.trusted_base(&files[..first], opening, &base_files)
+        };
+        let base_is_rdb = first == 1 && files[0].rdb == files[0].len;
+        if foreign || (first > 0 && facts.base.is_none() && !base_is_rdb) {
+            facts.shape = LogShape::ForeignTail;
+            facts.base = None;
+            self.add_stock(&mut facts, files);
+            return facts;
+        }
+        if first > 0 && facts.base.is_none() {
+            facts.shape = LogShape::ForeignBase;
+        }
+        facts.files = files;
+        facts.first = first;
+        self.follow(&mut facts);
+        facts
+    }
+
+    fn base_file(&self, file: &LogFile) -> BaseFile {
+        BaseFile { name: self.paths.relative(&file.name), len: file.len, checksum: file.checksum }
+    }
+
+    /// The base as `replication.toml` names it, or as an RDB of ours proves itself: at the very place, name and offset,
+    /// where the first segment begins (`replication.toml` may be missing, or older in a copied directory).
+    fn trusted_base(
+        &self,
+        files: &[LogFile],
+        opening: Option<Place>,
+        base_files: &[BaseFile],
+    ) -> Option<Base> {
+        let (file, opening) = (files.first()?, opening?);
+        if let Some(named) = self.history.and_then(|history| find_base(history, base_files)) {
+            return Some(named);
+        }
+        let peek = file.peek.filter(|_| files.len() == 1)?;
+        let fits = (peek.replid, peek.offset) == (Some(opening.replid), Some(opening.offset));
+        fits.then(|| Base { cut: opening.offset, db: opening.db, placed: true, files: base_files.to_vec() })
+    }
+
+    fn clean(&self) -> Option<&Clean> {
+        self.history?.clean.as_ref()
+    }
+
+    /// Rule 14.
+    fn has_foreign_bytes(&self, file: &LogFile) -> bool {
+        let Some(report) = file.report.as_ref().filter(|report| report.opening.is_some()) else {
+            return true;
+        };
+        let closed_at = self.clean().and_then(|c| c.segments.iter().find(|s| s.name == file.name));
+        report.foreign_from.is_some() || closed_at.is_some_and(|closed| file.len > closed.len)
+    }
+
+    /// Follows our segments from the first one on; sets `last` and what is to be said of the tail.
+    fn follow(&self, facts: &mut LogFacts) {
+        facts.known_durable = self.clean().map_or(self.noted, |clean| clean.end.max(self.noted));
+        for file in &facts.files[facts.first..] {
+            let durable = file.report.as_ref().map_or(Offset::ZERO, |report| report.durable);
+            facts.known_durable = facts.known_durable.max(durable);
+        }
+        let mut last = facts.first;
+        while let Some(next) = facts.report(last + 1).and_then(|report| report.opening)
+            && facts.report(last).is_some_and(|report| report.proven.offset == next.offset)
+        {
+            last += 1;
+        }
+        facts.last = last;
+        let files = facts.files.len();
+        let Some(report) = facts.report(last) else { return };
+        let whole = report.unproven() == 0 && last + 1 == files;
+        let early = report.bad_mark.is_none() && !matches!(report.ending, Ending::Malformed(_));
+        let proven = report.proven;
+        let torn = early || self.zeroed_sector(&facts.files[last], proven.at);
+        let tail = match (proven.offset >= facts.known_durable, whole, torn) {
+            (true, true, _) => Tail::Whole,
+            (true, false, true) => Tail::Torn,
+            _ => Tail::Damaged,
+        };
+        let damaged_at = report.bad_mark.unwrap_or(proven.at);
+        let what = match tail {
+            Tail::Torn => "the file ends in the middle, and aof-load-truncated is off".to_string(),
+            _ => format!(
+                "the log is damaged behind stream offset {}, though offset {} is known to have been there",
+                proven.offset,
+                facts.known_durable.max(report.parsed.offset)
+            ),
+        };
+        let path = facts.files[last].path.clone();
+        facts.tail = tail;
+        facts.refusal = Some(Refusal { at: damaged_at, what, ..refusal_at(path, REPAIR) });
+    }
+
+    /// Does the file hold a 512-byte sector of zeros at or after `from`? A failure to read is no evidence.
+    fn zeroed_sector(&self, file: &LogFile, from: u64) -> bool {
+        let Ok(open) = self.disk.open(&file.path, Mode::Read) else { return false };
+        let mut piece = vec![0; PIECE];
+        let mut at = from / 512 * 512;
+        while at < file.len {
+            let got = open.read_at(&mut piece, at).unwrap_or(0);
+            if got == 0 {
+                break;
+            }
+            for (i, sector) in piece[..got].chunks(512).enumerate() {
+                let begins = at + i as u64 * 512;
+                // The sector in which the proven part ends counts by its rest.
+                let skip = from.saturating_sub(begins).min(sector.len() as u64) as usize;
+                let rest = &sector[skip..];
+                let ends_file = begins + sector.len() as u64 == file.len;
+                if (rest.len() >= 64 || ends_file && !rest.is_empty()) && rest.iter().all(|b| *b == 0) {
+                    return true;
+                }
+            }
+            at += got as u64;
+        }
+        false
+    }
+
+    /// Another server's files: whole units only, and only the last may end early.
+    fn add_stock(&self, facts: &mut LogFacts, files: Vec<LogFile>) {
+        let count = files.len();
+        for (i, file) in files.iter().enumerate() {
+            let Some(report) = &file.report else { continue };
+            let (stock, at, malformed) = match &report.ending {
+                Ending::Whole => continue,
+                Ending::Malformed(damage) => (bad_format(file), damage.at, true),
+                Ending::Cut { .. } | Ending::OpenMulti if i + 1 == count => {
+                    (unexpected_end(file), report.parsed.at, false)
+                }
+                Ending::Cut { .. } | Ending::OpenMulti => {
+                    ("Fatal error: the truncated file is not the last file".into(), report.parsed.at, true)
+                }
+            };
+            let what =
+                if malformed { "not a log from here on" } else { "the file ends inside a command or MULTI" };
+            facts.refusal = Some(Refusal {
+                at,
+                what: what.into(),
+                stock_lines: vec![stock],
+                ..refusal_at(file.path.clone(), REPAIR)
+            });
+            facts.tail = if malformed { Tail::Damaged } else { Tail::Torn };
+            if malformed {
+                facts.shape = LogShape::Damaged;
+                break;
+            }
+        }
+        facts.last = count.saturating_sub(1);
+        facts.files = files;
+    }
+}
+
+const REPAIR: &str = "restore the file from a copy, or move it away to start without it";
+
+fn refusal(damage: Corrupt, to_do: &'static str) -> Refusal {
+    let file = damage.file.unwrap_or_default();
+    Refusal { file, at: damage.at, what: damage.what.into_owned(), to_do, stock_lines: Vec::new() }
+}
+
+fn refusal_at(file: PathBuf, to_do: &'static str) -> Refusal {
+    Refusal { file, at: 0, what: String::new(), to_do, stock_lines: Vec::new() }
+}
+
+impl From<&Corrupt> for Refusal {
+    fn from(damage: &Corrupt) -> Refusal {
+        refusal(damage.clone(), REPAIR)
+    }
+}
+
+fn bad_format(file: &LogFile) -> String {
+    format!(
+        "Bad file format reading the append only file {}: make a backup of your AOF file, then use \
+         ./redis-check-aof --fix <filename.manifest>",
+        file.name
+    )
+}
+
+fn unexpected_end(file: &LogFile) -> String {
+    format!(
+        "Unexpected end of file reading the append only file {}. You can: 1) Make a backup of your AOF file, then \
+         use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the 'aof-load-truncated' \
+         configuration option to yes and restart the server.",
+        file.name
+    )
+}
+
+/// The seal of a whole file, as `replication.toml` records files that were taken over.
+pub fn seal_file(file: &dyn DiskFile) -> Result<u64> {
+    let mut seal = SealCrc::seeded(&[]);
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    loop {
+        let got = file.read_at(&mut piece, at)?;
+        if got == 0 {
+            return Ok(seal.value());
+        }
+        seal.update(&piece[..got]);
+        at += got as u64;
+    }
+}
