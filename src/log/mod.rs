@@ -7,7 +7,7 @@
 //! paths     Paths { data, log_dir: appenddirname, log_name: appendfilename, snapshot: dbfilename }
 //!
 //! start     commit::tidy_up(disk, &paths)?
-//!           let Recovered { plan, ring, .. } = plan::recover(disk, &paths, &probe, &Settings { .. })?;   changes nothing
+//!           let Recovered { plan, ring, .. } = plan::recover(disk, &paths, &FormatProbe, &Settings { .. })?;   changes nothing
 //!           let mut plan = plan.map_err(…)?;          Refusal: log Display, then stock_lines, exit
 //!           let prepared = commit::prepare(disk, &paths, &mut plan)?;    cut, aside, old log, manifest
 //!           plan.load:    each file's RDB (first `rdb` bytes), then RunReader::of_load(disk, load)? for its commands (db 0)
@@ -56,6 +56,7 @@
 pub mod commit;
 pub mod history_file;
 pub mod plan;
+pub mod rdb_probe;
 pub mod recovery;
 pub mod replay;
 pub mod segments;
