@@ -15,7 +15,10 @@
 //! An `Err` is an error reply; a command that returns one has written nothing and changed nothing.
 //! Commands never reach upward: no files, no sockets, no clock but `ctx.now`.
 
+mod acl;
+mod categories;
 mod client;
+mod command_info;
 mod config;
 pub mod connection;
 mod debug;
@@ -25,7 +28,10 @@ mod flush;
 mod help;
 mod info;
 pub mod keys;
+mod latency;
+mod memory;
 mod object;
+mod observe;
 mod persistence;
 mod pubsub;
 pub mod scan;
@@ -202,4 +208,9 @@ pub const TABLES: &[&[Command]] = &[
     pubsub::COMMANDS,
     persistence::COMMANDS,
     debug::COMMANDS,
+    command_info::COMMANDS,
+    memory::COMMANDS,
+    observe::COMMANDS,
+    latency::COMMANDS,
+    acl::COMMANDS,
 ];

@@ -24,14 +24,23 @@ impl Server {
         failed: bool,
     ) {
         self.stats.commands_processed += 1;
+        let tracks = self.config.settings.latency_tracking;
         let stats = self.stats_of(command);
         stats.calls += 1;
         stats.micros += micros as u64;
         stats.failed += u64::from(failed);
+        if tracks {
+            stats.latency.get_or_insert_default().add(micros as u64);
+        }
         if let Some(session) = self.sessions.get_mut(slot) {
             session.commands += 1;
         }
         let settings = &self.config.settings;
+        let ms = micros as u64 / 1000;
+        if settings.latency_monitor_threshold > 0 && ms >= settings.latency_monitor_threshold {
+            let fast = command.flags.contains(Flags::FAST);
+            self.latency.add(if fast { "fast-command" } else { "command" }, now_micros / 1_000_000, ms);
+        }
         let threshold = settings.slowlog_log_slower_than;
         if threshold >= 0 && micros >= threshold && !command.flags.contains(Flags::SKIP_SLOWLOG) {
             self.note_slow(slot, args, now_micros, micros);

@@ -3,6 +3,7 @@
 //! Commands may read and change it through their context; the driver feeds the parts that come from outside
 //! (durable offset, results of background work). Everything here is plain data.
 
+pub mod latency;
 pub mod pubsub;
 mod server;
 pub mod session;
@@ -39,6 +40,8 @@ pub struct Server {
     /// Arguments of the running command that MONITOR and SLOWLOG must not show.
     pub redacted: Vec<usize>,
     pub slowlog: SlowLog,
+    /// What took longer than `latency-monitor-threshold`.
+    pub latency: latency::Events,
     pub stats: Stats,
     pub history: History,
     pub persistence: Persistence,
@@ -191,6 +194,7 @@ impl Server {
             orders: Vec::new(),
             redacted: Vec::new(),
             slowlog: SlowLog::default(),
+            latency: latency::Events::default(),
             stats: Stats::default(),
             history,
             persistence: Persistence {

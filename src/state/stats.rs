@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::latency::Histogram;
 use crate::error::ReplyError;
 
 /// Counters that CONFIG RESETSTAT clears.
@@ -100,6 +101,8 @@ pub struct CommandStats {
     pub micros: u64,
     pub rejected: u64,
     pub failed: u64,
+    /// Kept while `latency-tracking` is on.
+    pub latency: Option<Histogram>,
 }
 
 /// One slow command.

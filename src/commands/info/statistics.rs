@@ -104,4 +104,16 @@ pub fn errors(facts: &Facts<'_>, text: &mut Text) {
     }
 }
 
-pub fn latencies(_: &Facts<'_>, _: &mut Text) {}
+pub fn latencies(facts: &Facts<'_>, text: &mut Text) {
+    let settings = &facts.server.config.settings;
+    if !settings.latency_tracking {
+        return;
+    }
+    for (row, stats) in counted(facts) {
+        let Some(histogram) = &stats.latency else { continue };
+        let shares = settings.latency_tracking_info_percentiles.0.iter();
+        let shares = shares.map(|share| format!("p{share}={:.3}", histogram.percentile(*share) as f64));
+        let field = format!("latency_percentiles_usec_{}", row.name);
+        text.put(&field, shares.collect::<Vec<_>>().join(","));
+    }
+}
