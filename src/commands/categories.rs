@@ -49,9 +49,8 @@ pub fn categories(row: &Command) -> Vec<&'static str> {
 /// Whether a row belongs to a category.
 pub fn is_in(row: &Command, category: &str) -> bool {
     let top = row.name.split('|').next().unwrap_or_default();
-    let listed = |table: &[(&str, &[&str])]| {
-        table.iter().any(|(name, rows)| *name == category && rows.contains(&top))
-    };
+    let listed =
+        |table: &[(&str, &[&str])]| table.iter().any(|(name, rows)| *name == category && rows.contains(&top));
     if category == "slow" {
         return !row.flags.contains(Flags::FAST);
     }

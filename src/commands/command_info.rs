@@ -15,27 +15,70 @@ use crate::resp::reply::Reply;
 /// What commands do with their keys, one use per key specification, the last one for all keys that follow. Facts
 /// of Redis 7.2.
 const KEY_USES: &[(&str, &[&str])] = &[
-    ("RO", &[
-        "exists", "hexists", "hlen", "hstrlen", "llen", "memory|usage", "object|encoding", "object|freq",
-        "object|idletime", "object|refcount", "scard", "sismember", "strlen", "touch", "type", "watch", "xlen",
-        "zcard",
-    ]),
-    ("RW update", &[
-        "expire", "expireat", "geoadd", "hmset", "hset", "lset", "persist", "pexpire", "pexpireat", "setrange",
-        "zadd",
-    ]),
-    ("RW access delete", &[
-        "blmpop", "blpop", "brpop", "bzmpop", "bzpopmax", "bzpopmin", "getdel", "lmpop", "lpop", "rpop", "spop",
-        "zmpop", "zpopmax", "zpopmin",
-    ]),
-    ("RW delete", &[
-        "hdel", "lrem", "ltrim", "srem", "zrem", "zremrangebylex", "zremrangebyrank", "zremrangebyscore",
-    ]),
+    (
+        "RO",
+        &[
+            "exists",
+            "hexists",
+            "hlen",
+            "hstrlen",
+            "llen",
+            "memory|usage",
+            "object|encoding",
+            "object|freq",
+            "object|idletime",
+            "object|refcount",
+            "scard",
+            "sismember",
+            "strlen",
+            "touch",
+            "type",
+            "watch",
+            "xlen",
+            "zcard",
+        ],
+    ),
+    (
+        "RW update",
+        &[
+            "expire",
+            "expireat",
+            "geoadd",
+            "hmset",
+            "hset",
+            "lset",
+            "persist",
+            "pexpire",
+            "pexpireat",
+            "setrange",
+            "zadd",
+        ],
+    ),
+    (
+        "RW access delete",
+        &[
+            "blmpop", "blpop", "brpop", "bzmpop", "bzpopmax", "bzpopmin", "getdel", "lmpop", "lpop", "rpop",
+            "spop", "zmpop", "zpopmax", "zpopmin",
+        ],
+    ),
+    (
+        "RW delete",
+        &["hdel", "lrem", "ltrim", "srem", "zrem", "zremrangebylex", "zremrangebyrank", "zremrangebyscore"],
+    ),
     ("RW insert", &["append", "hsetnx", "linsert", "lpush", "lpushx", "pfadd", "rpush", "rpushx", "sadd"]),
-    ("OW update/RO access", &[
-        "bitop", "geosearchstore", "sdiffstore", "sunionstore", "zdiffstore", "zinterstore", "zrangestore",
-        "zunionstore",
-    ]),
+    (
+        "OW update/RO access",
+        &[
+            "bitop",
+            "geosearchstore",
+            "sdiffstore",
+            "sunionstore",
+            "zdiffstore",
+            "zinterstore",
+            "zrangestore",
+            "zunionstore",
+        ],
+    ),
     ("RW access delete/RW insert", &["blmove", "brpoplpush", "lmove", "rpoplpush", "smove"]),
     ("OW update", &["mset", "psetex", "restore", "setex"]),
     ("not_key", &["spublish", "ssubscribe", "sunsubscribe"]),
@@ -328,9 +371,8 @@ const fn row(name: &'static str, arity: i32, run: super::Execute) -> Command {
     Command::new(name, arity, FLAGS, Keys::None, run).group(Group::Server)
 }
 
-pub const COMMANDS: &[Command] = &[row("command", -1, info)
-    .doc("2.8.13", "Describes all commands.")
-    .subcommands(&[
+pub const COMMANDS: &[Command] =
+    &[row("command", -1, info).doc("2.8.13", "Describes all commands.").subcommands(&[
         row("command|count", 2, count).doc("2.8.13", "Counts the commands."),
         row("command|docs", -2, docs).doc("7.0.0", "Documents commands."),
         row("command|getkeys", -3, getkeys).doc("2.8.13", "Finds the keys in a command."),
@@ -357,7 +399,9 @@ mod tests {
              $9 find_keys *4 $4 type $5 range $4 spec *6 $7 lastkey :0 $7 keystep :1 $5 limit :0 *0 *-1",
         );
         let subcommand = bench.run("COMMAND INFO config|get");
-        assert!(subcommand.starts_with("*1 *10 $10 config|get :-3 *4 +admin +noscript +loading +stale :0 :0 :0"));
+        assert!(
+            subcommand.starts_with("*1 *10 $10 config|get :-3 *4 +admin +noscript +loading +stale :0 :0 :0")
+        );
         assert_eq!(bench.run("COMMAND"), bench.run("COMMAND INFO"));
         assert_eq!(bench.run("COMMAND COUNT"), format!(":{}", all().count()));
         bench.proto = Protocol::Resp3;

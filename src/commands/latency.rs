@@ -71,8 +71,7 @@ fn draw(name: &str, event: &Event, now: i64) -> String {
     let shown: Vec<(i64, u64)> = event.samples.iter().skip(skipped).copied().collect();
     let high = shown.iter().map(|sample| sample.1).max().unwrap_or(0);
     let low = shown.iter().map(|sample| sample.1).min().unwrap_or(0);
-    let mut text =
-        format!("{name} - high {high} ms, low {low} ms (all time high {} ms)\n", event.max_ms);
+    let mut text = format!("{name} - high {high} ms, low {low} ms (all time high {} ms)\n", event.max_ms);
     text.push_str(&"-".repeat(COLUMNS));
     text.push('\n');
     let height = |ms: u64| 1 + (ms - low) * (ROWS - 1) / (high - low).max(1);
@@ -145,7 +144,8 @@ fn histogram(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
         });
         asked.flatten().collect()
     };
-    let known = |row: &Command| ctx.server.stats.commands.get(row.id).and_then(|stats| stats.latency.as_ref());
+    let known =
+        |row: &Command| ctx.server.stats.commands.get(row.id).and_then(|stats| stats.latency.as_ref());
     let found: Vec<(&str, &Histogram)> =
         rows.into_iter().filter_map(|row| Some((row.name, known(row)?))).collect();
     ctx.out.map(found.len());
@@ -171,21 +171,20 @@ const fn row(name: &'static str, arity: i32, run: super::Execute) -> Command {
     Command::new(name, arity, ADMIN, Keys::None, run).group(Group::Server)
 }
 
-pub const COMMANDS: &[Command] =
-    &[Command::new("latency", -2, Flags::empty(), Keys::None, help)
-        .group(Group::Server)
-        .doc("2.8.13", "Looks into what took long.")
-        .subcommands(&[
-            row("latency|doctor", 2, doctor).doc("2.8.13", "Says what took long and why."),
-            row("latency|graph", 3, graph).doc("2.8.13", "Draws the history of an event."),
-            Command::new("latency|help", 2, Flags::LOADING.union(Flags::STALE), Keys::None, help)
-                .group(Group::Server)
-                .doc("2.8.13", "Lists the subcommands."),
-            row("latency|histogram", -2, histogram).doc("7.0.0", "Returns how long commands take."),
-            row("latency|history", 3, history).doc("2.8.13", "Returns the samples of an event."),
-            row("latency|latest", 2, latest).doc("2.8.13", "Returns the latest sample of every event."),
-            row("latency|reset", -2, reset).doc("2.8.13", "Forgets events."),
-        ])];
+pub const COMMANDS: &[Command] = &[Command::new("latency", -2, Flags::empty(), Keys::None, help)
+    .group(Group::Server)
+    .doc("2.8.13", "Looks into what took long.")
+    .subcommands(&[
+        row("latency|doctor", 2, doctor).doc("2.8.13", "Says what took long and why."),
+        row("latency|graph", 3, graph).doc("2.8.13", "Draws the history of an event."),
+        Command::new("latency|help", 2, Flags::LOADING.union(Flags::STALE), Keys::None, help)
+            .group(Group::Server)
+            .doc("2.8.13", "Lists the subcommands."),
+        row("latency|histogram", -2, histogram).doc("7.0.0", "Returns how long commands take."),
+        row("latency|history", 3, history).doc("2.8.13", "Returns the samples of an event."),
+        row("latency|latest", 2, latest).doc("2.8.13", "Returns the latest sample of every event."),
+        row("latency|reset", -2, reset).doc("2.8.13", "Forgets events."),
+    ])];
 
 #[cfg(test)]
 mod tests {

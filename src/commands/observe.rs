@@ -141,7 +141,8 @@ mod tests {
         bench.send(b, "BLPOP list 0");
         bench.send(b, "PING");
         let time = "+1700000000.000000 [9 127.0.0.1:2]";
-        let lines = ["\"SELECT\" \"9\"", "\"MULTI\"", "\"SET\" \"k\" \"v\"", "\"EXEC\"", "\"BLPOP\" \"list\" \"0\""];
+        let lines =
+            ["\"SELECT\" \"9\"", "\"MULTI\"", "\"SET\" \"k\" \"v\"", "\"EXEC\"", "\"BLPOP\" \"list\" \"0\""];
         let expected: Vec<String> = lines.iter().map(|line| format!("{time} {line}")).collect();
         bench.check_output(a, &expected.join(" "));
         let c = bench.connect();
