@@ -44,7 +44,7 @@ fn watched_key_has_expired(ctx: &mut Ctx<'_>) -> bool {
     let dbs = &ctx.db.store().dbs;
     let expired = watched.iter().any(|watch| {
         let entry = dbs.get(watch.db as usize).and_then(|db| db.entries.get(&watch.key));
-        !watch.had_expired && entry.is_some_and(|entry| entry.expires() <= now)
+        watch.was_live && entry.is_some_and(|entry| entry.expires() <= now)
     });
     ctx.session().watched = watched;
     expired
@@ -75,8 +75,8 @@ fn watch(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
         for key in args.tail(1) {
             if ctx.server.watchers.add(db, key, ctx.slot) {
                 ctx.db.changes().watch(db, key);
-                let had_expired = ctx.db.entries().get(key).is_some_and(|entry| entry.expires() <= ctx.now);
-                ctx.session().watched.push(Watched { db, key: key.to_vec(), had_expired });
+                let was_live = ctx.db.entries().get(key).is_some_and(|entry| entry.expires() > ctx.now);
+                ctx.session().watched.push(Watched { db, key: key.to_vec(), was_live });
             }
         }
     }

@@ -295,12 +295,14 @@ impl Node {
 
     /// Tells watchers of touched keys, and remembers touched keys that somebody waits for.
     fn note_touched(&mut self) {
+        let now = self.now_ms();
         let changes = &mut self.store.changes;
         if changes.touched.is_empty() && changes.touched_dbs.is_empty() {
             return;
         }
         for id in std::mem::take(&mut changes.touched) {
-            self.server.break_watches(&id);
+            let entry = self.store.dbs.get(id.0 as usize).and_then(|db| db.entries.get(&id.1));
+            self.server.break_watches(&id, entry.is_some_and(|entry| entry.expires() > now));
             if !self.ready_keys.contains(&id) && !self.waiters.of(&id).is_empty() {
                 self.ready_keys.push(id);
             }

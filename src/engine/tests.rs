@@ -66,6 +66,40 @@ fn watched_keys() {
 }
 
 #[test]
+fn a_watched_key_that_held_nothing_and_holds_nothing_is_unchanged() {
+    let cases = [
+        // What the key was when it was watched, what happens to it, whether EXEC refuses.
+        ("stale", "GET k", false),
+        ("stale", "DEL k", false),
+        ("stale", "FLUSHDB", false),
+        ("stale", "SWAPDB 0 1", false),
+        ("stale", "SWAPDB 0 2", false),
+        ("stale", "SWAPDB 0 3", true),
+        ("stale", "SET k 1", true),
+        ("absent", "SWAPDB 0 2", false),
+        ("absent", "SWAPDB 0 3", true),
+        ("live", "SWAPDB 0 2", true),
+    ];
+    for (was, change, broken) in cases {
+        let mut bench = NodeBench::default();
+        let (a, b) = (bench.connect(), bench.connect());
+        bench.send(b, "SET live 1");
+        bench.send(b, "COPY live k DB 3");
+        bench.send(b, "SET stale 1 PX 1");
+        bench.send(b, "COPY stale k DB 2");
+        if was != "absent" {
+            bench.send(b, &format!("RENAME {was} k"));
+        }
+        bench.clock += 2000;
+        bench.check(a, "WATCH k", "+OK");
+        bench.send(b, change);
+        bench.send(a, "MULTI");
+        bench.send(a, "PING");
+        bench.check(a, "EXEC", if broken { "*-1" } else { "*1 +PONG" });
+    }
+}
+
+#[test]
 fn waiting_clients_are_served_in_order_after_the_unit() {
     let mut bench = NodeBench::default();
     let (a, b, c) = (bench.connect(), bench.connect(), bench.connect());

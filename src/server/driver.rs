@@ -31,6 +31,8 @@ use crate::engine::{Action, Input, Node};
 use crate::state::{Session, Slot};
 use crate::store::Garbage;
 
+/// Output that may wait for a client that has not authenticated.
+const OUTPUT_KEPT_UNAUTHENTICATED: u64 = 1024;
 /// Unparsed input of a client that does not run (blocked, paused) before it is no longer read.
 pub const INPUT_KEPT: usize = 64 * 1024;
 
@@ -182,7 +184,8 @@ impl Driver {
         too_long
     }
 
-    /// client-output-buffer-limit; `left` bytes wait for the socket, more may wait in the session.
+    /// client-output-buffer-limit; `left` bytes wait for the socket, more may wait in the session. A client that has
+    /// not said who it is gets next to nothing kept for it.
     pub fn output_too_long(&self, slot: Slot, left: usize) -> bool {
         let mut node = self.node.borrow_mut();
         let limits = node.config().settings.client_output_buffer_limit;
@@ -190,6 +193,10 @@ impl Driver {
         let limit = if session.subscriptions() > 0 { limits.pubsub } else { limits.normal };
         let bytes = (left + session.out.len()) as u64;
         session.output_buffer = bytes as usize;
+        if !session.authenticated && bytes > OUTPUT_KEPT_UNAUTHENTICATED {
+            warning!("Client {} closed: it is not authenticated and does not read its replies.", session.addr);
+            return true;
+        }
         if limit.soft > 0 && bytes > limit.soft {
             let now = process::now_ms();
             let since = *session.over_soft_since_ms.get_or_insert(now);

@@ -49,11 +49,13 @@ impl Server {
         }
     }
 
-    /// A watched key was touched: the transactions of those who watch it will not run.
-    pub fn break_watches(&mut self, id: &(u32, Vec<u8>)) {
+    /// A watched key was touched: the transactions of those who watch it will not run, unless it neither held a
+    /// value when they began to watch nor does now (`is_live`).
+    pub fn break_watches(&mut self, id: &(u32, Vec<u8>), is_live: bool) {
         for slot in self.watchers.of(id) {
             if let Some(session) = self.sessions.get_mut(*slot) {
-                session.watch_broken = true;
+                let watch = session.watched.iter().find(|watch| (watch.db, &watch.key) == (id.0, &id.1));
+                session.watch_broken |= is_live || watch.is_some_and(|watch| watch.was_live);
             }
         }
     }

@@ -34,8 +34,8 @@ pub struct Transaction {
 pub struct Watched {
     pub db: u32,
     pub key: Vec<u8>,
-    /// Its deadline had passed already: that it is gone now is no change.
-    pub had_expired: bool,
+    /// It held a value: if it did not and does not now (absent or past its deadline), nothing has changed.
+    pub was_live: bool,
 }
 
 /// What a client gets whose wait for keys ends without success.
