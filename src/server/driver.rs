@@ -194,7 +194,10 @@ impl Driver {
         let bytes = (left + session.out.len()) as u64;
         session.output_buffer = bytes as usize;
         if !session.authenticated && bytes > OUTPUT_KEPT_UNAUTHENTICATED {
-            warning!("Client {} closed: it is not authenticated and does not read its replies.", session.addr);
+            warning!(
+                "Client {} closed: it is not authenticated and does not read its replies.",
+                session.addr
+            );
             return true;
         }
         if limit.soft > 0 && bytes > limit.soft {
