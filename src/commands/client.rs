@@ -441,8 +441,7 @@ mod tests {
 
     #[test]
     fn a_line_has_every_field_of_redis() {
-        let mut bench = Bench::default();
-        bench.now = 12_000;
+        let mut bench = Bench { now: 12_000, ..Bench::default() };
         bench.session().last_active_ms = 10_000;
         bench.run("MULTI");
         let line = bench.run("CLIENT INFO");

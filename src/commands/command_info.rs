@@ -346,7 +346,7 @@ fn getkeys(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
         return Err(ReplyError::new("ERR Invalid number of arguments specified for command"));
     }
     let mut positions = Vec::new();
-    if row.keys.positions(asked, &mut positions).is_err()
+    if row.keys.positions(asked, &mut positions).is_none()
         || positions.is_empty() && !row.flags.contains(Flags::NO_MANDATORY_KEYS)
     {
         return Err(ReplyError::new("ERR Invalid arguments specified for command"));

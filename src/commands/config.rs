@@ -20,7 +20,7 @@ fn get(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 
 /// CONFIG SET name value ...
 fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(ReplyError::SYNTAX);
     }
     let mut pairs = Vec::new();

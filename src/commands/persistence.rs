@@ -120,10 +120,10 @@ pub const COMMANDS: &[Command] = &[
     row("bgrewriteaof", 1, SAVING, bgrewriteaof)
         .doc("1.0.0", "Shortens the append-only log in the background."),
     row("shutdown", -1, ENDING, shutdown).doc("1.0.0", "Saves what is to be saved and ends the server."),
-    row("wait", 3, Flags::BLOCKING, wait)
+    row("wait", 3, Flags::empty(), wait)
         .group(Group::Generic)
         .doc("3.0.0", "Waits until replicas have the client's writes."),
-    row("waitaof", 4, Flags::NOSCRIPT.union(Flags::BLOCKING), waitaof)
+    row("waitaof", 4, Flags::NOSCRIPT, waitaof)
         .group(Group::Generic)
         .doc("7.2.0", "Waits until the client's writes are on disk."),
     row("replicaof", 3, SAVING.union(Flags::STALE), replicaof)

@@ -60,8 +60,8 @@ pub enum Keys {
         count_at: usize,
         also: usize,
     },
-    /// Anything else: appends positions; `Err(())` if the arguments make no sense.
-    Custom(fn(Args<'_>, &mut Vec<usize>) -> Result<(), ()>),
+    /// Anything else: appends positions; `None` if the arguments make no sense.
+    Custom(fn(Args<'_>, &mut Vec<usize>) -> Option<()>),
 }
 
 impl Keys {
@@ -72,29 +72,29 @@ impl Keys {
     pub const CHANNELS: Keys = Keys::ALL;
     pub const ALL: Keys = Keys::Range { first: 1, last: -1, step: 1 };
 
-    /// Appends the positions of the keys in `args`.
-    pub fn positions(&self, args: Args<'_>, into: &mut Vec<usize>) -> Result<(), ()> {
+    /// Appends the positions of the keys in `args`; `None` if the arguments make no sense.
+    pub fn positions(&self, args: Args<'_>, into: &mut Vec<usize>) -> Option<()> {
         match *self {
-            Keys::None => Ok(()),
+            Keys::None => Some(()),
             Keys::Range { first, last, step } => {
                 let last = if last < 0 { args.len() as i32 + last } else { last };
                 if last >= args.len() as i32 {
-                    return Err(());
+                    return None;
                 }
                 into.extend((first..=last).step_by(step as usize).map(|at| at as usize));
-                Ok(())
+                Some(())
             }
             Keys::Counted { count_at, also } => {
-                let count = args.get(count_at).and_then(crate::resp::number::parse_i64).ok_or(())?;
-                let count = usize::try_from(count).map_err(|_| ())?;
+                let count = args.get(count_at).and_then(crate::resp::number::parse_i64)?;
+                let count = usize::try_from(count).ok()?;
                 if count == 0 || count > args.len().saturating_sub(count_at + 1) {
-                    return Err(());
+                    return None;
                 }
                 if also > 0 {
                     into.push(also);
                 }
                 into.extend(count_at + 1..count_at + 1 + count);
-                Ok(())
+                Some(())
             }
             Keys::Custom(find) => find(args, into),
         }

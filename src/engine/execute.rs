@@ -192,7 +192,7 @@ impl Node {
         clock: &mut dyn Clock,
     ) {
         match request {
-            Request::Sleep { micros } => return clock.sleep(micros),
+            Request::Sleep { micros } => clock.sleep(micros),
             Request::SaveAfterFlush => self.actions.push_back(Action::Command(slot, request)),
             Request::BgSave { .. } | Request::BgRewriteAof => {
                 self.server.schedule(&request);
