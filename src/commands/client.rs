@@ -149,7 +149,11 @@ pub fn describe(session: &Session, now: i64, text: &mut Vec<u8>) {
             session.shard_channels.len()
         ),
         format!(" multi={}", multi.map_or(-1, |multi| multi.queue.len() as i64)),
-        format!(" qbuf={} qbuf-free=0 argv-mem=0 multi-mem={queued}", session.query_buffer),
+        format!(
+            " qbuf={} qbuf-free={} argv-mem=0 multi-mem={queued}",
+            session.query_len,
+            session.query_buffer.saturating_sub(session.query_len)
+        ),
         format!(" rbs={} rbp={} obl={}", session.out.capacity(), session.out.capacity(), session.out.len()),
         format!(" oll=0 omem=0 tot-mem={}", session.heap_bytes()),
         format!(" events={events} cmd={} user={}", session.last_command, session.user),

@@ -121,16 +121,22 @@ impl Node {
 
     /// Answers a wait that did not succeed: with `error`, or as when its time is up.
     fn end_wait(&mut self, slot: Slot, error: Option<ReplyError>) {
-        let Some(cause) = self.blocked_cause(slot).cloned() else { return };
-        match (error, &cause) {
+        let Some(blocked) = self.stop_waiting(slot) else { return };
+        let failed = error.is_some();
+        match (error, &blocked.cause) {
             (Some(error), _) => {
                 self.server.stats.error(&error);
                 self.reply_to(slot, |out| out.error(&error));
             }
             (None, BlockCause::Others(wait)) => self.reply_counts(slot, wait),
-            (None, _) => self.reply_to(slot, |out| timeout(out, &cause)),
+            (None, cause) => self.reply_to(slot, |out| timeout(out, cause)),
         }
-        self.unblock(slot);
+        // Those that wait for keys are counted when they have their reply.
+        let args = blocked.command.as_args();
+        if let (BlockCause::Keys(_), Ok(command)) = (&blocked.cause, super::dispatch::lookup(args)) {
+            self.server.account(slot, command, args, self.now_micros, 0, failed);
+        }
+        self.server.woken.push(slot);
     }
 
     // ---- keys ----

@@ -164,13 +164,19 @@ impl Node {
         self.server.sessions.remove(slot);
     }
 
+    fn measure(&mut self, slot: Slot, input: &Input) {
+        if let Some(session) = self.server.sessions.get_mut(slot) {
+            session.query_len = input.len();
+            session.query_buffer = input.heap_bytes();
+        }
+    }
+
     /// Executes what whole commands `input` holds, until the client blocks. Returns how many more bytes the next
     /// command needs at least (0: the client does not read now).
     pub fn handle_input(&mut self, slot: Slot, input: &mut Input, clock: &mut dyn Clock) -> usize {
+        self.measure(slot, input);
         let need = self.run_input(slot, input, clock);
-        if let Some(session) = self.server.sessions.get_mut(slot) {
-            session.query_buffer = input.heap_bytes();
-        }
+        self.measure(slot, input);
         if self.server.pause_ended {
             self.handle_deadlines(clock);
         }

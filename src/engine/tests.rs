@@ -146,6 +146,8 @@ fn waits_end_early() {
         bench.check_output(a, got);
         bench.check(b, order, ":0");
     }
+    let stats = &bench.node.server.stats_of(crate::commands::find(b"blpop").expect("a command")).clone();
+    assert_eq!((stats.calls, stats.failed), (2, 1));
     bench.send(a, "BLPOP list 0");
     bench.check(b, "CLIENT KILL ID 1", ":1");
     assert!(matches!(bench.actions()[..], [Action::Close(slot)] if slot == a));

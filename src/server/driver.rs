@@ -349,12 +349,10 @@ impl Driver {
 
     /// CONFIG SET port or bind: listens on the new addresses, then no longer on the old.
     pub fn rebind(self: &Rc<Self>, settings: &Settings) -> Result<(), String> {
-        for task in self.listening.borrow_mut().drain(..) {
-            task.abort();
-        }
         let sockets = listener::bind_tcp(settings, settings.port)
-            .map_err(|_| "Unable to listen on this port. Check server logs.".to_string());
-        *self.listening.borrow_mut() = listener::accept_tcp(self, sockets?);
+            .map_err(|_| "Unable to listen on this port. Check server logs.".to_string())?;
+        let new = listener::accept_tcp(self, sockets);
+        std::mem::replace(&mut *self.listening.borrow_mut(), new).iter().for_each(JoinHandle::abort);
         self.node.borrow_mut().server.process.port = settings.port;
         Ok(())
     }

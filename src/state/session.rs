@@ -155,7 +155,9 @@ pub struct Session {
     pub commands: u64,
     /// End of the stream after the client's last write, for WAIT and WAITAOF.
     pub last_write: Offset,
-    /// Unparsed input bytes that the driver holds for this client.
+    /// Input bytes that the driver held for this client before or after the batch that runs, and the memory that
+    /// it has for them.
+    pub query_len: usize,
     pub query_buffer: usize,
     /// Output bytes not yet taken by the socket.
     pub output_buffer: usize,
@@ -200,6 +202,7 @@ impl Session {
             bytes_out: 0,
             commands: 0,
             last_write: Offset::ZERO,
+            query_len: 0,
             query_buffer: 0,
             output_buffer: 0,
             over_soft_since_ms: None,
