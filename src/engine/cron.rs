@@ -13,6 +13,9 @@ const SWEEP: usize = 4096;
 /// Keys deleted per database and tick, so that a million keys due at once do not stop the server.
 const EXPIRE_MOST: usize = 10_000;
 
+/// How long an idle client keeps its input buffer, in milliseconds.
+const BUFFER_KEPT_MS: i64 = 2000;
+
 impl Node {
     pub fn handle_tick(&mut self, clock: &mut dyn Clock) {
         self.see_time(clock.unix_micros());
@@ -29,6 +32,7 @@ impl Node {
         self.handle_deadlines(clock);
         self.server.sample(now);
         self.close_idle(now);
+        self.release_idle_buffers(now);
         self.start_due_work(now);
         self.server.history.end = self.stream.end;
     }
@@ -69,6 +73,16 @@ impl Node {
             }
         }
         self.after_unit(clock);
+    }
+
+    /// Wakes idle clients that hold memory for input: being woken without input, they give it back.
+    fn release_idle_buffers(&mut self, now: i64) {
+        for (slot, session) in self.server.sessions.iter() {
+            let empty = session.query_len == 0 && session.query_buffer > 0;
+            if empty && now - session.last_active_ms > BUFFER_KEPT_MS {
+                self.server.woken.push(slot);
+            }
+        }
     }
 
     fn close_idle(&mut self, now: i64) {

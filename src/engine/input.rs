@@ -50,6 +50,14 @@ impl Input {
         self.buf.capacity() + self.parser.heap_bytes()
     }
 
+    /// Gives memory back that an idle client does not need.
+    pub fn release(&mut self) {
+        self.compact();
+        if self.buf.is_empty() {
+            *self = Input::default();
+        }
+    }
+
     /// Advances to the next whole command. `Ok(Err(hint))`: at least `hint` more bytes are needed.
     pub fn advance(&mut self, limits: &Limits) -> Result<Result<Step, usize>, ProtocolError> {
         loop {

@@ -54,6 +54,14 @@ impl NodeBench {
         self.output(slot)
     }
 
+    /// Bytes of memory held for a client's input, after it gave back what it can.
+    pub fn release_input(&mut self, slot: Slot) -> usize {
+        let Some(input) = self.inputs.get_mut(&slot) else { return 0 };
+        input.release();
+        self.output(slot);
+        self.node.server.sessions.get(slot).map_or(0, |session| session.query_buffer)
+    }
+
     /// What a client got since, after it went on as far as it can.
     pub fn output(&mut self, slot: Slot) -> String {
         if let Some(input) = self.inputs.get_mut(&slot) {

@@ -157,6 +157,27 @@ fn waits_end_early() {
 }
 
 #[test]
+fn idle_clients_are_woken_to_give_their_input_buffer_back() {
+    let mut bench = NodeBench::default();
+    let woken = |bench: &mut NodeBench| {
+        let mut slots: Vec<_> = std::iter::from_fn(|| bench.node.poll_woken()).collect();
+        slots.dedup();
+        slots
+    };
+    let a = bench.connect();
+    bench.check(a, "PING", "+PONG");
+    bench.pass(1000);
+    assert_eq!(woken(&mut bench), []);
+    bench.pass(1100);
+    assert_eq!(woken(&mut bench), [a]);
+    assert_eq!(bench.release_input(a), 0);
+    bench.pass(1000);
+    assert_eq!(woken(&mut bench), []);
+    let b = bench.connect();
+    assert!(bench.send(b, "CLIENT LIST ID 1").contains(" idle=3 "), "being woken is not activity");
+}
+
+#[test]
 fn messages() {
     let mut bench = NodeBench::default();
     let (a, b) = (bench.connect(), bench.connect());

@@ -105,6 +105,9 @@ impl Connection {
             return Err(Over);
         }
         let fresh = ready.readable && self.read()?;
+        if !fresh {
+            self.input.release();
+        }
         if fresh || ready.woken {
             self.need = self.driver.feed(self.slot, &mut self.input);
         }
