@@ -9,7 +9,8 @@ impl Server {
     /// A client's bytes are about to be executed.
     pub fn begin_batch(&mut self, slot: Slot, now_ms: i64, bytes: usize) {
         if bytes > 0
-            && let Some(session) = self.sessions.get_mut(slot) {
+            && let Some(session) = self.sessions.get_mut(slot)
+        {
             session.last_active_ms = now_ms;
         }
     }
