@@ -18,7 +18,7 @@ const BUFFER_KEPT_MS: i64 = 2000;
 
 impl Node {
     pub fn handle_tick(&mut self, clock: &mut dyn Clock) {
-        self.see_time(clock.unix_micros());
+        let started = self.see_time(clock.unix_micros());
         if self.server.cron_paused {
             return self.handle_deadlines(clock);
         }
@@ -35,6 +35,8 @@ impl Node {
         self.release_idle_buffers(now);
         self.start_due_work(now);
         self.server.history.end = self.stream.end;
+        let finished = self.see_time(clock.unix_micros());
+        self.server.stats.turn(finished - started);
     }
 
     fn may_expire(&self) -> bool {

@@ -19,8 +19,6 @@ use crate::state::session::{ReplyMode, Slot};
 impl Node {
     pub(super) fn run_input(&mut self, slot: Slot, input: &mut Input, clock: &mut dyn Clock) -> usize {
         let max_bulk = self.server.config.settings.proto_max_bulk_len;
-        let start = self.see_time(clock.unix_micros());
-        self.server.begin_batch(slot, start / 1000, input.len());
         loop {
             let Some(session) = self.server.sessions.get(slot) else { return 0 };
             if session.blocked.is_some() || session.close_after_reply || session.closing {

@@ -174,9 +174,12 @@ impl Node {
     /// Executes what whole commands `input` holds, until the client blocks. Returns how many more bytes the next
     /// command needs at least (0: the client does not read now).
     pub fn handle_input(&mut self, slot: Slot, input: &mut Input, clock: &mut dyn Clock) -> usize {
+        let started = self.see_time(clock.unix_micros());
+        self.server.begin_batch(slot, started / 1000, input.len());
         self.measure(slot, input);
         let need = self.run_input(slot, input, clock);
         self.measure(slot, input);
+        self.server.stats.turn(self.now_micros - started);
         if self.server.pause_ended {
             self.handle_deadlines(clock);
         }

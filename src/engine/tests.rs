@@ -363,3 +363,15 @@ fn figures_of_commands_and_errors() {
         assert!(info.contains(part), "{part} in {info}");
     }
 }
+
+#[test]
+fn batches_and_ticks_are_counted() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    bench.send(a, "PING");
+    (0..20).for_each(|_| bench.pass(100));
+    bench.send(a, "PING");
+    let stats = &bench.node.server.stats;
+    let per_second = stats.rates.each_ref().map(|rate| rate.per_second());
+    assert_eq!((stats.loop_turns, per_second[3]), (22, 10));
+}

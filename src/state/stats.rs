@@ -34,18 +34,19 @@ pub struct Stats {
     /// Values freed on another thread, and those still waiting there.
     pub lazyfreed: u64,
     pub lazyfree_pending: u64,
-    /// Turns of the driver's loop, and microseconds spent in them.
+    /// Batches of clients and ticks, and microseconds spent in them.
     pub loop_turns: u64,
     pub loop_micros: u64,
     /// Error replies by their first word.
     pub errors: BTreeMap<String, u64>,
     /// By [`crate::commands::Command::id`].
     pub commands: Vec<CommandStats>,
-    /// Rates over the last samples: commands, input bytes, output bytes per second.
-    pub rates: [Rate; 3],
-    last_sample: Option<(i64, [u64; 3])>,
+    /// Rates over the last samples, per second: commands, input bytes, output bytes, turns, microseconds in them.
+    pub rates: [Rate; RATES],
+    last_sample: Option<(i64, [u64; RATES])>,
 }
 
+const RATES: usize = 5;
 /// Kinds of error counted apart before INFO errorstats stops telling them apart.
 const ERROR_KINDS: usize = 128;
 
@@ -60,9 +61,21 @@ impl Stats {
         }
     }
 
+    /// Counts a batch or a tick.
+    pub fn turn(&mut self, micros: i64) {
+        self.loop_turns += 1;
+        self.loop_micros += micros.unsigned_abs();
+    }
+
     /// Takes a sample of the counters for the `instantaneous_*` figures.
     pub fn sample(&mut self, now_ms: i64) {
-        let now = [self.commands_processed, self.net_input_bytes, self.net_output_bytes];
+        let now = [
+            self.commands_processed,
+            self.net_input_bytes,
+            self.net_output_bytes,
+            self.loop_turns,
+            self.loop_micros,
+        ];
         if let Some((at, before)) = self.last_sample {
             let elapsed = now_ms - at;
             if elapsed < 100 {

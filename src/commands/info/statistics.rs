@@ -8,7 +8,7 @@ use crate::state::CommandStats;
 pub fn stats(facts: &Facts<'_>, text: &mut Text) {
     let stats = &facts.server.stats;
     let access = &facts.store.changes.stats;
-    let [commands, input, output] = stats.rates.each_ref().map(|rate| rate.per_second());
+    let [commands, input, output, turns, turning] = stats.rates.each_ref().map(|rate| rate.per_second());
     text.put("total_connections_received", stats.connections_received);
     text.put("total_commands_processed", stats.commands_processed);
     text.put("instantaneous_ops_per_sec", commands);
@@ -54,8 +54,8 @@ pub fn stats(facts: &Facts<'_>, text: &mut Text) {
     text.put("eventloop_cycles", stats.loop_turns);
     text.put("eventloop_duration_sum", stats.loop_micros);
     text.put("eventloop_duration_cmd_sum", stats.commands.iter().map(|row| row.micros).sum::<u64>());
-    text.put("instantaneous_eventloop_cycles_per_sec", 0);
-    text.put("instantaneous_eventloop_duration_usec", 0);
+    text.put("instantaneous_eventloop_cycles_per_sec", turns);
+    text.put("instantaneous_eventloop_duration_usec", turning / turns.max(1));
     text.put("acl_access_denied_auth", stats.denied_auth);
     text.put("acl_access_denied_cmd", stats.denied_command);
     text.put("acl_access_denied_key", stats.denied_key);
