@@ -393,7 +393,14 @@ fn apply(driver: &Rc<Driver>, name: &str, settings: &Settings, before: &Settings
         "appendonly" if settings.appendonly => start_aof(driver, settings)?,
         "appendonly" => stop_aof(driver),
         "save" => driver.persist_mut().save_points(!settings.save.0.is_empty()),
-        "port" | "bind" => driver.rebind(settings)?,
+        "port" | "bind" => driver.rebind(settings, before).map_err(|_| {
+            let why = if name == "port" {
+                "Unable to listen on this port"
+            } else {
+                "Failed to bind to specified addresses"
+            };
+            format!("{why}. Check server logs.")
+        })?,
         "dir" => {
             if !settings.dir.is_dir() {
                 return Err(format!(

@@ -19,10 +19,9 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
 use super::actions::{Purpose, Running};
-use super::listener;
+use super::listener::Listeners;
 use super::logging::warning;
 use super::persist::{LogStatus, Persist};
 use super::process::{self, WallClock};
@@ -84,7 +83,7 @@ pub struct Driver {
     pub exiting: Notify,
     garbage: std::sync::mpsc::Sender<Vec<Garbage>>,
     running: RefCell<Option<Running>>,
-    listening: RefCell<Vec<JoinHandle<()>>>,
+    listening: RefCell<Listeners>,
     /// Waits for a snapshot job to end.
     pub shutdown: Cell<Option<super::shutdown::Plan>>,
 }
@@ -103,7 +102,7 @@ impl Driver {
             exiting: Notify::new(),
             garbage,
             running: RefCell::new(None),
-            listening: RefCell::new(Vec::new()),
+            listening: RefCell::new(Listeners::default()),
             shutdown: Cell::new(None),
         })
     }
@@ -347,12 +346,11 @@ impl Driver {
         }
     }
 
-    /// CONFIG SET port or bind: listens on the new addresses, then no longer on the old.
-    pub fn rebind(self: &Rc<Self>, settings: &Settings) -> Result<(), String> {
-        let sockets = listener::bind_tcp(settings, settings.port)
-            .map_err(|_| "Unable to listen on this port. Check server logs.".to_string())?;
-        let new = listener::accept_tcp(self, sockets);
-        std::mem::replace(&mut *self.listening.borrow_mut(), new).iter().for_each(JoinHandle::abort);
+    /// CONFIG SET port or bind.
+    pub fn rebind(self: &Rc<Self>, settings: &Settings, before: &Settings) -> Result<(), String> {
+        let changed = self.listening.borrow_mut().change(settings, before);
+        self.listening.borrow_mut().accept(self);
+        changed?;
         self.node.borrow_mut().server.process.port = settings.port;
         Ok(())
     }
@@ -364,9 +362,10 @@ impl Driver {
         plan.is_some() || self.exit.get().is_some()
     }
 
-    /// The tasks that accept clients.
-    pub fn listen_with(&self, tasks: Vec<JoinHandle<()>>) {
-        *self.listening.borrow_mut() = tasks;
+    /// Accepts clients.
+    pub fn listen_with(self: &Rc<Self>, mut listeners: Listeners) {
+        listeners.accept(self);
+        *self.listening.borrow_mut() = listeners;
     }
 
     /// Asks the runtime to end with this exit code.

@@ -19,47 +19,123 @@ use super::driver::Driver;
 use super::logging::warning;
 use crate::config::Settings;
 
-/// Opens every address of `bind` on `port`.
-pub fn bind_tcp(settings: &Settings, port: u16) -> Result<Vec<TcpListener>, String> {
-    if port == 0 {
-        return Ok(Vec::new());
+/// The TCP sockets that accept clients.
+#[derive(Default)]
+pub struct Listeners(Vec<Listening>);
+
+struct Listening {
+    /// As asked for, so that CONFIG SET knows what stays.
+    address: SocketAddr,
+    socket: Rc<TcpListener>,
+    /// `None` until clients are accepted.
+    task: Option<JoinHandle<()>>,
+}
+
+impl Listeners {
+    /// Opens every address of `bind` on `port`.
+    pub fn open(settings: &Settings) -> Result<Listeners, String> {
+        let mut listeners = Listeners::default();
+        listeners.open_missing(settings).map_err(|error| error.to_string())?;
+        Ok(listeners)
     }
-    let mut listeners = Vec::new();
-    for word in &settings.bind {
-        let (optional, host) = match word.strip_prefix('-') {
-            Some(host) => (true, host),
-            None => (false, word.as_str()),
-        };
-        match listen(host, port, settings.tcp_backlog) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) if optional && is_missing_address(&error) => {}
-            Err(error) => {
-                let taken = if error.kind() == io::ErrorKind::AddrInUse {
-                    ": another process listens there; stop it or choose another port"
-                } else {
-                    ""
-                };
-                warning!("Warning: Could not create server TCP listening socket {host}:{port}: {error}");
-                return Err(format!("Failed listening on port {port} (tcp), aborting. {error}{taken}"));
-            }
+
+    /// Accepts clients on all sockets.
+    pub fn accept(&mut self, driver: &Rc<Driver>) {
+        for listening in self.0.iter_mut().filter(|listening| listening.task.is_none()) {
+            let accept = accept_loop(Rc::clone(driver), Rc::clone(&listening.socket));
+            listening.task = Some(tokio::task::spawn_local(accept));
         }
     }
-    Ok(listeners)
+
+    /// Listens where `settings` say instead. Sockets whose address stays are kept. The others are closed once the
+    /// new ones are open, or before, if they stand in their way (`127.0.0.1` before `*` on the same port). On an
+    /// error everything is as before.
+    pub fn change(&mut self, settings: &Settings, before: &Settings) -> Result<(), String> {
+        let stay: Vec<SocketAddr> = wanted(settings).filter_map(|(_, address)| address.ok()).collect();
+        let stays = |listening: &Listening| stay.contains(&listening.address);
+        let in_the_way =
+            |listening: &Listening| !stays(listening) && listening.address.port() == settings.port;
+        let mut opened = self.open_missing(settings);
+        if opened.as_ref().is_err_and(is_taken) && self.0.iter().any(in_the_way) {
+            self.close(in_the_way);
+            opened = self.open_missing(settings);
+        }
+        match opened {
+            Ok(()) => self.close(|listening| !stays(listening)),
+            Err(_) => self.open_missing(before).map_err(|error| error.to_string())?,
+        }
+        opened.map_err(|error| error.to_string())
+    }
+
+    /// Opens what `settings` ask for and is not open; on an error, what was opened here is closed again.
+    fn open_missing(&mut self, settings: &Settings) -> io::Result<()> {
+        let had = self.0.len();
+        for (word, address) in wanted(settings) {
+            if address.as_ref().is_ok_and(|address| self.0.iter().any(|other| other.address == *address)) {
+                continue;
+            }
+            match address.and_then(|address| Ok((address, listen(address, settings.tcp_backlog)?))) {
+                Ok((address, socket)) => {
+                    self.0.push(Listening { address, socket: Rc::new(socket), task: None });
+                }
+                Err(error) if word.starts_with('-') && is_missing_address(&error) => {}
+                Err(error) => {
+                    self.0.truncate(had);
+                    return Err(refused(word, settings.port, &error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, which: impl Fn(&Listening) -> bool) {
+        self.0.extract_if(.., |listening| which(listening)).for_each(|listening| listening.close());
+    }
+}
+
+impl Listening {
+    /// Frees the address at once: the task that shares the socket is dropped only later.
+    fn close(&self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+        let _not_connected_is_no_failure = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+    }
+}
+
+fn refused(word: &str, port: u16, error: &io::Error) -> io::Error {
+    let hint =
+        if is_taken(error) { ": another process listens there; stop it or choose another port" } else { "" };
+    warning!("Warning: Could not create server TCP listening socket {word}:{port}: {error}");
+    io::Error::new(error.kind(), format!("Failed listening on port {port} (tcp), aborting. {error}{hint}"))
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
+}
+
+/// Each word of `bind` with its address.
+fn wanted(settings: &Settings) -> impl Iterator<Item = (&str, io::Result<SocketAddr>)> {
+    let words = settings.bind.iter().filter(|_| settings.port != 0);
+    words.map(|word| (word.as_str(), resolve(word.strip_prefix('-').unwrap_or(word), settings.port)))
 }
 
 fn is_missing_address(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
 }
 
-fn listen(host: &str, port: u16, backlog: u32) -> io::Result<TcpListener> {
-    let address = match host {
-        "*" => SocketAddr::from(([0, 0, 0, 0], port)),
-        "::*" => SocketAddr::from((IpAddr::from([0u16; 8]), port)),
+fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+    match host {
+        "*" => Ok(SocketAddr::from(([0, 0, 0, 0], port))),
+        "::*" => Ok(SocketAddr::from((IpAddr::from([0u16; 8]), port))),
         host => (host, port)
             .to_socket_addrs()?
             .next()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "no such address"))?,
-    };
+            .ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "no such address")),
+    }
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if address.is_ipv6() {
         // The wildcard of one family must leave the other's port free.
@@ -70,13 +146,7 @@ fn listen(host: &str, port: u16, backlog: u32) -> io::Result<TcpListener> {
     socket.listen(backlog)
 }
 
-/// Accepts on all `listeners` until the returned tasks are aborted.
-pub fn accept_tcp(driver: &Rc<Driver>, listeners: Vec<TcpListener>) -> Vec<JoinHandle<()>> {
-    let accept = |listener| tokio::task::spawn_local(accept_loop(Rc::clone(driver), listener));
-    listeners.into_iter().map(accept).collect()
-}
-
-async fn accept_loop(driver: Rc<Driver>, listener: TcpListener) {
+async fn accept_loop(driver: Rc<Driver>, listener: Rc<TcpListener>) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => welcome_tcp(&driver, socket, peer),

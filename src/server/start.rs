@@ -136,12 +136,12 @@ fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), 
             settings.maxclients
         );
     }
-    let listeners = listener::bind_tcp(&settings, settings.port)?;
+    let listeners = listener::Listeners::open(&settings)?;
     println!(" PID: {}", std::process::id());
     notice!("Server initialized");
 
     let driver = loading_server(config, config_file);
-    driver.listen_with(listener::accept_tcp(&driver, listeners));
+    driver.listen_with(listeners);
     if !settings.unixsocket.is_empty() {
         let path = Path::new(&settings.unixsocket);
         let socket = listener::bind_unix(path, settings.unixsocketperm.0)?;

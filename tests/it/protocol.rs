@@ -213,6 +213,44 @@ fn max_clients_is_a_clear_error() {
 }
 
 #[test]
+fn addresses_change_while_running_or_stay_as_they_were() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().port().to_string();
+    let server = server();
+    let mut c = server.connect();
+    let port = server.port();
+    let serves = |host: &str, port: u16| match std::net::TcpStream::connect((host, port)) {
+        Ok(_) => true,
+        Err(error) => panic_unless_refused(&error),
+    };
+    let cases: &[(&[&str], Option<&str>, [bool; 2])] = &[
+        (&["bind", "127.0.0.1 127.0.0.2"], None, [true, true]),
+        (&["bind", "999.999.999.999"], Some("bind"), [true, true]),
+        (&["port", &taken], Some("port"), [true, true]),
+        (&["bind", "127.0.0.2"], None, [false, true]),
+        (&["bind", "*"], None, [true, true]),
+        (&["bind", "127.0.0.1", "port", &taken], Some("bind"), [true, true]),
+        (&["bind", "127.0.0.1"], None, [true, false]),
+    ];
+    for (settings, refused, expected) in cases {
+        let reply = c.cmd(&[&["CONFIG", "SET"], *settings].concat());
+        let text = reply.text();
+        match refused {
+            None => assert_eq!(text, "OK", "{settings:?}"),
+            Some(_) => {
+                assert!(reply.is_error() && text.contains("CONFIG SET failed"), "{settings:?}: {text}")
+            }
+        }
+        assert_eq!([serves("127.0.0.1", port), serves("127.0.0.2", port)], *expected, "{settings:?}");
+    }
+}
+
+fn panic_unless_refused(error: &std::io::Error) -> bool {
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{error}");
+    false
+}
+
+#[test]
 fn a_unix_socket_serves_too() {
     let launch = Launch::ours(&[("appendonly", "no")]);
     let path = launch.scratch().join("sock");
