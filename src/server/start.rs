@@ -53,8 +53,11 @@ Usage: ringhold [CONFIG|-] [--directive value ...]
        ringhold --version | --help
 
 CONFIG is a file in redis.conf syntax, or TOML if its name ends in .toml; - reads redis.conf syntax from standard
-input. Directives on the command line come after the file and win over it. Without arguments the server listens on
-127.0.0.1:6379 and keeps its data in ./data.
+input. Directives on the command line come after the file and win over it; conf/ringhold.toml explains them.
+Without arguments the server listens on 127.0.0.1:6379 and keeps its data, with a log synced every second, in ./data.
+
+SIGTERM and SIGINT end it cleanly; a second one ends it at once, as safely as a crash. Exit codes: 0 after a clean end;
+1 if it was ended at once, or could not start: then the reason is on standard error.
 
 Examples:
        ringhold
