@@ -135,7 +135,8 @@ pub fn describe(session: &Session, now: i64, text: &mut Vec<u8>) {
     let seconds = |since: i64| (now - since).max(0) / 1000;
     let multi = session.multi.as_ref();
     let queued: usize = multi.iter().flat_map(|multi| &multi.queue).map(|args| args.heap_bytes()).sum();
-    let events = if session.out.is_empty() { "r" } else { "rw" };
+    let waiting = session.output_buffer;
+    let events = if session.out.is_empty() && waiting == 0 { "r" } else { "rw" };
     let proto = if session.proto == Protocol::Resp3 { 3 } else { 2 };
     let line = [
         format!("id={} addr={} laddr={} fd={} name=", session.id.0, session.addr, session.laddr, session.fd),
@@ -155,7 +156,7 @@ pub fn describe(session: &Session, now: i64, text: &mut Vec<u8>) {
             session.query_buffer.saturating_sub(session.query_len)
         ),
         format!(" rbs={} rbp={} obl={}", session.out.capacity(), session.out.capacity(), session.out.len()),
-        format!(" oll=0 omem=0 tot-mem={}", session.heap_bytes()),
+        format!(" oll={} omem={waiting} tot-mem={}", u8::from(waiting > 0), session.heap_bytes() + waiting),
         format!(" events={events} cmd={} user={}", session.last_command, session.user),
         format!(" redir=-1 resp={proto} lib-name="),
         String::from_utf8_lossy(&session.lib_name).into_owned(),

@@ -32,7 +32,7 @@ impl Node {
         self.handle_deadlines(clock);
         self.server.sample(now);
         self.close_idle(now);
-        self.release_idle_buffers(now);
+        self.check_buffers(now);
         self.start_due_work(now);
         self.server.history.end = self.stream.end;
         let finished = self.see_time(clock.unix_micros());
@@ -77,11 +77,13 @@ impl Node {
         self.after_unit(clock);
     }
 
-    /// Wakes idle clients that hold memory for input: being woken without input, they give it back.
-    fn release_idle_buffers(&mut self, now: i64) {
+    /// Wakes clients that hold memory: idle ones give their input buffer back when they are woken without input,
+    /// those above the soft limit of output are judged by it.
+    fn check_buffers(&mut self, now: i64) {
         for (slot, session) in self.server.sessions.iter() {
             let empty = session.query_len == 0 && session.query_buffer > 0;
-            if empty && now - session.last_active_ms > BUFFER_KEPT_MS {
+            let idle = empty && now - session.last_active_ms > BUFFER_KEPT_MS;
+            if idle || session.over_soft_since_ms.is_some() {
                 self.server.woken.push(slot);
             }
         }

@@ -168,10 +168,20 @@ impl Connection {
                 self.out = Vec::new();
             }
         }
+        if self.written > READ_MOST && self.written * 2 > self.out.len() {
+            // A client that never catches up must not keep what it has read.
+            self.out.drain(..std::mem::take(&mut self.written));
+        }
         self.close_when_written |= self.driver.output(self.slot, &mut self.out);
     }
 
+    /// Writes what the socket takes. Output above the limits is not even begun: which part of it fits into the
+    /// system's buffers would be chance.
     fn write(&mut self) -> Result<(), Over> {
+        let waiting = self.out.len() - self.written;
+        if waiting > READ && self.driver.output_too_long(self.slot, waiting) {
+            return Err(Over);
+        }
         while self.written < self.out.len() {
             match self.socket.write(&self.out[self.written..]) {
                 Ok(n) => self.written += n,

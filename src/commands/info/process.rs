@@ -57,7 +57,7 @@ pub fn clients(facts: &Facts<'_>, text: &mut Text) {
     text.put("cluster_connections", 0);
     text.put("maxclients", facts.server.config.settings.maxclients);
     text.put("client_recent_max_input_buffer", sessions().map(|s| s.query_buffer).max().unwrap_or(0));
-    text.put("client_recent_max_output_buffer", sessions().map(|s| s.out.len()).max().unwrap_or(0));
+    text.put("client_recent_max_output_buffer", sessions().map(|s| s.output_buffer).max().unwrap_or(0));
     text.put("blocked_clients", facts.server.blocked_clients);
     text.put("tracking_clients", 0);
     text.put("clients_in_timeout_table", blocked().filter(|b| b.deadline != i64::MAX).count());
