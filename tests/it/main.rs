@@ -15,4 +15,5 @@ mod interop;
 mod persistence;
 mod position;
 mod protocol;
+mod rdb;
 mod stock;
