@@ -77,7 +77,21 @@ impl Ctx<'_> {
     pub fn session(&mut self) -> &mut Session {
         self.server.sessions.get_mut(self.slot).expect("the caller is connected while its command runs")
     }
+
+    /// Length of `out` above which the client will be closed without getting anything of it
+    /// (`client-output-buffer-limit`): a command whose arguments alone can ask for more may stop there.
+    pub fn output_limit(&self) -> usize {
+        let limits = self.server.config.settings.client_output_buffer_limit;
+        let subscribed = self.server.sessions.get(self.slot).is_some_and(|s| s.subscriptions() > 0);
+        match if subscribed { limits.pubsub.hard } else { limits.normal.hard } {
+            0 => usize::MAX,
+            hard => usize::try_from(hard).unwrap_or(usize::MAX).max(OUTPUT_JUDGED),
+        }
+    }
 }
+
+/// Output up to here may be written before it is judged by the limits.
+pub const OUTPUT_JUDGED: usize = 16 * 1024;
 
 /// What a command did.
 #[derive(Debug)]

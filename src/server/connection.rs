@@ -18,6 +18,7 @@ use std::task::{Context, Poll};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::driver::{Driver, INPUT_KEPT, Wake};
+use crate::commands::OUTPUT_JUDGED;
 use crate::engine::Input;
 use crate::state::Slot;
 
@@ -179,7 +180,7 @@ impl Connection {
     /// system's buffers would be chance.
     fn write(&mut self) -> Result<(), Over> {
         let waiting = self.out.len() - self.written;
-        if waiting > READ && self.driver.output_too_long(self.slot, waiting) {
+        if waiting > OUTPUT_JUDGED && self.driver.output_too_long(self.slot, waiting) {
             return Err(Over);
         }
         while self.written < self.out.len() {

@@ -182,6 +182,7 @@ fn hexists(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 
 /// HRANDFIELD key [count [WITHVALUES]]
 fn hrandfield(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
+    let most = ctx.output_limit();
     let random = &mut ctx.server.random;
     if args.len() == 2 {
         match ctx.db.read_as::<Hash>(&args[1])?.and_then(|hash| hash.random(random)) {
@@ -213,10 +214,19 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> 
     if hash.as_listpack().is_some() {
         // A listpack is walked once, not once per draw.
         let all: Vec<_> = hash.iter().collect();
-        (0..count).for_each(|_| field_of(&mut ctx.out, all[random.usize(..all.len())], with_values));
+        for _ in 0..count {
+            if ctx.out.len() > most {
+                break;
+            }
+            field_of(&mut ctx.out, all[random.usize(..all.len())], with_values);
+        }
     } else {
-        let drawn = (0..count).filter_map(|_| hash.random(random));
-        drawn.for_each(|pair| field_of(&mut ctx.out, pair, with_values));
+        for pair in (0..count).filter_map(|_| hash.random(random)) {
+            field_of(&mut ctx.out, pair, with_values);
+            if ctx.out.len() > most {
+                break;
+            }
+        }
     }
     UNCHANGED
 }

@@ -183,6 +183,7 @@ fn spop_count(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> 
 
 /// SRANDMEMBER key [count]
 fn srandmember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
+    let most = ctx.output_limit();
     let random = &mut ctx.server.random;
     if args.len() == 2 {
         match ctx.db.read_as::<Set>(&args[1])?.and_then(|set| set.random(random)) {
@@ -208,11 +209,21 @@ fn srandmember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError>
     }
     ctx.out.array(count);
     if matches!(set, Set::Table(_)) {
-        (0..count).filter_map(|_| set.random(random)).for_each(|member| bulk_entry(&mut ctx.out, member));
+        for member in (0..count).filter_map(|_| set.random(random)) {
+            bulk_entry(&mut ctx.out, member);
+            if ctx.out.len() > most {
+                break;
+            }
+        }
     } else {
         // A compact set is walked once, not once per draw.
         let all: Vec<_> = set.iter().collect();
-        (0..count).for_each(|_| bulk_entry(&mut ctx.out, all[random.usize(..all.len())]));
+        for _ in 0..count {
+            if ctx.out.len() > most {
+                break;
+            }
+            bulk_entry(&mut ctx.out, all[random.usize(..all.len())]);
+        }
     }
     UNCHANGED
 }
@@ -408,6 +419,13 @@ mod tests {
                 let reply = bench.run(&format!("SRANDMEMBER s {count}"));
                 assert_eq!((distinct(&reply), bulks(&reply).len()), (count.min(size), count.min(size)));
             }
+            bench.set("client-output-buffer-limit", "normal 100000 0 0");
+            let cut = bench.run("SRANDMEMBER s -999999999");
+            assert!(
+                (100_000..100_100).contains(&cut.len()),
+                "it stops where the client is closed: {}",
+                cut.len()
+            );
             let reply = bench.run(&format!("SRANDMEMBER s -{}", 20 * size));
             assert_eq!((distinct(&reply), bulks(&reply).len()), (size, 20 * size));
             assert_eq!(bulks(&bench.run("SRANDMEMBER s")).len(), 1);

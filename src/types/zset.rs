@@ -236,6 +236,7 @@ fn rank(ctx: &mut Ctx<'_>, args: Args<'_>, reverse: bool) -> Result<Outcome, Rep
 
 /// ZRANDMEMBER key [count [WITHSCORES]]
 fn zrandmember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
+    let most = ctx.output_limit();
     let random = &mut ctx.server.random;
     if args.len() == 2 {
         match ctx.db.read_as::<Zset>(&args[1])?.and_then(|set| set.random(random)) {
@@ -269,6 +270,9 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError>
     // A listpack is walked once, not once per draw.
     let all: Vec<_> = if set.as_listpack().is_some() { set.iter().collect() } else { Vec::new() };
     for _ in 0..count {
+        if ctx.out.len() > most {
+            break;
+        }
         let drawn = if all.is_empty() { set.random(random) } else { Some(all[random.usize(..all.len())]) };
         if let Some((name, score)) = drawn {
             member(&mut ctx.out, name, score, with_scores);
