@@ -420,7 +420,7 @@ mod tests {
                 assert_eq!((distinct(&reply), bulks(&reply).len()), (count.min(size), count.min(size)));
             }
             bench.set("client-output-buffer-limit", "normal 100000 0 0");
-            let cut = bench.run("SRANDMEMBER s -999999999");
+            let cut = bench.run_args(&[b"SRANDMEMBER", b"s", b"-999999999"]);
             assert!(
                 (100_000..100_100).contains(&cut.len()),
                 "it stops where the client is closed: {}",
