@@ -426,6 +426,7 @@ mod tests {
                 "it stops where the client is closed: {}",
                 cut.len()
             );
+            bench.set("client-output-buffer-limit", "normal 0 0 0");
             let reply = bench.run(&format!("SRANDMEMBER s -{}", 20 * size));
             assert_eq!((distinct(&reply), bulks(&reply).len()), (size, 20 * size));
             assert_eq!(bulks(&bench.run("SRANDMEMBER s")).len(), 1);
