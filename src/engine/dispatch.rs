@@ -8,7 +8,7 @@
 //! A refused command inside MULTI spoils the transaction, as in Redis; EXEC is judged by what is in its queue.
 
 use super::input::Input;
-use super::node::{Clock, Node};
+use super::node::{Action, Clock, Node};
 use crate::commands::{Command, Flags, find};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
@@ -45,6 +45,9 @@ impl Node {
     /// stream may carry them.
     pub fn dispatch(&mut self, slot: Slot, args: Args<'_>, canonical: Option<&[u8]>, clock: &mut dyn Clock) {
         self.server.take_reply_mode(slot);
+        if is_http(args.name()) {
+            return self.hang_up(slot);
+        }
         let command = match lookup(args) {
             Ok(command) => command,
             Err(error) => return self.refuse(slot, None, &error),
@@ -81,6 +84,14 @@ impl Node {
         if let Some(command) = command {
             self.server.stats_of(command).rejected += 1;
         }
+    }
+
+    /// Closes the connection without a reply.
+    fn hang_up(&mut self, slot: Slot) {
+        if let Some(session) = self.server.sessions.get_mut(slot) {
+            session.closing = true;
+        }
+        self.actions.push_back(Action::Suspicious(slot));
     }
 
     /// The gates, in order.
@@ -154,6 +165,12 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// The first word of a header that a browser sends when a web page makes it talk to this port. Executing what
+/// follows would let any page run commands on the visitor's own server.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:")
 }
 
 enum Gate {

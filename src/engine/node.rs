@@ -50,6 +50,8 @@ pub enum Action {
     ConfigChanged(Option<Slot>, Change),
     /// Close the connection: its output is lost.
     Close(Slot),
+    /// The same, because it speaks HTTP: a possible cross-protocol attack, to be logged.
+    Suspicious(Slot),
 }
 
 pub struct Node {

@@ -214,8 +214,14 @@ fn job(driver: &Driver, purpose: Purpose) -> Job {
 
 /// Saves on this thread, with the server standing still.
 pub fn save_here(driver: &Rc<Driver>) -> Result<(), String> {
-    let written = snapshots::write(&job(driver, Purpose::Save))?;
-    let running = Running::now(driver, Purpose::Save, None, Arc::new(Progress::default()));
+    write_here(driver, Purpose::Save)
+}
+
+/// Writes a snapshot on this thread, with the server standing still.
+pub fn write_here(driver: &Rc<Driver>, purpose: Purpose) -> Result<(), String> {
+    let job = job(driver, purpose);
+    let running = Running::now(driver, purpose, None, Arc::clone(&job.progress));
+    let written = snapshots::write(&job)?;
     succeeded(driver, &mut driver.node.borrow_mut(), &running, &written);
     Ok(())
 }
@@ -421,7 +427,8 @@ fn apply(driver: &Rc<Driver>, name: &str, settings: &Settings, before: &Settings
 
 /// CONFIG SET appendonly yes: the log begins here; it counts for recovery once its base is durable (rule 26).
 fn start_aof(driver: &Rc<Driver>, settings: &Settings) -> Result<(), String> {
-    driver.persist_mut().start_aof(settings)?;
+    let cut = driver.persist().cut();
+    driver.persist_mut().start_aof(settings, cut)?;
     {
         let mut node = driver.node.borrow_mut();
         node.server.persistence.aof_enabled = true;

@@ -16,6 +16,7 @@
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 
 use tokio::sync::Notify;
@@ -25,6 +26,7 @@ use super::listener::Listeners;
 use super::logging::warning;
 use super::persist::{LogStatus, Persist};
 use super::process::{self, WallClock};
+use super::recovery::LoadProgress;
 use crate::config::Settings;
 use crate::engine::{Action, Input, Node};
 use crate::state::{Session, Slot};
@@ -84,6 +86,7 @@ pub struct Driver {
     garbage: std::sync::mpsc::Sender<Vec<Garbage>>,
     running: RefCell<Option<Running>>,
     listening: RefCell<Listeners>,
+    loading: RefCell<Option<std::sync::Arc<LoadProgress>>>,
     /// Waits for a snapshot job to end.
     pub shutdown: Cell<Option<super::shutdown::Plan>>,
 }
@@ -103,6 +106,7 @@ impl Driver {
             garbage,
             running: RefCell::new(None),
             listening: RefCell::new(Listeners::default()),
+            loading: RefCell::new(None),
             shutdown: Cell::new(None),
         })
     }
@@ -266,6 +270,13 @@ impl Driver {
     fn act(self: &Rc<Self>, action: Action) {
         match action {
             Action::Close(slot) => self.close(slot),
+            Action::Suspicious(slot) => {
+                warning!(
+                    "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to \
+                     this server. Connection aborted."
+                );
+                self.close(slot);
+            }
             Action::Command(slot, request) => super::actions::command(self, slot, request),
             Action::AutoSave => super::actions::auto_save(self),
             Action::AutoRewrite => super::actions::auto_rewrite(self),
@@ -298,9 +309,19 @@ impl Driver {
         }
     }
 
+    /// Shows in INFO how far loading is.
+    pub fn follow_load(&self, progress: std::sync::Arc<LoadProgress>) {
+        *self.loading.borrow_mut() = Some(progress);
+    }
+
     /// Recovery is done: from here on writes have somewhere to go.
     pub fn open(&self, persist: Persist) {
         *self.persist.borrow_mut() = Some(persist);
+    }
+
+    /// Takes ring and log out of service.
+    pub fn close_persist(&self) -> Persist {
+        self.persist.borrow_mut().take().expect("refused while loading")
     }
 
     pub fn is_open(&self) -> bool {
@@ -338,8 +359,14 @@ impl Driver {
     /// Brings figures of background work that INFO shows up to date.
     pub fn note_progress(&self, node: &mut Node) {
         if let Some(running) = &*self.running.borrow() {
-            let done = running.progress.keys.load(std::sync::atomic::Ordering::Relaxed);
+            let done = running.progress.keys.load(Ordering::Relaxed);
             node.server.persistence.save_keys_done = done;
+        }
+        if let (Some(progress), Some(loading)) =
+            (&*self.loading.borrow(), &mut node.server.persistence.loading)
+        {
+            loading.total_bytes = progress.total_bytes.load(Ordering::Relaxed);
+            loading.loaded_bytes = progress.loaded_bytes.load(Ordering::Relaxed);
         }
         if let Some(persist) = &*self.persist.borrow() {
             node.server.persistence.aof_current_size = persist.log_len();

@@ -10,7 +10,7 @@
 //! as soon as it is copied, so a process crash after any reply loses nothing of it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use super::logging::{notice, warning};
 use crate::config::{AppendFsync, Settings};
@@ -151,14 +151,7 @@ impl Persist {
                 "Cannot write the stream to segments: {why}. What is acknowledged now may not survive a crash"
             );
             self.spill_from = None;
-            return;
         }
-        let (Some(sender), Some((head, tail))) =
-            (&self.sender, self.ring.read(from.offset, self.end.since(from.offset) as usize))
-        else {
-            return;
-        };
-        sender.push_units(&[head, tail].concat(), from.offset, from.db);
     }
 
     fn start_log(&mut self, options: Options, from: Cut) -> Result<(), String> {
@@ -170,15 +163,24 @@ impl Persist {
             Arc::clone(&self.waker),
         )
         .map_err(|failure| failure.to_string())?;
+        let len = self.end.since(from.offset);
+        if len > 0 {
+            let held = usize::try_from(len).ok().and_then(|len| self.ring.read(from.offset, len));
+            let (head, tail) = held.ok_or("the ring does not hold what the log lacks")?;
+            log.sender().push_units(&[head, tail].concat(), from.offset, from.db);
+        }
+        if from.replid != self.replid {
+            log.sender().set_replid(self.replid);
+        }
         self.sender = Some(log.sender());
         self.log = Some(log);
         Ok(())
     }
 
-    /// `appendonly yes`: the log begins at the end of the stream.
-    pub fn start_aof(&mut self, settings: &Settings) -> Result<(), String> {
+    /// `appendonly yes`: the log goes on at `from`; what the ring holds from there to the end is handed to it first.
+    pub fn start_aof(&mut self, settings: &Settings, from: Cut) -> Result<(), String> {
         self.stop_log();
-        self.start_log(self.options(settings), self.cut())?;
+        self.start_log(self.options(settings), from)?;
         self.appendonly = true;
         Ok(())
     }
@@ -194,6 +196,39 @@ impl Persist {
                 None
             }
         }
+    }
+
+    /// Closes everything as a clean shutdown does; the waker for the next to be opened.
+    pub fn close(mut self) -> Result<Waker, String> {
+        let had_log = self.sender.is_some();
+        let cut = self.cut();
+        self.sync_log()?; // a spill is not fsynced by itself, and the mark must not claim more than the disk holds
+        let closed = self.stop_log();
+        if had_log && closed.is_none() {
+            return Err("the log was not closed cleanly: the next start will recover as after a crash".into());
+        }
+        self.ring.flush().map_err(|failure| failure.to_string())?;
+        let closed =
+            closed.unwrap_or(Closed { place: cut.place(), durable: cut.offset, segments: Vec::new() });
+        lock(&self.files.history).mark_clean(&closed).map_err(|failure| failure.to_string())?;
+        Ok(self.waker)
+    }
+
+    fn sync_log(&self) -> Result<(), String> {
+        let Some(sender) = &self.sender else { return Ok(()) };
+        let (send, receive) = mpsc::channel();
+        sender.sync(Box::new(move |done| {
+            let _asker_gone = send.send(done);
+        }));
+        match receive.recv() {
+            Ok(done) => done.map(|_| ()),
+            Err(_) => Err("the log ended before it was synced".into()),
+        }
+    }
+
+    /// The history has another name from here on.
+    pub fn rename(&mut self, replid: ReplId) {
+        self.replid = replid;
     }
 
     pub fn sender(&self) -> Option<&LogSender> {

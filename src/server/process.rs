@@ -102,3 +102,45 @@ pub fn raise_file_limit(clients: u32) -> u32 {
         Err(_) => current.saturating_sub(RESERVED) as u32,
     }
 }
+
+/// Tells a child of [`daemonize`] what it is.
+const DAEMON: &str = "RINGHOLD_DAEMON";
+
+pub fn is_daemon() -> bool {
+    std::env::var_os(DAEMON).is_some()
+}
+
+/// Starts this program again in a session of its own, without terminal, and returns the parent's exit code. (Not a
+/// fork: a process that is about to have threads should not be copied half-way.)
+pub fn daemonize() -> i32 {
+    use std::process::{Command, Stdio};
+    let spawned = std::env::current_exe().and_then(|program| {
+        Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env(DAEMON, "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+    });
+    match spawned {
+        Ok(_) => 0,
+        Err(error) => {
+            eprintln!("ringhold: cannot start in the background: {error}");
+            1
+        }
+    }
+}
+
+/// In the child: leaves the parent's session. Writes the pid file where one is asked for.
+pub fn write_pid_file(settings: &crate::config::Settings) -> Result<(), String> {
+    if is_daemon() {
+        // Fails only for a process that leads a group already, which then needs nothing.
+        let _leader = rustix::process::setsid();
+    }
+    if settings.pidfile.is_empty() {
+        return Ok(());
+    }
+    fs::write(&settings.pidfile, format!("{}\n", std::process::id()))
+        .map_err(|error| format!("Failed to write PID file {}: {error}", settings.pidfile))
+}

@@ -1,18 +1,42 @@
-//! From a data directory to a running history: recovery as the driver sees it.
+//! From a data directory to a running history: the plan of [`crate::log::recovery`] carried out.
+//!
+//! ```text
+//! tidy up ─► plan (decides, changes nothing) ─► prepare the log's files ─► load bases ─► replay log and ring
+//!         ─► ring kept or refilled, brought to its configured size ─► new id (rule 1) ─► ready to append
+//! ```
+//!
+//! All of it runs on a thread of its own while the server answers -LOADING. Replay goes through the engine's own
+//! [`Replay`], so that a command means the same here and there. The position that comes out was counted from the bytes
+//! that were applied; if it is not the one that the plan promised, the start is refused.
 
+use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use super::logging::{notice, warning};
 use super::persist::{Cut, Files};
 use super::process;
-use crate::config::Settings;
-use crate::disk::OsDisk;
-use crate::format::history::{Born, History};
-use crate::format::manifest::Manifest;
+use crate::config::Config;
+use crate::disk::{Disk, DiskFile, Mode, OsDisk};
+use crate::engine::Node;
+use crate::engine::replay::Replay;
+use crate::error::{Corrupt, IoFailure};
+use crate::format::history::Cause;
+use crate::format::rdb::LoadError;
+use crate::format::ring::Layout;
+use crate::log::commit::{prepare, tidy_up};
 use crate::log::history_file::HistoryFile;
-use crate::log::segments::{Paths, Segments};
+use crate::log::plan::{self, Load, Plan, RingPlan};
+use crate::log::rdb_probe::FormatProbe;
+use crate::log::replay::RunReader;
+use crate::log::segments::Paths;
 use crate::ring::{Begin, Ring};
-use crate::store::Store;
+use crate::state::{History, Process, Server};
+use crate::store::rdb::{LoadOptions, load};
+use crate::store::{Limits, Store};
 use crate::units::Offset;
 
 /// A directory that is ready to be written to.
@@ -21,11 +45,27 @@ pub struct Recovered {
     pub files: Files,
     pub ring: Ring,
     pub at: Cut,
-    /// The base that the ring must not run away from while the log is off.
-    pub base: Option<Cut>,
+    /// The log goes on here; what lies between this and `at` is in the ring only.
+    pub log_from: Cut,
+    /// A log without a base of its own: one is due if the log is on.
+    pub needs_base: bool,
+    /// The name before this start, and where it ended.
+    pub previous: Option<Cut>,
+    pub keys: u64,
+    /// A segment without a stream byte, to be dropped once the next one is open.
+    pub idle_segment: Option<String>,
 }
 
-pub fn paths(settings: &Settings) -> Paths {
+/// How far loading is; for INFO and the log.
+#[derive(Default)]
+pub struct LoadProgress {
+    pub total_bytes: AtomicU64,
+    pub loaded_bytes: AtomicU64,
+    pub keys: AtomicU64,
+}
+
+pub fn paths(config: &Config) -> Paths {
+    let settings = &config.settings;
     Paths {
         data: settings.dir.clone(),
         log_dir: settings.appenddirname.clone(),
@@ -34,30 +74,274 @@ pub fn paths(settings: &Settings) -> Paths {
     }
 }
 
-pub fn recover(settings: &Settings) -> Result<Recovered, String> {
-    let disk: Arc<dyn crate::disk::Disk> = Arc::new(OsDisk::new());
-    let paths = paths(settings);
-    let replid = process::random_id();
-    let tag = process::random_u64();
-    let history = History::new(replid, Offset::ZERO, Born::Empty, tag);
-    let text = |failure: crate::error::IoFailure| failure.to_string();
-    let history = HistoryFile::create(disk.clone(), paths.history(), history).map_err(text)?;
-    let begin = Begin { replid, begun: Offset::ZERO, tag, at: Offset::ZERO, db: 0 };
-    let ring = Ring::create(&*disk, &paths.ring(), settings.repl_backlog_size, begin).map_err(text)?;
-    let segments = Segments::new(disk.clone(), paths.clone(), Manifest::default()).map_err(text)?;
-    let at = Cut { replid, offset: Offset::ZERO, db: 0 };
-    let files = Files {
-        disk,
-        paths,
-        history: Arc::new(Mutex::new(history)),
-        segments: Arc::new(Mutex::new(segments)),
-    };
-    Ok(Recovered { store: Store::new(settings.databases as usize), files, ring, at, base: None })
-}
-
 /// Makes the data directory if it is not there.
 pub fn make_directory(dir: &Path) -> Result<(), String> {
     std::fs::create_dir_all(dir).map_err(|error| {
         format!("the data directory {} cannot be made: {error}; choose another with --dir", dir.display())
     })
+}
+
+/// Recovers the directory; the error is what an operator reads.
+pub fn recover(config: &Config, progress: &LoadProgress) -> Result<Recovered, String> {
+    let started = Instant::now();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::new());
+    let paths = paths(config);
+    for done in tidy_up(&*disk, &paths).map_err(text)? {
+        notice!("{done}");
+    }
+    let settings = plan::Settings {
+        appendonly: config.settings.appendonly,
+        load_truncated: config.settings.aof_load_truncated,
+        fresh_replid: process::random_id(),
+        fresh_tag: process::random_u64(),
+    };
+    let found = plan::recover(&*disk, &paths, &FormatProbe, &settings).map_err(text)?;
+    let mut plan = found.plan.map_err(|refusal| {
+        refusal.stock_lines.iter().for_each(|line| warning!("{line}"));
+        refusal.to_string()
+    })?;
+    let prepared = prepare(Arc::clone(&disk), &paths, &mut plan).map_err(text)?;
+    let mut node = replaying_node(config);
+    load_bases(&*disk, &plan, &mut node, config, progress)?;
+    let mut ring = found.ring.map(|ring| *ring);
+    replay(&*disk, &plan, &mut node, ring.as_ref(), progress)?;
+    let ring = ready_ring(&*disk, &paths, &plan, ring.take(), config.settings.repl_backlog_size)?;
+    let mut recovered = begin(disk, paths, plan, prepared.segments, ring)?;
+    recovered.keys = node.store.key_count() as u64;
+    recovered.store = node.store;
+    recovered.idle_segment = prepared.idle_segment;
+    notice!(
+        "DB loaded: {} keys at {}:{} in {:.3} seconds",
+        recovered.keys,
+        recovered.previous.map_or(recovered.at.replid, |previous| previous.replid),
+        recovered.at.offset,
+        started.elapsed().as_secs_f64()
+    );
+    Ok(recovered)
+}
+
+fn text(failure: IoFailure) -> String {
+    failure.to_string()
+}
+
+/// A node whose only use is to apply what is replayed.
+fn replaying_node(config: &Config) -> Node {
+    let store = Store::new(config.settings.databases as usize);
+    let history = History::new(crate::units::ReplId::NONE);
+    let server = Server::new(config.clone(), history, Process::default(), 0);
+    Node::new(store, server, process::now_ms())
+}
+
+// ---- loading ----
+
+fn load_bases(
+    disk: &dyn Disk,
+    plan: &Plan,
+    node: &mut Node,
+    config: &Config,
+    progress: &LoadProgress,
+) -> Result<(), String> {
+    let total = plan.load.iter().map(|load| load.commands_end.max(load.rdb)).sum::<u64>()
+        + plan.replay.iter().map(|run| run.end.since(run.start)).sum::<u64>();
+    progress.total_bytes.store(total, Ordering::Relaxed);
+    for file in &plan.load {
+        if file.rdb > 0 {
+            load_rdb(disk, file, node, config, progress)?;
+        }
+        let Some(mut reader) = RunReader::of_load(disk, file).map_err(|e| e.to_string())? else { continue };
+        let mut replay = Replay::new(node, 0);
+        let mut bytes = Vec::new();
+        while reader.next(None, &mut bytes).map_err(|e| e.to_string())? {
+            apply(&mut replay, node, &bytes, progress)
+                .map_err(|damage| damage.shifted(file.rdb).in_file(&file.path).to_string())?;
+        }
+        replay.finish(node);
+    }
+    Ok(())
+}
+
+fn load_rdb(
+    disk: &dyn Disk,
+    file: &Load,
+    node: &mut Node,
+    config: &Config,
+    progress: &LoadProgress,
+) -> Result<(), String> {
+    let opened = disk.open(&file.path, Mode::Read).map_err(text)?;
+    let mut input = FileReader { file: &*opened, at: 0, end: file.rdb, failure: None };
+    let options = LoadOptions {
+        limits: Limits::from_settings(&config.settings),
+        verify: config.settings.rdbchecksum,
+        now_ms: process::now_ms(),
+        ..LoadOptions::default()
+    };
+    let before = progress.loaded_bytes.load(Ordering::Relaxed);
+    let mut into = node.store.snapshot();
+    let loaded = load(&mut input, &options, &mut into, &mut |now| {
+        progress.loaded_bytes.store(before + now.bytes, Ordering::Relaxed);
+        progress.keys.store(now.keys, Ordering::Relaxed);
+        ControlFlow::Continue(())
+    });
+    node.store.restore(into);
+    match loaded {
+        Ok(loaded) => {
+            loaded.log_lines().iter().for_each(|line| notice!("{line}"));
+            progress.loaded_bytes.store(before + file.rdb, Ordering::Relaxed);
+            Ok(())
+        }
+        Err(error) => {
+            let why = match (error, input.failure) {
+                (_, Some(failure)) => failure.to_string(),
+                (LoadError::Corrupt(damage), None) => damage.in_file(&file.path).to_string(),
+                (LoadError::Io(error), None) => format!("{}: {error}", file.path.display()),
+                (LoadError::Stopped, None) => format!("{}: loading was stopped", file.path.display()),
+            };
+            warning!("Terminating server after rdb file reading failure.");
+            Err(format!("{why}; restore the file from a copy, or see what it holds with ringhold-inspect"))
+        }
+    }
+}
+
+fn replay(
+    disk: &dyn Disk,
+    plan: &Plan,
+    node: &mut Node,
+    ring: Option<&Ring>,
+    progress: &LoadProgress,
+) -> Result<(), String> {
+    for run in &plan.replay {
+        let mut reader = RunReader::of_run(disk, run).map_err(|e| e.to_string())?;
+        let mut replay = Replay::new(node, run.db);
+        let mut bytes = Vec::new();
+        while reader.next(ring, &mut bytes).map_err(|e| e.to_string())? {
+            apply(&mut replay, node, &bytes, progress)
+                .map_err(|damage| format!("replaying the stream from offset {}: {damage}", run.start))?;
+        }
+        let applied = replay.finish(node);
+        if run.start + applied != run.end {
+            return Err(format!(
+                "replaying the stream from offset {}: whole units end at {}, not at {} as was proven before",
+                run.start,
+                run.start + applied,
+                run.end
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn apply(replay: &mut Replay, node: &mut Node, bytes: &[u8], progress: &LoadProgress) -> Result<(), Corrupt> {
+    progress.loaded_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    replay.feed(node, bytes)
+}
+
+// ---- ring and history ----
+
+/// The ring as the plan wants it, with the configured capacity.
+fn ready_ring(
+    disk: &dyn Disk,
+    paths: &Paths,
+    plan: &Plan,
+    ring: Option<Ring>,
+    capacity: u64,
+) -> Result<Ring, String> {
+    let begin = |at: Offset, db: u32| Begin {
+        replid: plan.history.replid,
+        begun: plan.history.begun,
+        tag: plan.history.tag,
+        at,
+        db,
+    };
+    if let (RingPlan::Keep { start }, Some(mut ring)) = (&plan.ring, ring) {
+        ring.keep(*start..plan.end, plan.db);
+        if ring.capacity() == Layout::for_capacity(capacity).capacity {
+            return Ok(ring);
+        }
+        let mut resized =
+            Ring::create(disk, &paths.ring(), capacity, begin(ring.start(), ring.db())).map_err(text)?;
+        let len = ring.end().since(ring.start()) as usize;
+        if let Some((head, tail)) = ring.read(ring.start(), len) {
+            resized.append(&[head, tail].concat(), plan.db);
+        }
+        return Ok(resized);
+    }
+    let (at, db) = match &plan.ring {
+        RingPlan::Refill { at, db } => (*at, *db),
+        RingPlan::Keep { .. } => (plan.end, plan.db),
+    };
+    let mut ring = Ring::create(disk, &paths.ring(), capacity, begin(at, db)).map_err(text)?;
+    for run in plan.replay.iter().filter(|run| run.end > at) {
+        let mut reader = RunReader::of_run(disk, run).map_err(|e| e.to_string())?;
+        let (mut bytes, mut offset) = (Vec::new(), run.start);
+        while reader.next(None, &mut bytes).map_err(|e| e.to_string())? {
+            let skip = at.since(offset).min(bytes.len() as u64) as usize;
+            offset += bytes.len() as u64;
+            if skip < bytes.len() {
+                ring.append(&bytes[skip..], plan.db);
+            }
+        }
+    }
+    Ok(ring)
+}
+
+/// The new name of this execution, durable before anything is written under it (rule 1).
+fn begin(
+    disk: Arc<dyn Disk>,
+    paths: Paths,
+    plan: Plan,
+    segments: crate::log::segments::Segments,
+    mut ring: Ring,
+) -> Result<Recovered, String> {
+    notice!("{}", plan.log_line);
+    let old = plan.history.replid;
+    let mut history = HistoryFile::recovered(Arc::clone(&disk), paths.history(), plan.history);
+    if plan.fresh {
+        history.save().map_err(text)?;
+    } else {
+        history.begin(process::random_id(), Cause::Start, plan.end, &mut ring, None).map_err(text)?;
+    }
+    let replid = history.get().replid;
+    let previous = (!plan.fresh).then_some(Cut { replid: old, offset: plan.end, db: plan.db });
+    Ok(Recovered {
+        store: Store::new(1),
+        files: Files {
+            disk,
+            paths,
+            history: Arc::new(Mutex::new(history)),
+            segments: Arc::new(Mutex::new(segments)),
+        },
+        ring,
+        at: Cut { replid, offset: plan.end, db: plan.db },
+        log_from: Cut { replid: plan.log_from.replid, offset: plan.log_from.offset, db: plan.log_from.db },
+        needs_base: !plan.log_has_base,
+        previous,
+        keys: 0,
+        idle_segment: None,
+    })
+}
+
+// ---- reading RDB files ----
+
+/// A part of a file as a reader, remembering what the disk said.
+struct FileReader<'a> {
+    file: &'a dyn DiskFile,
+    at: u64,
+    end: u64,
+    failure: Option<IoFailure>,
+}
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let want = (buf.len() as u64).min(self.end - self.at) as usize;
+        match self.file.read_at(&mut buf[..want], self.at) {
+            Ok(n) => {
+                self.at += n as u64;
+                Ok(n)
+            }
+            Err(failure) => {
+                self.failure = Some(failure);
+                Err(io::Error::other("the disk failed"))
+            }
+        }
+    }
 }

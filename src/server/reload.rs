@@ -1,18 +1,126 @@
 //! DEBUG RELOAD, LOADAOF and CHANGE-REPL-ID: the data or its name change outside the stream.
+//!
+//! | command | data | history |
+//! |---|---|---|
+//! | RELOAD | saved, then loaded from that file: the same | goes on |
+//! | RELOAD NOSAVE, NOFLUSH, MERGE | what a file held is loaded, over the old or instead | ends (rule 18) |
+//! | LOADAOF | log closed, directory recovered as at a start: the same | goes on under a new name, as after a start |
+//! | CHANGE-REPL-ID | untouched | ends (rule 18) |
+//!
+//! A history that ends is followed by a fresh one whose base is durable before the next command runs. The server
+//! stands still meanwhile: these are tools of tests.
 
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::rc::Rc;
 
-use super::actions::reply;
+use super::actions::{self, Purpose, reply};
 use super::driver::Driver;
+use super::logging::warning;
+use super::persist::lock;
+use super::recovery::{self, LoadProgress};
+use super::{process, start};
 use crate::commands::Request;
 use crate::error::ReplyError;
+use crate::format::history::{Born, History};
+use crate::ring::Begin;
 use crate::state::Slot;
+use crate::store::rdb::{LoadOptions, load};
+use crate::store::{Limits, Snapshot};
 
 pub fn debug(driver: &Rc<Driver>, slot: Slot, request: Request) {
-    let _ = request;
-    reply(driver, slot, Err(ReplyError::new("ERR not available")));
+    if driver.running().is_some() {
+        return reply(driver, slot, Err(ReplyError::new("ERR a background save or rewrite is in progress")));
+    }
+    let (done, what) = match request {
+        Request::DebugReload { save, flush, merge } => (reload(driver, save, flush, merge), "DEBUG RELOAD"),
+        _ => (load_aof(driver), "DEBUG LOADAOF"),
+    };
+    match done {
+        Ok(()) => reply(driver, slot, Ok("OK")),
+        Err(why) => {
+            warning!("{what}: {why}");
+            reply(driver, slot, Err(ReplyError::from(format!("ERR Error trying to load the data: {why}"))));
+        }
+    }
 }
 
 pub fn change_replid(driver: &Rc<Driver>, slot: Slot) {
-    reply(driver, slot, Err(ReplyError::new("ERR not available")));
+    match new_history(driver) {
+        Ok(()) => reply(driver, slot, Ok("OK")),
+        Err(why) => reply(driver, slot, Err(ReplyError::from(format!("ERR {why}")))),
+    }
+}
+
+fn reload(driver: &Rc<Driver>, save: bool, flush: bool, merge: bool) -> Result<(), String> {
+    if save {
+        actions::save_here(driver)?;
+    }
+    let (path, options) = {
+        let node = driver.node.borrow();
+        let options = LoadOptions {
+            limits: Limits::from_settings(&node.config().settings),
+            replace: merge,
+            now_ms: node.now_ms(),
+            ..LoadOptions::default()
+        };
+        (driver.persist().snapshot_paths().0, options)
+    };
+    let mut into = {
+        let node = driver.node.borrow();
+        if flush { Snapshot::empty(node.store.dbs.len()) } else { node.store.snapshot() }
+    };
+    read_into(&path, &options, &mut into)?;
+    driver.node.borrow_mut().store.restore(into);
+    if save && flush { Ok(()) } else { new_history(driver) }
+}
+
+fn read_into(path: &Path, options: &LoadOptions, into: &mut Snapshot) -> Result<(), String> {
+    let file = std::fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut input = std::io::BufReader::with_capacity(1 << 20, file);
+    load(&mut input, options, into, &mut |_| ControlFlow::Continue(()))
+        .map(|_| ())
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
+    driver.settle();
+    let config = driver.node.borrow().config().clone();
+    if !config.settings.appendonly {
+        return Err("the append-only log is off".into());
+    }
+    let persist = driver.close_persist();
+    let waker = persist.close()?;
+    let recovered = recovery::recover(&config, &LoadProgress::default())?;
+    start::go_live(driver, recovered, waker)
+}
+
+/// Rule 18: another id, no lineage, an empty ring, and a base that is durable when this returns.
+fn new_history(driver: &Rc<Driver>) -> Result<(), String> {
+    driver.settle();
+    let settings = driver.node.borrow().config().settings.clone();
+    {
+        let mut persist = driver.persist_mut();
+        persist.stop_log();
+        let (replid, tag, cut) = (process::random_id(), process::random_u64(), persist.cut());
+        let fresh = History::new(replid, cut.offset, Born::Import, tag);
+        lock(&persist.files.history).update(|history| *history = fresh).map_err(|e| e.to_string())?;
+        persist.ring.restart(Begin { replid, begun: cut.offset, tag, at: cut.offset, db: cut.db });
+        persist.rename(replid);
+        if settings.appendonly {
+            let cut = persist.cut();
+            persist.start_aof(&settings, cut)?;
+        }
+        let mut node = driver.node.borrow_mut();
+        node.server.history.previous = None;
+        node.stream.forget_db();
+        persist.describe(&mut node.server.history);
+    }
+    if settings.appendonly {
+        actions::write_here(driver, Purpose::Rewrite)
+    } else if settings.save.0.is_empty() {
+        Ok(())
+    } else {
+        actions::write_here(driver, Purpose::Save)
+    }
 }

@@ -17,9 +17,7 @@ use std::sync::atomic::Ordering;
 use super::actions::{self, Purpose};
 use super::driver::Driver;
 use super::logging::{notice, warning};
-use super::persist::lock;
 use crate::error::ReplyError;
-use crate::format::history::{Clean, SegmentLen};
 use crate::state::Slot;
 
 /// A shutdown on its way.
@@ -77,7 +75,9 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
             }
         }
     }
-    close_files(driver);
+    if let Err(why) = driver.close_persist().close() {
+        warning!("{why}");
+    }
     let node = driver.node.borrow();
     let settings = &node.config().settings;
     for path in [&settings.pidfile, &settings.unixsocket] {
@@ -88,27 +88,4 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
     }
     notice!("Ringhold is now ready to exit, bye bye...");
     driver.end_with(0);
-}
-
-/// Log, history, ring: everything on disk, and the clean mark that says so.
-fn close_files(driver: &Rc<Driver>) {
-    let mut persist = driver.persist_mut();
-    let cut = persist.cut();
-    let had_log = persist.sender().is_some();
-    let closed = persist.stop_log();
-    if had_log && closed.is_none() {
-        warning!("The log was not closed cleanly: the next start will recover as after a crash");
-        return;
-    }
-    let segments = closed.map(|closed| closed.segments).unwrap_or_default();
-    let segments = segments.into_iter().map(|(name, len)| SegmentLen { name, len }).collect();
-    if let Err(failure) = persist.ring.flush() {
-        warning!("Flushing the ring: {failure}");
-        return;
-    }
-    let clean = Clean { end: cut.offset, db: cut.db, segments };
-    let marked = lock(&persist.files.history).update(|history| history.clean = Some(clean));
-    if let Err(failure) = marked {
-        warning!("Marking the shutdown as clean: {failure}");
-    }
 }

@@ -20,13 +20,14 @@ use tokio::time::{Duration, MissedTickBehavior, interval};
 
 use super::driver::Driver;
 use super::logging::{notice, warning};
-use super::persist::Persist;
+use super::persist::{Persist, lock};
 use super::process::{self, WallClock};
-use super::recovery::{self, Recovered};
+use super::recovery::{self, LoadProgress, Recovered};
 use super::{listener, logging, shutdown};
 use crate::config::{Config, Reader, ShutdownFlags, Start, parse_start_args};
 use crate::disk::DirLock;
 use crate::engine::Node;
+use crate::log::thread::Waker;
 use crate::state::{History, Loading, Server};
 use crate::store::Store;
 use crate::units::ReplId;
@@ -47,6 +48,9 @@ impl Reader for Files {
         Ok(text)
     }
 }
+
+/// The same on all Linux architectures but MIPS and PA-RISC.
+const SIGXFSZ: i32 = 25;
 
 const HELP: &str = "\
 Usage: ringhold [CONFIG|-] [--directive value ...]
@@ -83,6 +87,7 @@ pub fn run(args: Vec<std::ffi::OsString>) -> i32 {
             0
         }
         Start::Run(args) => match Config::load(&args, &mut Files) {
+            Ok((config, _)) if config.settings.daemonize && !process::is_daemon() => process::daemonize(),
             Ok((config, notices)) => serve(config, notices.iter().map(ToString::to_string).collect()),
             Err(error) => {
                 eprintln!("\n{error}");
@@ -140,6 +145,7 @@ fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), 
         );
     }
     let listeners = listener::Listeners::open(&settings)?;
+    process::write_pid_file(&settings)?;
     println!(" PID: {}", std::process::id());
     notice!("Server initialized");
 
@@ -156,17 +162,20 @@ fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), 
 
 /// Recovers the dataset and serves it; returns only if that fails.
 async fn load(driver: Rc<Driver>, lock: DirLock) -> Result<std::convert::Infallible, String> {
-    let settings = driver.node.borrow().config().settings.clone();
+    let config = driver.node.borrow().config().clone();
+    let progress = Arc::new(LoadProgress::default());
+    driver.follow_load(Arc::clone(&progress));
     let (send, receive) = oneshot::channel();
     std::thread::Builder::new()
         .name("recovery".into())
         .spawn(move || {
-            let _gone = send.send(recovery::recover(&settings));
+            let _gone = send.send(recovery::recover(&config, &progress));
         })
         .map_err(|error| format!("starting a thread: {error}"))?;
     let recovered = receive.await.map_err(|_| "recovery ended without a result".to_string())??;
     let log_news = Arc::new(Notify::new());
-    go_live(&driver, recovered, Arc::clone(&log_news))?;
+    let news = Arc::clone(&log_news);
+    go_live(&driver, recovered, Arc::new(move || news.notify_one()))?;
     notice!("Ready to accept connections");
     let _held_as_long_as_this_runs = lock;
     loop {
@@ -186,18 +195,24 @@ fn loading_server(config: Config, config_file: String) -> Rc<Driver> {
 }
 
 /// What recovery found becomes what is served.
-fn go_live(driver: &Rc<Driver>, recovered: Recovered, log_news: Arc<Notify>) -> Result<(), String> {
+pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Result<(), String> {
     let settings = driver.node.borrow().config().settings.clone();
-    let waker = Arc::new(move || log_news.notify_one());
     let mut persist = Persist::new(recovered.files, recovered.ring, recovered.at, waker);
     if settings.appendonly {
-        persist.start_aof(&settings)?;
+        persist.start_aof(&settings, recovered.log_from)?;
     } else if !settings.save.0.is_empty() {
-        persist.keep_from(recovered.base);
+        persist.keep_from(Some(recovered.log_from));
+    }
+    if let Some(idle) = recovered.idle_segment.filter(|_| settings.appendonly) {
+        // Opened by a start that wrote nothing: the next segment takes its place.
+        lock(&persist.files.segments).drop_segment(&idle).map_err(|failure| failure.to_string())?;
     }
     let mut node = driver.node.borrow_mut();
     persist.describe(&mut node.server.history);
+    node.server.history.previous = recovered.previous.map(|previous| (previous.replid, previous.offset));
     node.server.persistence.aof_enabled = settings.appendonly;
+    node.server.persistence.rewrite_scheduled = settings.appendonly && recovered.needs_base;
+    node.server.persistence.load_keys = recovered.keys;
     node.go_live(recovered.store, recovered.at.offset, process::now_ms());
     drop(node);
     driver.open(persist);
@@ -227,6 +242,9 @@ async fn until_exit(driver: Rc<Driver>) -> i32 {
     else {
         return fail("cannot listen for signals");
     };
+    // Caught to be ignored: a closed terminal is no reason to end, and a write beyond a file-size limit must fail
+    // with an error like a full disk instead of killing the process.
+    let _ignored = (signal(SignalKind::hangup()), signal(SignalKind::from_raw(SIGXFSZ)));
     let mut asked = false;
     loop {
         tokio::select! {

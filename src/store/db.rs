@@ -148,6 +148,12 @@ impl Store {
         }
     }
 
+    /// The data become those of `snapshot`; who is interested in which key stays.
+    pub fn restore(&mut self, snapshot: Snapshot) {
+        self.dbs = snapshot.dbs;
+        self.libraries = snapshot.libraries;
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { dbs: self.dbs.clone(), libraries: self.libraries.clone() }
     }

@@ -43,6 +43,8 @@ pub struct SaveOptions {
     pub used_mem: u64,
     /// Writes each key's access stamp, too, where eviction goes by it. With Unix milliseconds, now.
     pub access: Option<(AccessKind, i64)>,
+    /// Call the progress function after every key, for `rdb-key-save-delay`.
+    pub each_key: bool,
     /// Further AUX fields, which all known servers ignore.
     pub aux: Vec<(String, Vec<u8>)>,
 }
@@ -71,6 +73,7 @@ pub fn save(
         output.opcode(Opcode::Function)?;
         output.string(library)?;
     }
+    let stride = if options.each_key { 1 } else { STRIDE };
     let mut keys = 0u64;
     for (index, database) in snapshot.dbs.iter().enumerate() {
         if database.entries.is_empty() {
@@ -80,7 +83,7 @@ pub fn save(
         for entry in database.entries.iter() {
             write_entry(&mut output, entry, options.access)?;
             keys += 1;
-            if keys.is_multiple_of(STRIDE) && progress(Progress { bytes: output.offset(), keys }).is_break() {
+            if keys.is_multiple_of(stride) && progress(Progress { bytes: output.offset(), keys }).is_break() {
                 return Err(io::Error::other("stopped"));
             }
         }
