@@ -141,8 +141,8 @@ impl LogSender {
         batch.bytes.extend_from_slice(bytes);
         let full = before_len < GATHER_BYTES && batch.bytes.len() >= GATHER_BYTES;
         let bound = Bound { at: batch.bytes.len(), end, db };
-        // One boundary each mark interval is enough, but never across an order.
-        let interval = self.shared.mark_interval.load(Ordering::Relaxed) as usize;
+        // A boundary each half of a mark interval is enough, but never across an order.
+        let interval = self.shared.mark_interval.load(Ordering::Relaxed) as usize / 2;
         let n = batch.bounds.len();
         let before = if n >= 2 { batch.bounds[n - 2].at } else { 0 };
         let order_at = batch.orders.last().map_or(0, |(at, _)| *at);

@@ -52,9 +52,11 @@ pub struct Options {
 }
 
 /// Bytes leave the ring only when a mark proves them in the log, so a small ring asks for marks closer than
-/// [`MARK_INTERVAL`]: the log's unproven tail must fit into it.
+/// [`MARK_INTERVAL`]: the log's unproven tail must fit into it. Never more than half of that: units arrive in pieces of up
+/// to a quarter, and whoever reads the log takes a unit end [`MARK_INTERVAL`] behind the last mark for another
+/// server's writing (rule 14).
 pub fn mark_interval(ring_capacity: u64) -> u64 {
-    (ring_capacity / 4).clamp(1024, MARK_INTERVAL)
+    (ring_capacity / 4).clamp(1024, MARK_INTERVAL / 2)
 }
 
 /// Now, for the writer: monotonic milliseconds and wall-clock seconds.
