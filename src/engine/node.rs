@@ -201,20 +201,29 @@ impl Node {
         }
     }
 
-    /// Whether replies wait for the log at all (rule 13).
+    /// Whether replies wait for fsyncs (rule 13).
     fn is_always(&self) -> bool {
         self.server.persistence.aof_enabled && self.server.config.settings.appendfsync == AppendFsync::Always
     }
 
+    /// The end of what replies produced now depend on: all data with `always`; otherwise only units that the ring
+    /// could not hold, which are nowhere until the log has them (rule 8).
+    fn awaited(&self) -> Offset {
+        if self.is_always() { self.stream.data_end } else { self.stream.oversized_end }
+    }
+
+    /// How far the log covers what replies may depend on.
+    fn covered(&self) -> Offset {
+        if self.is_always() { self.server.history.durable } else { self.server.history.written }
+    }
+
     /// Whether replies produced now must wait. After a latched failure only reads are answered; they do not.
     fn holds_replies(&self) -> bool {
-        self.is_always()
-            && !self.server.persistence.latched
-            && self.server.history.durable < self.stream.data_end
+        !self.server.persistence.latched && self.covered() < self.awaited()
     }
 
     fn hold(&mut self, slot: Slot) {
-        let need = self.stream.data_end;
+        let need = self.awaited();
         let Some(session) = self.server.sessions.get_mut(slot) else { return };
         let upto = session.out.len();
         let held = session.holds.back().map_or(0, |hold| hold.upto);
@@ -226,13 +235,14 @@ impl Node {
 
     // ---- log ----
 
-    /// The log has written and made durable so much.
+    /// The log proves so much under a mark, and has made so much durable.
     /// `healing`: why it cannot write more for now; writes are refused until it can (nothing is lost).
     pub fn handle_log(&mut self, written: Offset, durable: Offset, healing: Option<String>) {
         self.server.persistence.failed = healing;
         self.server.history.written = written;
         self.server.history.durable = durable;
-        while self.held.front().is_some_and(|(need, _)| *need <= durable) {
+        let covered = self.covered();
+        while self.held.front().is_some_and(|(need, _)| *need <= covered) {
             if let Some((_, slot)) = self.held.pop_front() {
                 self.server.woken.push(slot);
             }
@@ -269,13 +279,12 @@ impl Node {
             // Whatever was written outside of a batch (a tick, a finished request) waits like the rest.
             self.hold(slot);
         }
-        let always = self.is_always();
-        let durable = self.server.history.durable;
+        let covered = self.covered();
         let Some(session) = self.server.sessions.get_mut(slot) else { return true };
         let before = into.len();
         let mut ready = 0;
         while let Some(hold) = session.holds.front() {
-            if always && hold.need > durable {
+            if hold.need > covered {
                 break;
             }
             ready = hold.upto;

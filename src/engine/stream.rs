@@ -35,12 +35,16 @@ pub struct Stream {
     pub end: Offset,
     /// End of the last unit that changed data: what replies wait for with `appendfsync always`.
     pub data_end: Offset,
+    /// Units longer than this do not fit into the ring.
+    pub ring_limit: u64,
+    /// End of the last unit that did not.
+    pub oversized_end: Offset,
 }
 
 impl Stream {
     /// A stream that goes on at `end`, its database unknown to readers.
     pub fn at(end: Offset) -> Stream {
-        Stream { end, data_end: end, ..Stream::default() }
+        Stream { end, data_end: end, ring_limit: u64::MAX, ..Stream::default() }
     }
 
     /// The next operation must say its database.
@@ -107,6 +111,9 @@ impl Stream {
         self.end += (self.out.len() - before) as u64;
         if data {
             self.data_end = self.end;
+        }
+        if (self.out.len() - before) as u64 > self.ring_limit {
+            self.oversized_end = self.end;
         }
         if self.out.len() - self.cuts.last().copied().unwrap_or(0) >= CUT_EVERY {
             self.cuts.push(self.out.len());

@@ -448,6 +448,7 @@ fn stop_aof(driver: &Rc<Driver>) {
     node.server.persistence.aof_enabled = false;
     node.server.persistence.rewrite_scheduled = false;
     node.server.persistence.failed = None;
+    node.server.persistence.latched = false;
 }
 
 fn config_rewrite(driver: &Rc<Driver>, slot: Slot, all: bool) {

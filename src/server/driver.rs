@@ -83,6 +83,9 @@ pub struct Driver {
     /// Set when the process should end; the code to end with.
     pub exit: Cell<Option<i32>>,
     pub exiting: Notify,
+    /// When the node wants [`Node::handle_deadlines`], in Unix milliseconds; a change is announced.
+    pub deadline: Cell<Option<i64>>,
+    pub deadline_moved: Notify,
     garbage: std::sync::mpsc::Sender<Vec<Garbage>>,
     running: RefCell<Option<Running>>,
     listening: RefCell<Listeners>,
@@ -103,6 +106,8 @@ impl Driver {
             stalled: RefCell::new(Vec::new()),
             exit: Cell::new(None),
             exiting: Notify::new(),
+            deadline: Cell::new(None),
+            deadline_moved: Notify::new(),
             garbage,
             running: RefCell::new(None),
             listening: RefCell::new(Listeners::default()),
@@ -259,6 +264,10 @@ impl Driver {
                 actions
             };
             if actions.is_empty() {
+                let deadline = self.node.borrow().next_deadline();
+                if self.deadline.replace(deadline) != deadline {
+                    self.deadline_moved.notify_one();
+                }
                 return;
             }
             for action in actions {

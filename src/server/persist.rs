@@ -11,6 +11,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use super::logging::{notice, warning};
 use crate::config::{AppendFsync, Settings};
@@ -22,7 +23,6 @@ use crate::log::segments::{Paths, Segments};
 use crate::log::thread::{HealthKind, LogSender, LogThread, Waker};
 use crate::log::writer::{Closed, Health, Options, Policy, mark_interval};
 use crate::ring::Ring;
-use crate::state::History;
 use crate::units::{Offset, ReplId};
 
 /// How far the log is, or why it stopped.
@@ -123,17 +123,30 @@ impl Persist {
             }
         }
         node.stream_taken();
-        node.server.history.ring_start = self.ring.start();
+        self.describe(node);
     }
 
     fn append(&mut self, units: &[u8], db: u32) {
         self.spill_if_needed(units.len() as u64);
+        self.let_log_catch_up(units.len() as u64);
         self.ring.append(units, db);
         self.end += units.len() as u64;
         self.db = db;
         if let Some(sender) = &self.sender {
             sender.push(units, self.end, db);
             self.ring.note(sender.written(), sender.durable());
+        }
+    }
+
+    /// Back pressure keeps clients from sending more than the ring takes, but what they send may grow when it is
+    /// executed (EXEC of a long queue). Only then does this thread wait: otherwise the ring would lose bytes that
+    /// were acknowledged and that the log does not prove yet (rule 6). A log that cannot write is not waited for.
+    fn let_log_catch_up(&self, len: u64) {
+        let Some(sender) = &self.sender else { return };
+        let needed = self.ring.start_after(len).min(self.end);
+        while sender.marked() < needed && sender.health_kind() == HealthKind::Ok {
+            sender.mark();
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -257,7 +270,7 @@ impl Persist {
         let Some(sender) = &self.sender else {
             return LogStatus::At { written: self.end, durable: self.end };
         };
-        let (written, durable) = (sender.written(), sender.durable());
+        let (written, durable) = (sender.marked(), sender.durable());
         if sender.health_kind() == HealthKind::Ok {
             return LogStatus::At { written, durable };
         }
@@ -274,9 +287,11 @@ impl Persist {
     }
 
     /// Brings the node's view of the history up to date.
-    pub fn describe(&self, history: &mut History) {
-        history.ring_start = self.ring.start();
-        history.replid = self.replid;
+    pub fn describe(&self, node: &mut Node) {
+        node.server.history.ring_start = self.ring.start();
+        node.server.history.replid = self.replid;
+        let promised = self.appendonly || self.spill_from.is_some();
+        node.stream.ring_limit = if promised { self.ring.limit() } else { u64::MAX };
     }
 
     // ---- bases ----

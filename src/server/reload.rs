@@ -114,7 +114,7 @@ fn new_history(driver: &Rc<Driver>) -> Result<(), String> {
         let mut node = driver.node.borrow_mut();
         node.server.history.previous = None;
         node.stream.forget_db();
-        persist.describe(&mut node.server.history);
+        persist.describe(&mut node);
     }
     if settings.appendonly {
         actions::write_here(driver, Purpose::Rewrite)

@@ -157,6 +157,7 @@ fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), 
         listener::accept_unix(&driver, socket, settings.unixsocket.clone());
     }
     tokio::task::spawn_local(tick(Rc::clone(&driver)));
+    tokio::task::spawn_local(keep_deadlines(Rc::clone(&driver)));
     Ok((driver, lock))
 }
 
@@ -208,12 +209,13 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
         lock(&persist.files.segments).drop_segment(&idle).map_err(|failure| failure.to_string())?;
     }
     let mut node = driver.node.borrow_mut();
-    persist.describe(&mut node.server.history);
     node.server.history.previous = recovered.previous.map(|previous| (previous.replid, previous.offset));
     node.server.persistence.aof_enabled = settings.appendonly;
-    node.server.persistence.rewrite_scheduled = settings.appendonly && recovered.needs_base;
+    node.server.persistence.rewrite_scheduled =
+        settings.appendonly && recovered.needs_base && recovered.keys > 0;
     node.server.persistence.load_keys = recovered.keys;
     node.go_live(recovered.store, recovered.at.offset, process::now_ms());
+    persist.describe(&mut node);
     drop(node);
     driver.open(persist);
     Ok(())
@@ -230,8 +232,22 @@ async fn tick(driver: Rc<Driver>) {
             pace.tick().await;
             driver.with_node(|node| {
                 process::refresh(&mut node.server.process);
+                driver.note_progress(node);
                 node.handle_tick(&mut WallClock);
             });
+        }
+    }
+}
+
+/// Ends waits and pauses at their time, without waiting for the next tick.
+async fn keep_deadlines(driver: Rc<Driver>) {
+    loop {
+        let left = driver.deadline.get().map(|at| (at - process::now_ms()).clamp(0, 3_600_000) as u64);
+        tokio::select! {
+            _ = driver.deadline_moved.notified() => {}
+            _ = tokio::time::sleep(Duration::from_millis(left.unwrap_or(3_600_000))) => {
+                driver.with_node(|node| node.handle_deadlines(&mut WallClock));
+            }
         }
     }
 }
