@@ -261,8 +261,15 @@ impl Server {
                 return Err(end);
             }
             match self.asked_for_pid(limit) {
+                // NOAUTH stands before LOADING and hides it, so that only the log tells when the data is in.
+                Ok(Value::Error(why)) if why.starts_with("NOAUTH") => {
+                    if self.log().contains("Ready to accept connections") {
+                        return Ok(self);
+                    }
+                    assert!(Instant::now() < deadline, "not ready within {limit:?}: {}", self.log());
+                    thread::sleep(Duration::from_millis(5));
+                }
                 // A taken port is answered by its owner: the process must be the one that we started.
-                Ok(Value::Error(why)) if why.starts_with("NOAUTH") => return Ok(self),
                 Ok(text) if text.text().contains(&format!("process_id:{}\r", self.child.id())) => {
                     return Ok(self);
                 }

@@ -88,12 +88,14 @@ fn our_rdb_loads_in_stock() {
     drop(stock);
 }
 
+/// Writes that follow the dataset.
+type Filler = fn(&mut Client);
+
 /// How an AOF came about before it is handed over.
 struct AofCase {
     name: &'static str,
     directives: &'static [(&'static str, &'static str)],
-    /// Writes after the dataset is in.
-    more: fn(&mut Client),
+    more: Filler,
     killed: bool,
 }
 
@@ -160,7 +162,7 @@ fn our_aof_loads_in_stock_and_its_tools_call_it_sound() {
 
 #[test]
 fn a_stock_aof_loads_here() {
-    let cases: &[(&str, fn(&mut Client))] = &[
+    let cases: [(&str, Filler); 4] = [
         ("commands only", |_| ()),
         ("rewritten, with more behind", |c| {
             rewrite_aof(c);
