@@ -5,7 +5,7 @@
 //! │ length of field │ field │ length of value │ free u8 │ value │ free bytes … │ FF
 //! ```
 //!
-//! A length is one byte up to 253, or `FE` and u32 LE. Free bytes lie behind a value that was once longer. As for
+//! A length is one byte up to 253, above that `FE` and u32 LE. Free bytes lie behind a value that was once longer. As for
 //! a ziplist, reading checks: a [`Zipmap`] is an iterator of results, field and value in turn.
 
 use super::Entry;
@@ -38,7 +38,10 @@ impl<'a> Zipmap<'a> {
         let is_value = self.read % 2 == 1;
         let entry = self.body.get(self.at..).and_then(|rest| {
             let (len, head) = match *rest {
-                [BIG, a, b, c, d, ..] => (u32::from_le_bytes([a, b, c, d]) as usize, 5),
+                // No server ever wrote a short length in the long form.
+                [BIG, a, b, c, d, ..] if u32::from_le_bytes([a, b, c, d]) >= BIG.into() => {
+                    (u32::from_le_bytes([a, b, c, d]) as usize, 5)
+                }
                 [len @ ..BIG, ..] => (len.into(), 1),
                 _ => return None,
             };
@@ -95,11 +98,11 @@ mod tests {
         Ok(to_listpack(bytes)?.iter().map(Entry::to_vec).collect())
     }
 
-    /// A zipmap of the pairs with so many free bytes behind each value; `wide`: lengths in the long form.
-    fn build(pairs: &[(Vec<u8>, Vec<u8>)], free: u8, wide: bool) -> Vec<u8> {
+    /// A zipmap of the pairs with so many free bytes behind each value.
+    fn build(pairs: &[(Vec<u8>, Vec<u8>)], free: u8) -> Vec<u8> {
         let mut bytes = vec![pairs.len().min(BIG.into()) as u8];
         let length = |bytes: &mut Vec<u8>, len: usize| {
-            if wide || len >= BIG.into() {
+            if len >= BIG.into() {
                 bytes.push(BIG);
                 bytes.extend_from_slice(&(len as u32).to_le_bytes());
             } else {
@@ -126,10 +129,10 @@ mod tests {
         for len in [0, 253, 254, 255, 70_000] {
             let long = vec![b'v'; len];
             let pairs = [(b"f".to_vec(), long.clone()), (long.clone(), b"1".to_vec())];
-            assert_eq!(read(&build(&pairs, 3, false)).unwrap(), [b"f", &long[..], &long, b"1"]);
+            assert_eq!(read(&build(&pairs, 3)).unwrap(), [b"f", &long[..], &long, b"1"]);
         }
         let many: Vec<_> = (0..300).map(|n| (format!("f{n}").into_bytes(), vec![])).collect();
-        assert_eq!(read(&build(&many, 0, false)).unwrap().len(), 600);
+        assert_eq!(read(&build(&many, 0)).unwrap().len(), 600);
     }
 
     #[test]
@@ -159,10 +162,10 @@ mod tests {
     proptest! {
         #[test]
         fn flipped_bits_never_panic(
-            pairs in proptest::collection::vec((bytes(10), bytes(300)), 1..6), free in 0u8..4, wide: bool,
+            pairs in proptest::collection::vec((bytes(10), bytes(300)), 1..6), free in 0u8..4,
             at in any::<prop::sample::Index>(), bit in 0u8..8,
         ) {
-            let mut blob = build(&pairs, free, wide);
+            let mut blob = build(&pairs, free);
             let flat: Vec<_> = pairs.into_iter().flat_map(|(field, value)| [field, value]).collect();
             prop_assert_eq!(read(&blob).unwrap(), flat);
             let at = at.index(blob.len());

@@ -116,10 +116,7 @@ fn check_consumer(source: &mut Source<'_>, pending: &mut [(Id, bool)]) -> Result
             return Err(LoadError::corrupt(at, "Consumer entry not found in group global PEL"));
         };
         if std::mem::replace(&mut pending[place].1, true) {
-            return Err(LoadError::corrupt(
-                at,
-                "Duplicated consumer PEL entry loading a stream consumer group",
-            ));
+            return Err(LoadError::corrupt(at, "Stream consumer PEL entry already has a consumer assigned"));
         }
     }
     Ok(())

@@ -286,7 +286,7 @@ fn damaged_streams_are_refused() {
             p[end - 17] = 2;
             p.extend(id);
         },
-        "Duplicated consumer PEL entry",
+        "already has a consumer assigned",
     );
     check(
         &|p| {
