@@ -189,7 +189,10 @@ fn verify_position(c: &mut Client, server: &Server, last: &Sample) {
     let field = |c: &mut Client, name: &str| info(c, name);
     let offset: u64 = field(c, "master_repl_offset").parse().unwrap_or(0);
     assert!(offset >= last.offset, "recovered to {offset}, though {} was reached", last.offset);
-    assert_eq!(field(c, "master_replid2"), last.replid, "the earlier name stays in the lineage");
+    // On a loaded machine the kill may come before the first look at the position.
+    if !last.replid.is_empty() {
+        assert_eq!(field(c, "master_replid2"), last.replid, "the earlier name stays in the lineage");
+    }
     assert_ne!(field(c, "master_replid"), last.replid, "a start takes a new name");
     // Redis' field is the first offset that is no longer valid under the second id, counted from one.
     assert_eq!(field(c, "second_repl_offset"), (offset + 1).to_string());
