@@ -48,7 +48,8 @@ impl Node {
         if is_http(args.name()) {
             return self.hang_up(slot);
         }
-        let command = match lookup(args) {
+        let found = if self.is_disabled(args.name()) { Err(unknown(args)) } else { lookup(args) };
+        let command = match found {
             Ok(command) => command,
             Err(error) => return self.refuse(slot, None, &error),
         };
@@ -84,6 +85,12 @@ impl Node {
         if let Some(command) = command {
             self.server.stats_of(command).rejected += 1;
         }
+    }
+
+    /// `rename-command NAME ""`: clients may not call it. (Other new names are refused at start: the stream
+    /// carries commands as clients spell them.)
+    fn is_disabled(&self, name: &[u8]) -> bool {
+        self.server.config.renamed.iter().any(|(disabled, _)| name.eq_ignore_ascii_case(disabled))
     }
 
     /// Closes the connection without a reply.

@@ -98,6 +98,7 @@ impl Node {
     /// Loading is over: serves `store` from the end of the stream on, silently at first (rule 12).
     pub fn go_live(&mut self, store: Store, end: Offset, now_ms: i64) {
         self.store.dbs = store.dbs;
+        self.store.libraries = store.libraries;
         self.stream = Stream::at(end);
         let history = &mut self.server.history;
         (history.end, history.written, history.durable) = (end, end, end);

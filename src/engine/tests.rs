@@ -375,3 +375,12 @@ fn batches_and_ticks_are_counted() {
     let per_second = stats.rates.each_ref().map(|rate| rate.per_second());
     assert_eq!((stats.loop_turns, per_second[3]), (22, 10));
 }
+
+#[test]
+fn a_disabled_command_is_unknown() {
+    let mut bench = NodeBench::default();
+    bench.node.server.config.renamed.push((b"FLUSHALL".to_vec(), Vec::new()));
+    let client = bench.connect();
+    let refused = bench.send(client, "FLUSHALL");
+    assert!(refused.contains("unknown command 'FLUSHALL'"), "{refused}");
+}

@@ -135,6 +135,15 @@ fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), 
     let config_file = config.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     notice!("Ringhold {} starting, PID: {}", env!("CARGO_PKG_VERSION"), std::process::id());
     notices.iter().for_each(|text| notice!("{text}"));
+    if let Some((name, _)) = config.renamed.iter().find(|(_, new)| !new.is_empty()) {
+        return Err(format!(
+            "rename-command {0}: a new name is not supported; `rename-command {0} \"\"` disables the command",
+            String::from_utf8_lossy(name)
+        ));
+    }
+    if !config.users.is_empty() || !settings.aclfile.is_empty() {
+        return Err("`user` and `aclfile`: ACL users are not supported yet; use requirepass".into());
+    }
     recovery::make_directory(&settings.dir)?;
     let lock = DirLock::acquire(&settings.dir).map_err(|refused| refused.to_string())?;
     let clients = process::raise_file_limit(settings.maxclients);
