@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
         let (at, computed) = (self.source.offset(), self.source.checksum());
         let stored = u64::from_le_bytes(self.source.array()?);
         if self.verify && stored != 0 && stored != computed {
-            let what = format!("wrong RDB checksum: expected {computed:016x}, got {stored:016x}");
+            let what = format!("RDB CRC error: computed {computed:016x}, stored {stored:016x}");
             return Err(LoadError::corrupt(at, what));
         }
         Ok((stored != 0).then_some(stored))
@@ -318,7 +318,7 @@ pub fn verify(input: &mut dyn Read) -> Result<Option<u64>> {
         return Err(LoadError::corrupt(hashed + kept as u64, "ends here, before its checksum"));
     };
     if stored != 0 && stored != crc.value() {
-        let what = format!("wrong RDB checksum: expected {:016x}, got {stored:016x}", crc.value());
+        let what = format!("RDB CRC error: computed {:016x}, stored {stored:016x}", crc.value());
         return Err(LoadError::corrupt(hashed, what));
     }
     Ok((stored != 0).then_some(stored))
