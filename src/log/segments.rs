@@ -13,8 +13,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::survey::holds_stream;
 use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
-use crate::error::Corrupt;
+use crate::error::{Corrupt, IoFailure};
 use crate::format::aof::{Chain, Place};
 use crate::format::manifest::{Entry, FileType, Manifest, ManifestError};
 use crate::units::Offset;
@@ -42,6 +43,11 @@ impl Paths {
     }
     pub fn manifest(&self) -> PathBuf {
         self.log_file(&format!("{}.manifest", self.log_name))
+    }
+    /// Is this the name of a segment in the log's directory?
+    pub fn is_segment(&self, name: &str) -> bool {
+        let seq = name.strip_prefix(&self.log_name).and_then(|rest| rest.strip_prefix('.'));
+        seq.and_then(|rest| rest.strip_suffix(".incr.aof")).is_some_and(|seq| seq.parse::<u64>().is_ok())
     }
     /// A single-file log as Redis wrote it before 7.0.
     pub fn old_log(&self) -> PathBuf {
@@ -128,6 +134,11 @@ impl Segments {
         let seq = self.manifest.next_incr_seq();
         let name = format!("{}.{seq}.incr.aof", self.paths.log_name);
         let path = self.paths.log_file(&name);
+        if self.disk.exists(&path)? && holds_stream(&*self.disk, &path)? {
+            // no crash leaves that, so it is somebody's data
+            let why = "it holds stream bytes, but the manifest does not name it";
+            return Err(IoFailure::new("making the next segment", &path, std::io::Error::other(why)));
+        }
         durable::remove_if_there(&*self.disk, &path)?; // named by no manifest: left by a crash
         let mut opening = Vec::new();
         let chain = Chain::open(place, &mut opening);

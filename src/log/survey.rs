@@ -8,7 +8,7 @@
 //! length and seal). After it only segments of ours may follow, each starting where the one before is proven to
 //! end; where that chain breaks is the log's *tail*.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::recovery::Tail;
 use super::segments::{ManifestFound, Paths, manifest_damage, read_manifest};
@@ -248,6 +248,9 @@ impl LogReader<'_> {
             self.add_stock(&mut facts, vec![file]);
             return Ok(facts);
         }
+        if let Some(refusal) = self.unnamed(&manifest)? {
+            return Ok(LogFacts { refusal: Some(refusal), ..LogFacts::empty(LogShape::Damaged) });
+        }
         if manifest.is_empty() {
             return Ok(LogFacts::empty(LogShape::None));
         }
@@ -258,6 +261,13 @@ impl LogReader<'_> {
                 return Ok(self.missing(manifest.clone(), entry, path));
             }
             files.push(self.read_file(&entry.name, path)?);
+            if let Some(refusal) = self.lost_opening(&files, entry) {
+                return Ok(LogFacts {
+                    manifest: manifest.clone(),
+                    refusal: Some(refusal),
+                    ..LogFacts::empty(LogShape::Damaged)
+                });
+            }
         }
         let mut facts = self.classify(files);
         facts.manifest = manifest;
@@ -280,6 +290,47 @@ impl LogReader<'_> {
         Ok(manifest.is_empty() || interrupted)
     }
 
+    /// A file of ours that holds data and that the manifest no longer names: the manifest was damaged or lost. No
+    /// crash leaves this: what is replaced is named as history until it is deleted, and a segment is named
+    /// before it gets its first stream byte.
+    fn unnamed(&self, manifest: &Manifest) -> Result<Option<Refusal>> {
+        if !self.disk.is_dir(&self.paths.log()) {
+            return Ok(None);
+        }
+        let named = |name: &str| manifest.loaded().chain(&manifest.history).any(|entry| entry.name == name);
+        for name in self.disk.list(&self.paths.log())? {
+            let path = self.paths.log_file(&name);
+            let is_base = self.history.is_some_and(|history| {
+                let placed = history.bases.iter().filter(|base| base.placed);
+                placed.flat_map(|base| &base.files).any(|file| file.name == self.paths.relative(&name))
+            });
+            let lost =
+                !named(&name) && (is_base || self.paths.is_segment(&name) && holds_stream(self.disk, &path)?);
+            if lost {
+                let what = format!("it does not name {name}, which holds data of this log");
+                return Ok(Some(Refusal { what, ..refusal_at(self.paths.manifest(), REPAIR) }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last of `files` must be a segment of ours, since it continues a file of ours and the manifest gives its offset, but
+    /// its opening, which was durable before the manifest named it, is gone.
+    fn lost_opening(&self, files: &[LogFile], entry: &Entry) -> Option<Refusal> {
+        let (file, before) = files.split_last()?;
+        let start = entry.start_offset.filter(|_| !file.is_ours() && file.rdb == 0)?;
+        let base: Vec<BaseFile> = before.iter().map(|file| self.base_file(file)).collect();
+        let continues =
+            before.iter().any(|file| file.is_ours() || file.peek.is_some_and(|p| p.offset == Some(start)))
+                || self
+                    .history
+                    .is_some_and(|history| find_base(history, &base).is_some_and(|base| base.cut == start));
+        let named = |clean: &Clean| clean.segments.iter().any(|segment| segment.name == file.name);
+        let what = format!("the opening of the segment at stream offset {start} is damaged or missing");
+        (continues || self.clean().is_some_and(named))
+            .then(|| Refusal { what, ..refusal_at(file.path.clone(), REPAIR) })
+    }
+
     fn missing(&self, manifest: Manifest, entry: &Entry, path: PathBuf) -> LogFacts {
         let mut facts = LogFacts::empty(LogShape::Damaged);
         facts.manifest = manifest;
@@ -288,7 +339,7 @@ impl LogReader<'_> {
         facts.refusal = Some(Refusal {
             file: path,
             at: 0,
-            what: "the manifest names this file, but it does not exist".into(),
+            what: format!("{}.manifest names this file, but it does not exist", self.paths.log_name),
             to_do: REPAIR,
             stock_lines: vec![stock],
         });
@@ -342,6 +393,13 @@ impl LogReader<'_> {
             self.add_stock(&mut facts, files);
             return facts;
         };
+        let emptied = files[..first].iter().find(|file| file.len == 0 && file.name.ends_with(".rdb"));
+        if let Some(file) = emptied {
+            let what = "the file is empty, but segments of this log build on it".into();
+            facts.refusal = Some(Refusal { what, ..refusal_at(file.path.clone(), REPAIR) });
+            facts.shape = LogShape::Damaged;
+            return facts;
+        }
         let foreign = files[first..].iter().any(|file| self.has_foreign_bytes(file));
         let base_files: Vec<BaseFile> = files[..first].iter().map(|file| self.base_file(file)).collect();
         facts.base = {
@@ -494,6 +552,17 @@ impl LogReader<'_> {
         facts.last = count.saturating_sub(1);
         facts.files = files;
     }
+}
+
+/// Does this segment hold stream bytes, or anything that is not merely an opening?
+pub fn holds_stream(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    const OPENING_MOST: usize = 2048; // an annotation of at most 1023 bytes and a SELECT
+    let mut bytes = vec![0; OPENING_MOST];
+    let got = disk.open(path, Mode::Read)?.read_at(&mut bytes, 0)?;
+    let mut walk = SegmentWalk::new(0);
+    walk.feed(&bytes[..got]);
+    let report = walk.finish();
+    Ok(got == OPENING_MOST || report.opening.is_some() && report.body < got as u64)
 }
 
 const REPAIR: &str = "restore the file from a copy, or move it away to start without it";

@@ -15,6 +15,7 @@ use std::time::Duration;
 type Damage = (&'static str, fn(&mut Vec<u8>));
 
 const DAMAGES: &[Damage] = &[
+    ("none", |_| {}),
     ("empty", |b| b.clear()),
     ("cut by one byte", |b| b.truncate(b.len().saturating_sub(1))),
     ("cut in half", |b| b.truncate(b.len() / 2)),
@@ -187,7 +188,7 @@ fn judge(allowed: &Allowed, file: &Path, server: Server) -> Result<(), String> {
             let whole = there.len() as i64 == LENGTH;
             must(
                 whole || *allowed == Allowed::RefuseOrPrefix,
-                format!("{} of {LENGTH} came back", there.len()),
+                format!("{} of {LENGTH} came back: {}", there.len(), server.log()),
             )?;
             server.stop()
         }
