@@ -290,22 +290,22 @@ impl LogReader<'_> {
         Ok(manifest.is_empty() || interrupted)
     }
 
-    /// A file of ours that holds data and that the manifest no longer names: the manifest was damaged or lost. No
-    /// crash leaves this: what is replaced is named as history until it is deleted, and a segment is named
-    /// before it gets its first stream byte.
+    /// A file of ours that the manifest no longer names, though `replication.toml` does (as a base in force, or as a
+    /// segment of the clean shutdown): the manifest was damaged or lost. Segments that neither names may be what a
+    /// crash left, and are not asked about.
     fn unnamed(&self, manifest: &Manifest) -> Result<Option<Refusal>> {
         if !self.disk.is_dir(&self.paths.log()) {
             return Ok(None);
         }
         let named = |name: &str| manifest.loaded().chain(&manifest.history).any(|entry| entry.name == name);
         for name in self.disk.list(&self.paths.log())? {
-            let path = self.paths.log_file(&name);
             let is_base = self.history.is_some_and(|history| {
                 let placed = history.bases.iter().filter(|base| base.placed);
                 placed.flat_map(|base| &base.files).any(|file| file.name == self.paths.relative(&name))
             });
-            let lost =
-                !named(&name) && (is_base || self.paths.is_segment(&name) && holds_stream(self.disk, &path)?);
+            let closed =
+                self.clean().is_some_and(|clean| clean.segments.iter().any(|kept| kept.name == name));
+            let lost = !named(&name) && (is_base || closed);
             if lost {
                 let what = format!("it does not name {name}, which holds data of this log");
                 return Ok(Some(Refusal { what, ..refusal_at(self.paths.manifest(), REPAIR) }));
