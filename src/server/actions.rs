@@ -318,7 +318,7 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
                 written.keys,
                 written.bytes,
                 written.took.as_millis(),
-                written.cut
+                written.cut.offset
             );
             notice!("Background saving terminated with success");
             persistence.last_save_ok = true;
@@ -334,7 +334,7 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
                 written.keys,
                 written.bytes,
                 written.took.as_millis(),
-                written.cut
+                written.cut.offset
             );
             persistence.last_rewrite_ok = true;
             persistence.last_rewrite_secs = secs;
@@ -443,12 +443,17 @@ fn start_aof(driver: &Rc<Driver>, settings: &Settings) -> Result<(), String> {
 }
 
 fn stop_aof(driver: &Rc<Driver>) {
-    driver.persist_mut().stop_log();
+    let mut persist = driver.persist_mut();
+    persist.stop_log();
+    let cut = persist.cut();
     let mut node = driver.node.borrow_mut();
     node.server.persistence.aof_enabled = false;
     node.server.persistence.rewrite_scheduled = false;
     node.server.persistence.failed = None;
     node.server.persistence.latched = false;
+    // The log ends here: from here on the ring, and then the spill, hold what it lacks.
+    let promised = !node.config().settings.save.0.is_empty();
+    persist.keep_from(promised.then_some(cut));
 }
 
 fn config_rewrite(driver: &Rc<Driver>, slot: Slot, all: bool) {

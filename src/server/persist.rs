@@ -302,9 +302,9 @@ impl Persist {
     }
 
     /// `dump.rdb` holds the state at `cut`: a spill starts over.
-    pub fn base_written(&mut self, cut: Offset) {
-        if let Some(from) = &mut self.spill_from {
-            *from = Cut { offset: cut, ..*from };
+    pub fn base_written(&mut self, cut: Cut) {
+        if self.spill_from.is_some() {
+            self.spill_from = Some(cut);
         }
     }
 

@@ -76,7 +76,7 @@ pub struct Written {
     pub bytes: u64,
     pub keys: u64,
     pub took: Duration,
-    pub cut: Offset,
+    pub cut: Cut,
 }
 
 /// Writes the snapshot; on an error everything is as before, but for the log having a segment more.
@@ -96,7 +96,7 @@ pub fn write(job: &Job) -> Result<Written, String> {
             Kind::Rewrite { rotated } => commit(job, &name, rotated, &saved)?,
             Kind::Export { target, .. } => rename(job, &path, target)?,
         }
-        Ok(Written { bytes: saved.bytes, keys: saved.keys, took: started.elapsed(), cut: job.cut.offset })
+        Ok(Written { bytes: saved.bytes, keys: saved.keys, took: started.elapsed(), cut: job.cut })
     });
     if result.is_err() {
         // The failure that matters is reported; this only gives space back.
