@@ -331,6 +331,32 @@ fn work_outside() {
 }
 
 #[test]
+fn late_answers_never_reach_the_next_client_in_a_place() {
+    let mut bench = NodeBench::default();
+    let gone = bench.connect();
+    bench.check(gone, "SAVE", "");
+    bench.disconnect(gone);
+    let next = bench.connect();
+    assert_eq!((next.place(), next == gone), (gone.place(), false));
+    bench.check(next, "BGREWRITEAOF", "");
+    bench.node.finish(gone, Ok("OK"));
+    bench.check_output(next, "");
+    bench.node.finish(next, Ok("Background append only file rewriting started"));
+    bench.check_output(next, "+Background append only file rewriting started");
+
+    // Nor does the end of a connection whose reply waited for the log.
+    bench.node.server.persistence.aof_enabled = true;
+    bench.set("appendfsync", "always");
+    bench.check(next, "SET a 1", "");
+    bench.disconnect(next);
+    let last = bench.connect();
+    bench.actions();
+    bench.node.handle_log_failure("disk".into());
+    assert!(matches!(bench.actions()[..], [Action::Close(slot)] if slot == next));
+    bench.check(last, "GET b", "$-1");
+}
+
+#[test]
 fn passwords_guard_everything_else() {
     let mut bench = NodeBench::default();
     bench.set("requirepass", "secret");

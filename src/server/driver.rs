@@ -76,8 +76,8 @@ pub struct Driver {
     pub node: RefCell<Node>,
     /// `None` while the dataset is being loaded: nothing enters the stream then.
     persist: RefCell<Option<Persist>>,
-    /// By slot.
-    wakes: RefCell<Vec<Option<Rc<Wake>>>>,
+    /// By place; a slot whose client has gone finds nothing.
+    wakes: RefCell<Vec<Option<(Slot, Rc<Wake>)>>>,
     /// Connections that wait for the log to catch up (rule 6).
     stalled: RefCell<Vec<Slot>>,
     /// Set when the process should end; the code to end with.
@@ -136,10 +136,10 @@ impl Driver {
             Ok(slot) => {
                 let wake = Rc::new(Wake::default());
                 let mut wakes = self.wakes.borrow_mut();
-                if wakes.len() <= slot.0 {
-                    wakes.resize_with(slot.0 + 1, || None);
+                if wakes.len() <= slot.place() {
+                    wakes.resize_with(slot.place() + 1, || None);
                 }
-                wakes[slot.0] = Some(Rc::clone(&wake));
+                wakes[slot.place()] = Some((slot, Rc::clone(&wake)));
                 Ok((slot, wake))
             }
             Err(error) => Err(format!("-{error}\r\n").into_bytes()),
@@ -148,7 +148,7 @@ impl Driver {
 
     pub fn disconnect(self: &Rc<Self>, slot: Slot) {
         self.with_node(|node| node.handle_disconnect(slot));
-        if let Some(wake) = self.wakes.borrow_mut().get_mut(slot.0) {
+        if let Some(wake) = self.wakes.borrow_mut().get_mut(slot.place()) {
             *wake = None;
         }
     }
@@ -294,15 +294,21 @@ impl Driver {
     }
 
     pub fn wake(&self, slot: Slot) {
-        if let Some(Some(wake)) = self.wakes.borrow().get(slot.0) {
+        if let Some(wake) = self.wake_of(slot) {
             wake.wake();
         }
     }
 
     pub fn close(&self, slot: Slot) {
-        if let Some(Some(wake)) = self.wakes.borrow().get(slot.0) {
+        if let Some(wake) = self.wake_of(slot) {
             wake.close();
         }
+    }
+
+    fn wake_of(&self, slot: Slot) -> Option<Rc<Wake>> {
+        let wakes = self.wakes.borrow();
+        let (owner, wake) = wakes.get(slot.place())?.as_ref()?;
+        (*owner == slot).then(|| Rc::clone(wake))
     }
 
     /// The log has written or fsynced more, or has failed.

@@ -240,16 +240,27 @@ impl Session {
     }
 }
 
-/// All sessions. The driver addresses them by [`Slot`] (dense, reused), clients by [`ClientId`].
+/// All sessions. The driver addresses them by [`Slot`], clients by [`ClientId`].
 #[derive(Default)]
 pub struct Sessions {
     slab: Slab<Session>,
     last_id: u64,
 }
 
-/// Place of a session while it is connected.
+/// Address of a session: its place (dense, reused) and who sits there. Once the client has gone it leads nowhere,
+/// so that an answer which comes late never reaches the next one in that place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot(pub usize);
+pub struct Slot {
+    at: usize,
+    id: ClientId,
+}
+
+impl Slot {
+    /// The place, for tables beside [`Sessions`].
+    pub fn place(self) -> usize {
+        self.at
+    }
+}
 
 impl Sessions {
     pub fn next_id(&mut self) -> ClientId {
@@ -257,16 +268,18 @@ impl Sessions {
         ClientId(self.last_id)
     }
     pub fn add(&mut self, session: Session) -> Slot {
-        Slot(self.slab.insert(session))
+        let id = session.id;
+        Slot { at: self.slab.insert(session), id }
     }
     pub fn remove(&mut self, slot: Slot) -> Option<Session> {
-        self.slab.try_remove(slot.0)
+        self.get(slot)?;
+        self.slab.try_remove(slot.at)
     }
     pub fn get(&self, slot: Slot) -> Option<&Session> {
-        self.slab.get(slot.0)
+        self.slab.get(slot.at).filter(|session| session.id == slot.id)
     }
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Session> {
-        self.slab.get_mut(slot.0)
+        self.slab.get_mut(slot.at).filter(|session| session.id == slot.id)
     }
     pub fn len(&self) -> usize {
         self.slab.len()
@@ -275,9 +288,9 @@ impl Sessions {
         self.slab.is_empty()
     }
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Session)> {
-        self.slab.iter().map(|(slot, session)| (Slot(slot), session))
+        self.slab.iter().map(|(at, session)| (Slot { at, id: session.id }, session))
     }
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut Session)> {
-        self.slab.iter_mut().map(|(slot, session)| (Slot(slot), session))
+        self.slab.iter_mut().map(|(at, session)| (Slot { at, id: session.id }, session))
     }
 }
