@@ -2,8 +2,8 @@
 //!
 //! The tables are taken out whole and freed on another thread, whether SYNC or ASYNC is asked for. Both enter the
 //! stream even if there was nothing to delete, as in Redis. FLUSHALL also asks for a snapshot where there are save
-//! points, so that a restart does not bring the data back; it is taken after the unit is closed (rule 31), since
-//! one taken from here would carry an offset that does not yet cover the command.
+//! points, so that a restart does not bring the data back, and answers when that is written; it is taken after the
+//! unit is closed (rule 31), since one taken from here would carry an offset that does not yet cover the command.
 
 use super::{Command, Ctx, Effect, Flags, Group, Keys, Outcome, Request, VERBATIM};
 use crate::error::ReplyError;
@@ -27,8 +27,7 @@ fn flushdb(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     check_mode(args)?;
     (0..ctx.db.count()).for_each(|index| ctx.db.flush(index));
-    ctx.out.ok();
-    Ok(Outcome::Both(Effect::Verbatim, Request::SaveAfterFlush))
+    Ok(Outcome::Both(Effect::Verbatim, Request::SaveAfterFlush { waits: true }))
 }
 
 const FLAGS: Flags = Flags::WRITE.union(Flags::DANGEROUS);
@@ -64,8 +63,9 @@ mod tests {
         assert_eq!((bench.store.key_count(), bench.store.dbs[0].volatile), (1, 0));
         bench.check("FLUSHDB sync", "+OK");
         bench.check("FLUSHALL ASYNC SYNC", "-ERR syntax error");
-        bench.check("FLUSHALL ASYNC", "+OK");
-        assert!(matches!(bench.last, Some(Outcome::Both(Effect::Verbatim, Request::SaveAfterFlush))));
+        bench.check("FLUSHALL ASYNC", "");
+        let asked = Request::SaveAfterFlush { waits: true };
+        assert!(matches!(&bench.last, Some(Outcome::Both(Effect::Verbatim, request)) if *request == asked));
         assert_eq!((bench.store.key_count(), bench.store.changes.dirty), (0, 3));
         bench.check_effects(&["FLUSHDB", "FLUSHDB sync", "FLUSHALL ASYNC"]);
     }

@@ -201,9 +201,11 @@ pub enum Request {
     ConfigSet {
         pairs: Vec<(Vec<u8>, Vec<u8>)>,
     },
-    /// FLUSHALL: where there are save points, a snapshot after the unit is closed (rule 31). The reply is already
-    /// written; comes with an effect, in [`Outcome::Both`].
-    SaveAfterFlush,
+    /// FLUSHALL: where there are save points, a snapshot after the unit is closed (rule 31), and the reply after that;
+    /// inside EXEC the client does not wait. Comes with an effect, in [`Outcome::Both`].
+    SaveAfterFlush {
+        waits: bool,
+    },
 }
 
 /// The tables of the files in this directory.

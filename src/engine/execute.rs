@@ -193,7 +193,10 @@ impl Node {
     ) {
         match request {
             Request::Sleep { micros } => clock.sleep(micros),
-            Request::SaveAfterFlush => self.actions.push_back(Action::Command(slot, request)),
+            Request::SaveAfterFlush { .. } => {
+                self.reply_in(slot, out).ok();
+                self.actions.push_back(Action::Command(slot, Request::SaveAfterFlush { waits: false }));
+            }
             Request::BgSave { .. } | Request::BgRewriteAof => {
                 self.server.schedule(&request);
                 self.reply_in(slot, out).simple(if request == Request::BgRewriteAof {
@@ -236,7 +239,6 @@ impl Node {
     ) {
         match request {
             Request::Sleep { micros } => clock.sleep(micros),
-            Request::SaveAfterFlush => self.actions.push_back(Action::Command(slot, request)),
             Request::ConfigSet { pairs } => match self.config_set(slot, &pairs) {
                 Ok(change) => {
                     self.block(slot, args, Vec::new(), None, i64::MAX, BlockCause::Work);

@@ -5,6 +5,7 @@
 //! transaction without EXEC at the end of the input leaves no trace, and the position stays before it.
 
 use super::node::Node;
+use crate::commands::find;
 use crate::error::{Corrupt, ReplyError};
 use crate::resp::args::OwnedArgs;
 use crate::resp::parse::{Limits, Parsed, Parser};
@@ -103,6 +104,10 @@ impl Replay {
             .any(|n| args.name().eq_ignore_ascii_case(n))
         {
             return Ok(());
+        }
+        if find(args.name()).is_none() {
+            let name = String::from_utf8_lossy(args.name());
+            return Err(ReplyError::from(format!("Unknown command '{name}' reading the append only file")));
         }
         let command = super::dispatch::lookup(args)?;
         if !command.arity_fits(args.len()) {

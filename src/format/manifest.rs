@@ -25,6 +25,8 @@ use crate::units::Offset;
 
 /// Bytes of a line, with its line end.
 const MAX_LINE: usize = 1024;
+/// Characters of a bad line that are repeated in the error.
+const SHOWN: usize = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileType {
@@ -60,23 +62,13 @@ pub struct ManifestError {
     pub at: u64,
 }
 
-impl ManifestError {
-    /// The log lines that Redis prints for this error, in order.
-    pub fn log_lines(&self) -> Vec<String> {
-        let mut lines = vec!["\n*** FATAL AOF MANIFEST FILE ERROR ***\n".to_string()];
-        if let Some((number, text)) = &self.line {
-            lines.push(format!("Reading the manifest file, at line {number}\n"));
-            lines.push(format!(">>> '{text}'\n"));
-        }
-        lines.push(format!("{}\n", self.what));
-        lines
-    }
-}
-
 impl From<ManifestError> for Corrupt {
     fn from(error: ManifestError) -> Corrupt {
         let what = match error.line {
-            Some((number, _)) => format!("line {number}: {}", error.what),
+            Some((number, text)) => {
+                let shown: String = text.chars().take(SHOWN).collect();
+                format!("line {number}: {}: '{shown}'", error.what)
+            }
             None => error.what.to_string(),
         };
         Corrupt::new(error.at, what)
@@ -318,9 +310,9 @@ mod tests {
     fn the_line_to_blame_is_named() {
         let error = Manifest::parse(b"# hello\nfile a seq 1 type i\nfilx b seq 2 type i \n").unwrap_err();
         assert_eq!(error.line, Some((3, "filx b seq 2 type i".into())));
-        assert_eq!(Corrupt::from(error.clone()).at, 28);
-        assert_eq!(error.log_lines()[2], ">>> 'filx b seq 2 type i'\n");
-        assert_eq!(error.log_lines()[3], "Invalid AOF manifest file format\n");
+        let damage = Corrupt::from(error);
+        assert_eq!(damage.at, 28);
+        assert_eq!(damage.what, "line 3: Invalid AOF manifest file format: 'filx b seq 2 type i'");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //!
 //! start     commit::tidy_up(disk, &paths)?
 //!           let Recovered { plan, ring, .. } = plan::recover(disk, &paths, &FormatProbe, &Settings { .. })?;   changes nothing
-//!           let mut plan = plan.map_err(…)?;          Refusal: log Display, then stock_lines, exit
+//!           let mut plan = plan.map_err(…)?;          Refusal: log Display, exit
 //!           let prepared = commit::prepare(disk, &paths, &mut plan)?;    cut, aside, old log, manifest
 //!           plan.load:    each file's RDB (first `rdb` bytes), then RunReader::of_load(disk, load)? for its commands (db 0)
 //!           plan.replay:  RunReader::of_run(disk, run)?; while reader.next(ring, &mut piece)? { feed the node, db = run.db }

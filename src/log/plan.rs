@@ -273,7 +273,7 @@ impl Planner<'_> {
             at: 0,
             what: "the directory cannot be recovered".into(),
             to_do: "restore it from a copy",
-            stock_lines: Vec::new(),
+            stock_words: None,
         })
     }
 

@@ -40,19 +40,23 @@ pub trait RdbProbe {
     fn preamble_end(&self, file: &dyn DiskFile) -> Result<std::result::Result<u64, Corrupt>>;
 }
 
-/// Why the server must not start. `Display` names file, place, what and what to do.
+/// Why the server must not start. `Display` names file, place, what and what to do, behind the words in which Redis
+/// says it, all on one line: tools look for these words in the last line of the log, and count the lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub file: PathBuf,
     pub at: u64,
     pub what: String,
     pub to_do: &'static str,
-    /// Lines that stock tools look for, to be logged after the refusal itself.
-    pub stock_lines: Vec<String>,
+    /// What Redis would log.
+    pub stock_words: Option<String>,
 }
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(words) = &self.stock_words {
+            write!(f, "{words}: ")?;
+        }
         write!(f, "{}: at byte {}: {}; {}", self.file.display(), self.at, self.what, self.to_do)
     }
 }
@@ -236,9 +240,9 @@ impl LogReader<'_> {
             ManifestFound::None => Manifest::default(),
             ManifestFound::Bad(error) => {
                 let mut facts = LogFacts::empty(LogShape::Damaged);
-                let stock_lines = error.log_lines();
+                let stock_words = Some("FATAL AOF MANIFEST FILE ERROR".to_string());
                 facts.refusal =
-                    Some(Refusal { stock_lines, ..refusal(manifest_damage(self.paths, error), REPAIR) });
+                    Some(Refusal { stock_words, ..refusal(manifest_damage(self.paths, error), REPAIR) });
                 return Ok(facts);
             }
         };
@@ -341,7 +345,7 @@ impl LogReader<'_> {
             at: 0,
             what: format!("{}.manifest names this file, but it does not exist", self.paths.log_name),
             to_do: REPAIR,
-            stock_lines: vec![stock],
+            stock_words: Some(stock),
         });
         facts
     }
@@ -540,7 +544,7 @@ impl LogReader<'_> {
             facts.refusal = Some(Refusal {
                 at,
                 what: what.into(),
-                stock_lines: vec![stock],
+                stock_words: Some(stock),
                 ..refusal_at(file.path.clone(), REPAIR)
             });
             facts.tail = if malformed { Tail::Damaged } else { Tail::Torn };
@@ -569,11 +573,11 @@ const REPAIR: &str = "restore the file from a copy, or move it away to start wit
 
 fn refusal(damage: Corrupt, to_do: &'static str) -> Refusal {
     let file = damage.file.unwrap_or_default();
-    Refusal { file, at: damage.at, what: damage.what.into_owned(), to_do, stock_lines: Vec::new() }
+    Refusal { file, at: damage.at, what: damage.what.into_owned(), to_do, stock_words: None }
 }
 
 fn refusal_at(file: PathBuf, to_do: &'static str) -> Refusal {
-    Refusal { file, at: 0, what: String::new(), to_do, stock_lines: Vec::new() }
+    Refusal { file, at: 0, what: String::new(), to_do, stock_words: None }
 }
 
 impl From<&Corrupt> for Refusal {
@@ -594,7 +598,7 @@ fn unexpected_end(file: &LogFile) -> String {
     format!(
         "Unexpected end of file reading the append only file {}. You can: 1) Make a backup of your AOF file, then \
          use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the 'aof-load-truncated' \
-         configuration option to yes and restart the server.",
+         configuration option to yes and restart the server",
         file.name
     )
 }

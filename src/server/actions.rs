@@ -8,7 +8,7 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -25,23 +25,31 @@ use crate::state::Slot;
 /// Seconds after a failed background job before it is tried again by itself.
 const RETRY_MS: i64 = 5000;
 
+const SAVING_FAILED: &str = "ERR Saving failed, see the server's log";
+
 /// A snapshot job that runs.
 pub struct Running {
     pub purpose: Purpose,
     pub progress: Arc<Progress>,
-    /// A client that waits for the end (SAVE).
-    asker: Option<Slot>,
+    asker: Option<Asker>,
     /// `dirty` when the snapshot was taken: what it covers.
     dirty_at_start: u64,
     started_ms: i64,
 }
 
 impl Running {
-    fn now(driver: &Driver, purpose: Purpose, asker: Option<Slot>, progress: Arc<Progress>) -> Running {
+    fn now(driver: &Driver, purpose: Purpose, asker: Option<Asker>, progress: Arc<Progress>) -> Running {
         let node = driver.node.borrow();
         let dirty_at_start = node.server.persistence.dirty;
         Running { purpose, progress, asker, dirty_at_start, started_ms: node.now_ms() }
     }
+}
+
+/// A client that waits for the end of the job (SAVE, FLUSHALL), and what it is told if that failed.
+#[derive(Clone, Copy)]
+struct Asker {
+    slot: Slot,
+    on_failure: Result<&'static str, &'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +71,7 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
         Request::Save => save_for(driver, slot),
         Request::BgSave { schedule } => bgsave(driver, slot, schedule),
         Request::BgRewriteAof => bgrewriteaof(driver, slot),
-        Request::SaveAfterFlush => auto_save(driver),
+        Request::SaveAfterFlush { waits } => save_after_flush(driver, waits.then_some(slot)),
         // There are no replicas to wait for, so NOW changes nothing.
         Request::Shutdown { save, now: _, force } => {
             super::shutdown::requested(driver, Some(slot), save, force)
@@ -88,9 +96,9 @@ fn save_for(driver: &Rc<Driver>, slot: Slot) {
     if driver.running().is_some() {
         return reply(driver, slot, Err(ReplyError::new("ERR Background save already in progress")));
     }
-    if let Err(why) = start(driver, Purpose::Save, Some(slot)) {
+    if let Err(why) = start(driver, Purpose::Save, Some(Asker { slot, on_failure: Err(SAVING_FAILED) })) {
         warning!("Saving failed: {why}");
-        reply(driver, slot, Err(ReplyError::new("ERR Saving failed, see the server's log")));
+        reply(driver, slot, Err(ReplyError::new(SAVING_FAILED)));
     }
 }
 
@@ -148,6 +156,39 @@ fn bgrewriteaof(driver: &Rc<Driver>, slot: Slot) {
                 );
             }
         },
+    }
+}
+
+/// FLUSHALL: what is being saved is gone; with save points an empty snapshot follows, so that no restart brings the
+/// data back. The client has its answer when that is on disk (also if it failed: the data are gone either way), or at
+/// once if another job has to end first.
+fn save_after_flush(driver: &Rc<Driver>, slot: Option<Slot>) {
+    cancel(
+        driver,
+        Purpose::Save,
+        "There is a background save running. Cancelling it: all data were deleted.",
+    );
+    if !driver.node.borrow().config().settings.save.0.is_empty() {
+        if driver.running().is_some() {
+            driver.node.borrow_mut().server.persistence.save_scheduled = true;
+        } else {
+            let asker = slot.map(|slot| Asker { slot, on_failure: Ok("OK") });
+            match start(driver, Purpose::Save, asker) {
+                Ok(()) => return,
+                Err(why) => warning!("Can't save after FLUSHALL: {why}"),
+            }
+        }
+    }
+    if let Some(slot) = slot {
+        reply(driver, slot, Ok("OK"));
+    }
+}
+
+/// Tells the thread of this kind of job, if it runs, to give up.
+fn cancel(driver: &Driver, purpose: Purpose, remark: &str) {
+    if let Some(progress) = driver.job_progress().filter(|_| driver.running() == Some(purpose)) {
+        notice!("{remark}");
+        progress.cancelled.store(true, Ordering::Relaxed);
     }
 }
 
@@ -227,8 +268,14 @@ pub fn write_here(driver: &Rc<Driver>, purpose: Purpose) -> Result<(), String> {
 }
 
 /// Takes a snapshot and starts the thread that writes it.
-fn start(driver: &Rc<Driver>, purpose: Purpose, asker: Option<Slot>) -> Result<(), String> {
+fn start(driver: &Rc<Driver>, purpose: Purpose, asker: Option<Asker>) -> Result<(), String> {
+    let began_at = Instant::now();
     let job = job(driver, purpose);
+    {
+        let stats = &mut driver.node.borrow_mut().server.stats;
+        stats.snapshots += 1;
+        stats.last_snapshot_micros = began_at.elapsed().as_micros() as u64;
+    }
     let running = Running::now(driver, purpose, asker, Arc::clone(&job.progress));
     let (send, receive) = oneshot::channel();
     let keys: usize = job.snapshot.dbs.iter().map(|db| db.entries.len()).sum();
@@ -291,16 +338,9 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
         }
     }
     drop(node);
-    if let Some(slot) = running.asker {
-        reply(
-            &driver,
-            slot,
-            if result.is_ok() {
-                Ok("OK")
-            } else {
-                Err(ReplyError::new("ERR Saving failed, see the server's log"))
-            },
-        );
+    if let Some(Asker { slot, on_failure }) = running.asker {
+        let answer = if result.is_ok() { Ok("OK") } else { on_failure };
+        reply(&driver, slot, answer.map_err(ReplyError::new));
     }
     driver.settle();
     super::shutdown::job_ended(&driver);
@@ -367,7 +407,7 @@ pub fn config_changed(driver: &Rc<Driver>, slot: Option<Slot>, change: Change) {
     let settings = driver.node.borrow().config().settings.clone();
     let mut refused = None;
     for id in &change.changed {
-        if let Err(why) = apply(driver, id.name(), &settings, change.before()) {
+        if let Err(why) = apply(driver, id.name(), &settings, change.before(), slot.is_none()) {
             refused = Some(apply_failed(*id, &why));
             break;
         }
@@ -390,13 +430,19 @@ pub fn config_changed(driver: &Rc<Driver>, slot: Option<Slot>, change: Change) {
     }
 }
 
-fn apply(driver: &Rc<Driver>, name: &str, settings: &Settings, before: &Settings) -> Result<(), String> {
+fn apply(
+    driver: &Rc<Driver>,
+    name: &str,
+    settings: &Settings,
+    before: &Settings,
+    in_transaction: bool,
+) -> Result<(), String> {
     match name {
         "appendonly" | "save" | "dir" | "dbfilename" if !driver.is_open() => {
             return Err("the dataset is being loaded".into());
         }
         "loglevel" => logging::set_level(settings.loglevel),
-        "appendonly" if settings.appendonly => start_aof(driver, settings)?,
+        "appendonly" if settings.appendonly => start_aof(driver, settings, in_transaction)?,
         "appendonly" => stop_aof(driver),
         "save" => driver.persist_mut().save_points(!settings.save.0.is_empty()),
         "port" | "bind" => driver.rebind(settings, before).map_err(|_| {
@@ -426,7 +472,7 @@ fn apply(driver: &Rc<Driver>, name: &str, settings: &Settings, before: &Settings
 }
 
 /// CONFIG SET appendonly yes: the log begins here; it counts for recovery once its base is durable (rule 26).
-fn start_aof(driver: &Rc<Driver>, settings: &Settings) -> Result<(), String> {
+fn start_aof(driver: &Rc<Driver>, settings: &Settings, in_transaction: bool) -> Result<(), String> {
     let cut = driver.persist().cut();
     driver.persist_mut().start_aof(settings, cut)?;
     {
@@ -434,15 +480,22 @@ fn start_aof(driver: &Rc<Driver>, settings: &Settings) -> Result<(), String> {
         node.server.persistence.aof_enabled = true;
         node.server.persistence.rewrite_scheduled = true;
     }
-    if driver.running().is_none() {
-        start(driver, Purpose::Rewrite, None)?;
+    if driver.running().is_some() {
+        notice!("An AOF background was scheduled: it starts when the job that runs has ended");
+    } else if in_transaction {
+        notice!("An AOF background was scheduled: it starts after the transaction");
     } else {
-        notice!("AOF background was scheduled");
+        start(driver, Purpose::Rewrite, None)?;
     }
     Ok(())
 }
 
 fn stop_aof(driver: &Rc<Driver>) {
+    cancel(
+        driver,
+        Purpose::Rewrite,
+        "Killing running AOF rewrite child: the thread that writes the base gives up",
+    );
     let mut persist = driver.persist_mut();
     persist.stop_log();
     let cut = persist.cut();

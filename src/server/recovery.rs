@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::logging::{notice, warning};
 use super::persist::{Cut, Files};
@@ -52,6 +52,8 @@ pub struct Recovered {
     /// The name before this start, and where it ended.
     pub previous: Option<Cut>,
     pub keys: u64,
+    /// Those of them whose deadline has passed: hidden, and deleted later, as a part of the stream (rules 11, 12).
+    pub expired: u64,
     /// A segment without a stream byte, to be dropped once the next one is open.
     pub idle_segment: Option<String>,
 }
@@ -96,10 +98,7 @@ pub fn recover(config: &Config, progress: &LoadProgress) -> Result<Recovered, St
         fresh_tag: process::random_u64(),
     };
     let found = plan::recover(&*disk, &paths, &FormatProbe, &settings).map_err(text)?;
-    let mut plan = found.plan.map_err(|refusal| {
-        refusal.stock_lines.iter().for_each(|line| warning!("{line}"));
-        refusal.to_string()
-    })?;
+    let mut plan = found.plan.map_err(|refusal| refusal.to_string())?;
     let prepared = prepare(Arc::clone(&disk), &paths, &mut plan).map_err(text)?;
     let mut node = replaying_node(config);
     load_bases(&*disk, &plan, &mut node, config, progress)?;
@@ -108,6 +107,7 @@ pub fn recover(config: &Config, progress: &LoadProgress) -> Result<Recovered, St
     let ring = ready_ring(&*disk, &paths, &plan, ring.take(), config.settings.repl_backlog_size)?;
     let mut recovered = begin(disk, paths, plan, prepared.segments, ring)?;
     recovered.keys = node.store.key_count() as u64;
+    recovered.expired = expired(&node.store, process::now_ms());
     recovered.store = node.store;
     recovered.idle_segment = prepared.idle_segment;
     notice!(
@@ -118,6 +118,11 @@ pub fn recover(config: &Config, progress: &LoadProgress) -> Result<Recovered, St
         started.elapsed().as_secs_f64()
     );
     Ok(recovered)
+}
+
+fn expired(store: &Store, now: i64) -> u64 {
+    let volatile = store.dbs.iter().filter(|db| db.volatile > 0);
+    volatile.map(|db| db.entries.iter().filter(|entry| entry.expires() <= now).count() as u64).sum()
 }
 
 fn text(failure: IoFailure) -> String {
@@ -176,10 +181,13 @@ fn load_rdb(
         ..LoadOptions::default()
     };
     let before = progress.loaded_bytes.load(Ordering::Relaxed);
+    let key_delay = config.settings.key_load_delay.max(0) as u64;
     let mut into = node.store.snapshot();
     let loaded = load(&mut input, &options, &mut into, &mut |now| {
         progress.loaded_bytes.store(before + now.bytes, Ordering::Relaxed);
-        progress.keys.store(now.keys, Ordering::Relaxed);
+        let new = now.keys - progress.keys.swap(now.keys, Ordering::Relaxed).min(now.keys);
+        // `key-load-delay`: makes a load slow enough for a test to look at.
+        std::thread::sleep(Duration::from_micros(key_delay * new));
         ControlFlow::Continue(())
     });
     node.store.restore(into);
@@ -316,6 +324,7 @@ fn begin(
         needs_base: !plan.log_has_base,
         previous,
         keys: 0,
+        expired: 0,
         idle_segment: None,
     })
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | RELOAD | saved, then loaded from that file: the same | goes on |
 //! | RELOAD NOSAVE, NOFLUSH, MERGE | what a file held is loaded, over the old or instead | ends (rule 18) |
-//! | LOADAOF | log closed, directory recovered as at a start: the same | goes on under a new name, as after a start |
+//! | LOADAOF | log closed, directory recovered as at a start (also without a log): the same | goes on under a new name, as after a start |
 //! | CHANGE-REPL-ID | untouched | ends (rule 18) |
 //!
 //! A history that ends is followed by a fresh one whose base is durable before the next command runs. The server
@@ -86,9 +86,6 @@ fn read_into(path: &Path, options: &LoadOptions, into: &mut Snapshot) -> Result<
 fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
     driver.settle();
     let config = driver.node.borrow().config().clone();
-    if !config.settings.appendonly {
-        return Err("the append-only log is off".into());
-    }
     let persist = driver.close_persist();
     let waker = persist.close()?;
     let recovered = recovery::recover(&config, &LoadProgress::default())?;

@@ -133,7 +133,7 @@ fn serve(config: Config, notices: Vec<String>) -> i32 {
 fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), String> {
     let settings = config.settings.clone();
     let config_file = config.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-    notice!("Ringhold {} starting, PID: {}", env!("CARGO_PKG_VERSION"), std::process::id());
+    notice!("Ringhold {} starting as process {}", env!("CARGO_PKG_VERSION"), std::process::id());
     notices.iter().for_each(|text| notice!("{text}"));
     if let Some((name, _)) = config.renamed.iter().find(|(_, new)| !new.is_empty()) {
         return Err(format!(
@@ -222,7 +222,8 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     node.server.persistence.aof_enabled = settings.appendonly;
     node.server.persistence.rewrite_scheduled =
         settings.appendonly && recovered.needs_base && recovered.keys > 0;
-    node.server.persistence.load_keys = recovered.keys;
+    node.server.persistence.load_keys = recovered.keys - recovered.expired;
+    node.server.persistence.load_keys_expired = recovered.expired;
     node.go_live(recovered.store, recovered.at.offset, process::now_ms());
     persist.describe(&mut node);
     drop(node);
