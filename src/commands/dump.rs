@@ -76,6 +76,7 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
         return Err(ReplyError::new("ERR Invalid TTL value, must be >= 0"));
     }
     let verify = !ctx.server.skip_payload_checksum;
+    ctx.server.stats.payloads_checked += 1;
     let value = rdb::restore(payload, &ctx.server.limits, verify).map_err(|bad| match bad {
         BadPayload::Footer(_) => BAD_FOOTER,
         BadPayload::Content(corrupt) => {

@@ -28,6 +28,8 @@ impl Node {
         }
         if self.may_expire() {
             self.sweep_expired(clock);
+            let swept = self.see_time(clock.unix_micros());
+            self.server.stats.expire_micros += (swept - started).unsigned_abs();
         }
         self.handle_deadlines(clock);
         self.server.sample(now);
@@ -63,6 +65,7 @@ impl Node {
                 }
             });
             let complete = due.len() < EXPIRE_MOST;
+            self.server.stats.expire_capped += u64::from(!complete);
             for key in due {
                 self.store.db(index, now, Expiry::Delete, 0).expire(&key);
                 self.collect_expired();

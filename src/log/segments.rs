@@ -129,6 +129,15 @@ impl Segments {
         &self.disk
     }
 
+    /// Bytes of the base and of all segments but the newest. What cannot be measured counts nothing: this is for INFO
+    /// and the rewrite rule.
+    pub fn closed_len(&self) -> u64 {
+        let newest = self.manifest.incrs.last().map(|entry| &entry.name);
+        let closed = self.manifest.loaded().filter(|entry| Some(&entry.name) != newest);
+        let len = |entry: &Entry| self.disk.len(&self.paths.log_file(&entry.name)).ok().flatten();
+        closed.filter_map(len).sum()
+    }
+
     /// Opens the next segment at `place`, between two units; durable and named by the manifest when it returns.
     pub fn open_next(&mut self, place: Place) -> Result<OpenSegment> {
         let seq = self.manifest.next_incr_seq();

@@ -31,6 +31,8 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 const GATHER: Duration = Duration::from_millis(10);
 /// So many bytes are not left to gather.
 const GATHER_BYTES: usize = 256 * 1024;
+/// An fsync that lasts so long while more is written counts as a delay: `aof_delayed_fsync`.
+const SLOW_SYNC_MS: u64 = 2000;
 /// How long the writer waits before it tries a full disk again.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -58,6 +60,7 @@ struct Shared {
     durable: AtomicU64,
     segment_len: AtomicU64,
     syncing: AtomicBool,
+    delays: AtomicU64,
     health: AtomicU8,
     health_text: Mutex<String>,
     waker: Waker,
@@ -99,6 +102,7 @@ impl LogThread {
             durable: AtomicU64::new(durable.0),
             segment_len: AtomicU64::new(writer.segment_len()),
             syncing: AtomicBool::new(false),
+            delays: AtomicU64::new(0),
             health: AtomicU8::new(HealthKind::Ok as u8),
             health_text: Mutex::default(),
             waker,
@@ -191,6 +195,10 @@ impl LogSender {
     pub fn syncing(&self) -> bool {
         self.shared.syncing.load(Ordering::Relaxed)
     }
+    /// How often, since the last call, two seconds passed in an fsync while there was more to write.
+    pub fn take_delays(&self) -> u64 {
+        self.shared.delays.swap(0, Ordering::Relaxed)
+    }
     pub fn health_kind(&self) -> HealthKind {
         match self.shared.health.load(Ordering::Acquire) {
             0 => HealthKind::Ok,
@@ -275,10 +283,16 @@ fn sync_loop(shared: &Shared, jobs: &mpsc::Receiver<SyncJob>) {
 
 fn write_loop(shared: &Shared, mut writer: LogWriter, jobs: &mpsc::Sender<SyncJob>, clock: &Clock) {
     let mut buffers = Batch::default();
+    let mut sync_began = 0;
     loop {
         let (synced, stop) = {
             let mut mailbox = wait_for_news(shared, &writer, clock);
             let fresh = !mailbox.batch.bytes.is_empty() || !mailbox.batch.orders.is_empty();
+            let now = clock.now().millis;
+            if fresh && shared.syncing.load(Ordering::Relaxed) && now - sync_began >= SLOW_SYNC_MS {
+                shared.delays.fetch_add(1, Ordering::Relaxed);
+                sync_began = now;
+            }
             if fresh && !writer.has_work() {
                 let batch = std::mem::replace(&mut mailbox.batch, std::mem::take(&mut buffers));
                 buffers = writer.take(batch);
@@ -300,6 +314,7 @@ fn write_loop(shared: &Shared, mut writer: LogWriter, jobs: &mpsc::Sender<SyncJo
             continue;
         };
         shared.syncing.store(true, Ordering::Relaxed);
+        sync_began = clock.now().millis;
         if writer.policy() == Policy::Always {
             let result = job.run();
             shared.syncing.store(false, Ordering::Relaxed);

@@ -22,8 +22,11 @@ use crate::engine::Node;
 use crate::error::ReplyError;
 use crate::state::Slot;
 
-/// Seconds after a failed background job before it is tried again by itself.
+/// After a failed background job, before it is tried again by itself.
 const RETRY_MS: i64 = 5000;
+/// So many failed rewrites in a row are put off for longer, twice as long each time: each leaves a segment behind.
+const REWRITES_FAILED: u64 = 3;
+const PUT_OFF_MOST_MINUTES: u32 = 60;
 
 const SAVING_FAILED: &str = "ERR Saving failed, see the server's log";
 
@@ -216,9 +219,9 @@ pub fn auto_rewrite(driver: &Rc<Driver>) {
 
 /// Takes a snapshot now, with all that its thread needs.
 fn job(driver: &Driver, purpose: Purpose) -> Job {
-    let node = driver.node.borrow();
+    let mut node = driver.node.borrow_mut();
     let persist = driver.persist();
-    let settings = &node.config().settings;
+    let settings = &node.server.config.settings;
     let rotates = purpose == Purpose::Rewrite || !persist.appendonly;
     let rotated = persist.sender().filter(|_| rotates && !persist.exports()).map(|sender| {
         let (send, receive) = mpsc::channel();
@@ -238,9 +241,15 @@ fn job(driver: &Driver, purpose: Purpose) -> Job {
         (_, rotated) => Kind::Save { temporary, target, rotated },
     };
     let always = persist.appendonly && settings.appendfsync == AppendFsync::Always;
+    let began = Instant::now();
+    let snapshot = node.store.snapshot();
+    let stats = &mut node.server.stats;
+    stats.snapshots += 1;
+    stats.last_snapshot_micros = began.elapsed().as_micros() as u64;
+    let settings = &node.server.config.settings;
     Job {
         kind,
-        snapshot: node.store.snapshot(),
+        snapshot,
         cut: persist.cut(),
         files: persist.files.clone(),
         compress: settings.rdbcompression,
@@ -263,6 +272,7 @@ pub fn write_here(driver: &Rc<Driver>, purpose: Purpose) -> Result<(), String> {
     let job = job(driver, purpose);
     let running = Running::now(driver, purpose, None, Arc::clone(&job.progress));
     let written = snapshots::write(&job)?;
+    driver.persist_mut().log_rewritten(running.progress.log_closed_len.load(Ordering::Relaxed));
     succeeded(driver, &mut driver.node.borrow_mut(), &running, &written);
     Ok(())
 }
@@ -301,16 +311,17 @@ fn began(node: &mut Node, purpose: Purpose, now: i64, keys: u64) {
     let persistence = &mut node.server.persistence;
     persistence.save_keys_total = keys;
     persistence.save_keys_done = 0;
-    persistence.current_save_started_ms = now;
     match purpose {
         Purpose::Save => {
             notice!("Background saving started");
             persistence.saving = true;
+            persistence.current_save_started_ms = now;
             persistence.save_scheduled = false;
         }
         Purpose::Rewrite => {
             notice!("Background append only file rewriting started");
             persistence.rewriting = true;
+            persistence.current_rewrite_started_ms = now;
             persistence.rewrite_scheduled = false;
         }
     }
@@ -325,6 +336,7 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
     let mut node = driver.node.borrow_mut();
     node.server.persistence.saving = false;
     node.server.persistence.rewriting = false;
+    driver.persist_mut().log_rewritten(running.progress.log_closed_len.load(Ordering::Relaxed));
     match &result {
         Ok(written) => succeeded(&driver, &mut node, &running, written),
         Err(why) => {
@@ -364,7 +376,7 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
             persistence.last_save_ok = true;
             persistence.last_save_time = now / 1000;
             persistence.last_save_secs = secs;
-            persistence.saves += 1;
+            node.server.stats.saves += 1;
             persistence.dirty = persistence.dirty.saturating_sub(running.dirty_at_start);
             persist.base_written(written.cut);
         }
@@ -378,26 +390,41 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
             );
             persistence.last_rewrite_ok = true;
             persistence.last_rewrite_secs = secs;
-            persistence.rewrites += 1;
+            persistence.rewrite_put_off_minutes = 0;
             persistence.aof_base_size = written.bytes;
-            persist.log_rewritten(written.bytes);
+            node.server.stats.rewrites += 1;
+            node.server.stats.rewrite_failures_in_a_row = 0;
         }
     }
 }
 
 fn failed(node: &mut Node, purpose: Purpose) {
-    let retry_at = node.now_ms() + RETRY_MS;
+    let now = node.now_ms();
     let persistence = &mut node.server.persistence;
     match purpose {
         Purpose::Save => {
             persistence.last_save_ok = false;
-            persistence.retry_save_at_ms = retry_at;
+            persistence.retry_save_at_ms = now + RETRY_MS;
         }
         Purpose::Rewrite => {
             persistence.last_rewrite_ok = false;
-            persistence.retry_rewrite_at_ms = retry_at;
+            let failures = &mut node.server.stats.rewrite_failures_in_a_row;
+            *failures += 1;
+            let minutes = put_off(*failures, persistence.rewrite_put_off_minutes);
+            persistence.rewrite_put_off_minutes = minutes;
+            persistence.retry_rewrite_at_ms = now + RETRY_MS.max(i64::from(minutes) * 60_000);
+            if minutes > 0 {
+                warning!(
+                    "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {minutes} minutes"
+                );
+            }
         }
     }
+}
+
+/// For how many minutes a rewrite that failed so often is put off, after having been put off for `before`.
+fn put_off(failures: u64, before: u32) -> u32 {
+    if failures < REWRITES_FAILED { 0 } else { (before * 2).clamp(1, PUT_OFF_MOST_MINUTES) }
 }
 
 // ---- settings ----
@@ -529,5 +556,22 @@ fn config_rewrite(driver: &Rc<Driver>, slot: Slot, all: bool) {
             warning!("CONFIG REWRITE failed: {why}");
             reply(driver, slot, Err(ReplyError::from(format!("ERR {why}"))));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewrites_that_keep_failing_are_put_off() {
+        let mut minutes = 0;
+        let seen: Vec<u32> = (1..12)
+            .map(|failures| {
+                minutes = put_off(failures, minutes);
+                minutes
+            })
+            .collect();
+        assert_eq!(seen, [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
     }
 }

@@ -22,6 +22,7 @@ use std::task::{Context, Waker};
 use tokio::sync::Notify;
 
 use super::actions::{Purpose, Running};
+use super::garbage::Bin;
 use super::listener::Listeners;
 use super::logging::warning;
 use super::persist::{LogStatus, Persist};
@@ -30,7 +31,6 @@ use super::recovery::LoadProgress;
 use crate::config::Settings;
 use crate::engine::{Action, Input, Node};
 use crate::state::{Session, Slot};
-use crate::store::Garbage;
 
 /// Output that may wait for a client that has not authenticated.
 const OUTPUT_KEPT_UNAUTHENTICATED: u64 = 1024;
@@ -72,12 +72,18 @@ impl Wake {
     }
 }
 
+/// Who sits in a place, and how to reach that connection's task.
+struct Client {
+    slot: Slot,
+    wake: Rc<Wake>,
+}
+
 pub struct Driver {
     pub node: RefCell<Node>,
     /// `None` while the dataset is being loaded: nothing enters the stream then.
     persist: RefCell<Option<Persist>>,
     /// By place; a slot whose client has gone finds nothing.
-    wakes: RefCell<Vec<Option<(Slot, Rc<Wake>)>>>,
+    wakes: RefCell<Vec<Option<Client>>>,
     /// Connections that wait for the log to catch up (rule 6).
     stalled: RefCell<Vec<Slot>>,
     /// Set when the process should end; the code to end with.
@@ -86,7 +92,7 @@ pub struct Driver {
     /// When the node wants [`Node::handle_deadlines`], in Unix milliseconds; a change is announced.
     pub deadline: Cell<Option<i64>>,
     pub deadline_moved: Notify,
-    garbage: std::sync::mpsc::Sender<Vec<Garbage>>,
+    garbage: Bin,
     running: RefCell<Option<Running>>,
     listening: RefCell<Listeners>,
     loading: RefCell<Option<std::sync::Arc<LoadProgress>>>,
@@ -96,9 +102,6 @@ pub struct Driver {
 
 impl Driver {
     pub fn new(node: Node) -> Rc<Driver> {
-        let (garbage, bin) = std::sync::mpsc::channel::<Vec<Garbage>>();
-        // Ends with the sender; values still in it then are freed by the system.
-        std::thread::spawn(move || bin.into_iter().for_each(drop));
         Rc::new(Driver {
             node: RefCell::new(node),
             persist: RefCell::new(None),
@@ -108,7 +111,7 @@ impl Driver {
             exiting: Notify::new(),
             deadline: Cell::new(None),
             deadline_moved: Notify::new(),
-            garbage,
+            garbage: Bin::start(),
             running: RefCell::new(None),
             listening: RefCell::new(Listeners::default()),
             loading: RefCell::new(None),
@@ -139,7 +142,7 @@ impl Driver {
                 if wakes.len() <= slot.place() {
                     wakes.resize_with(slot.place() + 1, || None);
                 }
-                wakes[slot.place()] = Some((slot, Rc::clone(&wake)));
+                wakes[slot.place()] = Some(Client { slot, wake: Rc::clone(&wake) });
                 Ok((slot, wake))
             }
             Err(error) => Err(format!("-{error}\r\n").into_bytes()),
@@ -171,6 +174,7 @@ impl Driver {
 
     pub fn count_input(&self, slot: Slot, bytes: usize) {
         let mut node = self.node.borrow_mut();
+        node.server.stats.reads += 1;
         node.server.stats.net_input_bytes += bytes as u64;
         if let Some(session) = node.server.sessions.get_mut(slot) {
             session.bytes_in += bytes as u64;
@@ -248,8 +252,7 @@ impl Driver {
                     persist.take_stream(&mut node);
                 }
                 if !node.store.changes.garbage.is_empty() {
-                    // A closed channel means the process is ending.
-                    let _ended = self.garbage.send(std::mem::take(&mut node.store.changes.garbage));
+                    self.garbage.throw(std::mem::take(&mut node.store.changes.garbage));
                 }
                 for remark in std::mem::take(&mut node.server.remarks) {
                     warning!("{remark}");
@@ -307,8 +310,8 @@ impl Driver {
 
     fn wake_of(&self, slot: Slot) -> Option<Rc<Wake>> {
         let wakes = self.wakes.borrow();
-        let (owner, wake) = wakes.get(slot.place())?.as_ref()?;
-        (*owner == slot).then(|| Rc::clone(wake))
+        let client = wakes.get(slot.place())?.as_ref()?;
+        (client.slot == slot).then(|| Rc::clone(&client.wake))
     }
 
     /// The log has written or fsynced more, or has failed.
@@ -384,8 +387,10 @@ impl Driver {
             loading.loaded_bytes = progress.loaded_bytes.load(Ordering::Relaxed);
         }
         if let Some(persist) = &*self.persist.borrow() {
-            node.server.persistence.aof_current_size = persist.log_len();
+            persist.describe_log(node);
         }
+        node.server.stats.lazyfreed += self.garbage.take_freed();
+        node.server.lazyfree_pending = self.garbage.pending();
     }
 
     /// CONFIG SET port or bind.

@@ -16,6 +16,7 @@
 //! | [`snapshots`] | writing a snapshot on its own thread |
 //! | [`recovery`] | from a data directory to a running history |
 //! | [`reload`] | DEBUG RELOAD and its kin: changes outside the stream |
+//! | [`garbage`] | freeing of large values |
 //! | [`shutdown`] | the way out |
 //! | [`logging`] | the server's own log |
 //! | [`alloc`] | the counting allocator |
@@ -25,7 +26,8 @@ pub mod actions;
 pub mod alloc;
 pub mod connection;
 pub mod driver;
-pub mod listener;
+pub mod garbage;
+mod listener;
 pub mod logging;
 pub mod persist;
 pub mod process;

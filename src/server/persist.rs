@@ -84,7 +84,7 @@ pub struct Persist {
     /// CONFIG SET dir or dbfilename: snapshots are exports from then on (rule 26).
     exports: bool,
     /// Bytes of closed segments and of the base of the log.
-    log_base_len: u64,
+    log_closed_len: u64,
 }
 
 impl Persist {
@@ -102,7 +102,7 @@ impl Persist {
             spill_from: None,
             appendonly: false,
             exports: false,
-            log_base_len: 0,
+            log_closed_len: 0,
         }
     }
 
@@ -187,6 +187,7 @@ impl Persist {
         }
         self.sender = Some(log.sender());
         self.log = Some(log);
+        self.measure_log();
         Ok(())
     }
 
@@ -283,7 +284,16 @@ impl Persist {
 
     /// Bytes of base and segments, as INFO's `aof_current_size` counts them.
     pub fn log_len(&self) -> u64 {
-        self.log_base_len + self.sender.as_ref().map_or(0, LogSender::segment_len)
+        self.log_closed_len + self.sender.as_ref().map_or(0, LogSender::segment_len)
+    }
+
+    /// Brings INFO's figures about the log up to date.
+    pub fn describe_log(&self, node: &mut Node) {
+        let persistence = &mut node.server.persistence;
+        persistence.aof_current_size = self.log_len();
+        persistence.aof_buffer_length = self.sender.as_ref().map_or(0, LogSender::unwritten);
+        persistence.aof_pending_fsyncs = self.sender.as_ref().is_some_and(LogSender::syncing).into();
+        node.server.stats.aof_delayed_fsyncs += self.sender.as_ref().map_or(0, LogSender::take_delays);
     }
 
     /// Brings the node's view of the history up to date.
@@ -315,8 +325,14 @@ impl Persist {
         }
     }
 
-    pub fn log_rewritten(&mut self, base_len: u64) {
-        self.log_base_len = base_len;
+    /// Looks at the lengths of the files anew: a few system calls, no wait for the disk.
+    pub fn measure_log(&mut self) {
+        self.log_closed_len = lock(&self.files.segments).closed_len();
+    }
+
+    /// A rewrite has ended: the log's files but the newest segment are so long now.
+    pub fn log_rewritten(&mut self, closed_len: u64) {
+        self.log_closed_len = closed_len;
     }
 
     pub fn dir_changed(&mut self) {

@@ -58,6 +58,8 @@ pub fn facts(port: u16, config_file: String) -> Process {
         os: format!("{} {} {}", text(uname.sysname()), text(uname.release()), text(uname.machine())),
         port,
         total_system_memory: total_memory(),
+        used_memory_startup: super::alloc::used(),
+        allocator: "mimalloc",
         ..Process::default()
     }
 }
@@ -68,7 +70,7 @@ fn total_memory() -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
 }
 
-/// Brings the figures that change up to date: resident set and CPU seconds.
+/// Brings the figures that change up to date: resident set and CPU seconds. Called by the thread that owns the data.
 pub fn refresh(process: &mut Process) {
     process.used_memory = super::alloc::used();
     process.used_memory_peak = process.used_memory_peak.max(process.used_memory);
@@ -76,13 +78,18 @@ pub fn refresh(process: &mut Process) {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
     process.rss = pages * page;
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    (process.cpu_user, process.cpu_sys) = cpu_seconds("/proc/self/stat");
+    (process.cpu_user_main, process.cpu_sys_main) = cpu_seconds("/proc/thread-self/stat");
+}
+
+/// Seconds in user code and in the system, to a clock tick.
+fn cpu_seconds(stat: &str) -> (f64, f64) {
+    let stat = fs::read_to_string(stat).unwrap_or_default();
     let after_name = stat.rsplit(") ").next().unwrap_or_default();
     let ticks =
         |nth: usize| after_name.split(' ').nth(nth).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
     let per_second = rustix::param::clock_ticks_per_second() as f64;
-    process.cpu_user = ticks(11) / per_second;
-    process.cpu_sys = ticks(12) / per_second;
+    (ticks(11) / per_second, ticks(12) / per_second)
 }
 
 /// Raises the limit on open files so that `clients` fit; returns how many fit.

@@ -67,6 +67,8 @@ pub struct Job {
 #[derive(Default)]
 pub struct Progress {
     pub keys: AtomicU64,
+    /// At the end: `Segments::closed_len`.
+    pub log_closed_len: AtomicU64,
     pub cancelled: AtomicBool,
 }
 
@@ -102,6 +104,7 @@ pub fn write(job: &Job) -> Result<Written, String> {
         // The failure that matters is reported; this only gives space back.
         let _secondary = fs::remove_file(&path);
     }
+    job.progress.log_closed_len.store(lock(&job.files.segments).closed_len(), Ordering::Relaxed);
     result
 }
 

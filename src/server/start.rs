@@ -216,6 +216,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     if let Some(idle) = recovered.idle_segment.filter(|_| settings.appendonly) {
         // Opened by a start that wrote nothing: the next segment takes its place.
         lock(&persist.files.segments).drop_segment(&idle).map_err(|failure| failure.to_string())?;
+        persist.measure_log();
     }
     let mut node = driver.node.borrow_mut();
     node.server.history.previous = recovered.previous.map(|previous| (previous.replid, previous.offset));
@@ -224,6 +225,8 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
         settings.appendonly && recovered.needs_base && recovered.keys > 0;
     node.server.persistence.load_keys = recovered.keys - recovered.expired;
     node.server.persistence.load_keys_expired = recovered.expired;
+    persist.describe_log(&mut node);
+    node.server.persistence.aof_base_size = node.server.persistence.aof_current_size;
     node.go_live(recovered.store, recovered.at.offset, process::now_ms());
     persist.describe(&mut node);
     drop(node);

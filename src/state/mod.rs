@@ -46,6 +46,8 @@ pub struct Server {
     pub history: History,
     pub persistence: Persistence,
     pub random: fastrand::Rng,
+    /// Values that wait to be freed by another thread.
+    pub lazyfree_pending: u64,
     /// Process-wide facts that the driver knows: for INFO.
     pub process: Process,
     /// Unix microseconds when the running command began.
@@ -107,8 +109,6 @@ pub struct Persistence {
     pub last_save_secs: i64,
     pub last_rewrite_secs: i64,
     pub current_save_started_ms: i64,
-    pub saves: u64,
-    pub rewrites: u64,
     /// Changes since the last save.
     pub dirty: u64,
     pub aof_enabled: bool,
@@ -121,14 +121,14 @@ pub struct Persistence {
     /// After a failure: not before this time, in Unix milliseconds.
     pub retry_save_at_ms: i64,
     pub retry_rewrite_at_ms: i64,
+    /// Minutes by which the last failed rewrite was put off; 0: the rule for repeated failures is not in force.
+    pub rewrite_put_off_minutes: u32,
     pub save_keys_total: u64,
     pub save_keys_done: u64,
     pub current_rewrite_started_ms: i64,
-    pub rewrite_failures_in_a_row: u64,
-    /// Bytes handed to the log but not yet written, fsyncs not yet done, and those that had to wait for another.
+    /// Bytes handed to the log but not yet written, and fsyncs under way.
     pub aof_buffer_length: u64,
     pub aof_pending_fsyncs: u64,
-    pub aof_delayed_fsyncs: u64,
     /// Set while a clean shutdown waits: its end in Unix milliseconds.
     pub shutdown_until_ms: Option<i64>,
     /// Of the last load.
@@ -204,6 +204,7 @@ impl Server {
                 ..Persistence::default()
             },
             random: fastrand::Rng::with_seed(random_seed),
+            lazyfree_pending: 0,
             process,
             now_micros: 0,
             active_expire: true,

@@ -31,9 +31,19 @@ pub struct Stats {
     pub sync_full: u64,
     pub sync_partial_ok: u64,
     pub sync_partial_err: u64,
-    /// Values freed on another thread, and those still waiting there.
+    /// Values freed on another thread.
     pub lazyfreed: u64,
-    pub lazyfree_pending: u64,
+    /// Saves and log rewrites that succeeded, rewrites that failed since, and fsyncs that another one delayed.
+    pub saves: u64,
+    pub rewrites: u64,
+    pub rewrite_failures_in_a_row: u64,
+    pub aof_delayed_fsyncs: u64,
+    /// Microseconds spent looking for keys whose time has passed, and how often so many were due that some had to
+    /// wait for the next tick.
+    pub expire_micros: u64,
+    pub expire_capped: u64,
+    /// Payloads of RESTORE that were checked in depth.
+    pub payloads_checked: u64,
     /// Batches of clients and ticks, and microseconds spent in them.
     pub loop_turns: u64,
     pub loop_micros: u64,

@@ -76,6 +76,16 @@ pub enum Garbage {
     Keys(Partitions<Entry>),
 }
 
+impl Garbage {
+    /// Values in it.
+    pub fn objects(&self) -> u64 {
+        match self {
+            Garbage::Value(_) => 1,
+            Garbage::Keys(entries) => entries.len() as u64,
+        }
+    }
+}
+
 /// INFO stats that key access maintains.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AccessStats {

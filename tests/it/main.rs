@@ -11,6 +11,7 @@ mod crash;
 mod disk_full;
 mod fill;
 mod harness;
+mod info;
 mod interop;
 mod persistence;
 mod position;

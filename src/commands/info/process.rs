@@ -110,7 +110,7 @@ pub fn memory(facts: &Facts<'_>, text: &mut Text) {
     text.put("mem_aof_buffer", facts.server.persistence.aof_buffer_length);
     text.put("mem_allocator", process.allocator);
     text.put("active_defrag_running", 0);
-    text.put("lazyfree_pending_objects", facts.server.stats.lazyfree_pending);
+    text.put("lazyfree_pending_objects", facts.server.lazyfree_pending);
     text.put("lazyfreed_objects", facts.server.stats.lazyfreed);
 }
 

@@ -26,8 +26,8 @@ pub fn stats(facts: &Facts<'_>, text: &mut Text) {
     text.put("sync_partial_err", stats.sync_partial_err);
     text.put("expired_keys", access.expired);
     text.ratio("expired_stale_perc", 0.0);
-    text.put("expired_time_cap_reached_count", 0);
-    text.put("expire_cycle_cpu_milliseconds", 0);
+    text.put("expired_time_cap_reached_count", stats.expire_capped);
+    text.put("expire_cycle_cpu_milliseconds", stats.expire_micros / 1000);
     text.put("evicted_keys", stats.evicted_keys);
     text.put("evicted_clients", stats.evicted_clients);
     text.put("total_eviction_exceeded_time", 0);
@@ -44,7 +44,7 @@ pub fn stats(facts: &Facts<'_>, text: &mut Text) {
     }
     text.put("unexpected_error_replies", 0);
     text.put("total_error_replies", stats.error_replies);
-    text.put("dump_payload_sanitizations", 0);
+    text.put("dump_payload_sanitizations", stats.payloads_checked);
     text.put("total_reads_processed", stats.reads);
     text.put("total_writes_processed", stats.writes);
     text.put("io_threaded_reads_processed", 0);

@@ -22,7 +22,7 @@ pub fn persistence(facts: &Facts<'_>, text: &mut Text) {
     text.status("rdb_last_bgsave_status", p.last_save_ok);
     text.put("rdb_last_bgsave_time_sec", p.last_save_secs);
     text.put("rdb_current_bgsave_time_sec", running(p.saving, p.current_save_started_ms));
-    text.put("rdb_saves", p.saves);
+    text.put("rdb_saves", facts.server.stats.saves);
     text.put("rdb_last_cow_size", 0);
     text.put("rdb_last_load_keys_expired", p.load_keys_expired);
     text.put("rdb_last_load_keys_loaded", p.load_keys);
@@ -32,8 +32,8 @@ pub fn persistence(facts: &Facts<'_>, text: &mut Text) {
     text.put("aof_last_rewrite_time_sec", p.last_rewrite_secs);
     text.put("aof_current_rewrite_time_sec", running(p.rewriting, p.current_rewrite_started_ms));
     text.status("aof_last_bgrewrite_status", p.last_rewrite_ok);
-    text.put("aof_rewrites", p.rewrites);
-    text.put("aof_rewrites_consecutive_failures", p.rewrite_failures_in_a_row);
+    text.put("aof_rewrites", facts.server.stats.rewrites);
+    text.put("aof_rewrites_consecutive_failures", facts.server.stats.rewrite_failures_in_a_row);
     text.status("aof_last_write_status", p.failed.is_none());
     text.put("aof_last_cow_size", 0);
     text.put("module_fork_in_progress", 0);
@@ -50,7 +50,7 @@ pub fn persistence(facts: &Facts<'_>, text: &mut Text) {
         text.switch("aof_pending_rewrite", p.rewrite_scheduled);
         text.put("aof_buffer_length", p.aof_buffer_length);
         text.put("aof_pending_bio_fsync", p.aof_pending_fsyncs);
-        text.put("aof_delayed_fsync", p.aof_delayed_fsyncs);
+        text.put("aof_delayed_fsync", facts.server.stats.aof_delayed_fsyncs);
     }
     loading(facts, text);
 }
