@@ -1,1 +1,5 @@
 //! Lineage and PSYNC verdict.
+
+pub mod lineage;
+pub mod link;
+mod payload;
