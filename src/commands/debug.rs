@@ -208,6 +208,9 @@ fn populate(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let count = positive(2)?;
     let prefix = args.get(3).unwrap_or(b"key");
     let size = if args.len() == 5 { positive(4)? } else { 0 };
+    if let Some(refusal) = ctx.server.persistence.log_failure() {
+        return Err(refusal); // no command that writes by its row, so that no gate has asked
+    }
     if size > ctx.server.limits.string_max_bytes {
         return Err(ReplyError::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
     }

@@ -32,6 +32,7 @@ impl Node {
             self.server.stats.expire_micros += (swept - started).unsigned_abs();
         }
         self.handle_deadlines(clock);
+        self.give_up_waiting();
         self.server.sample(now);
         self.close_idle(now);
         self.check_buffers(now);

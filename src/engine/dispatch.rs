@@ -161,8 +161,8 @@ impl Node {
     /// Whether writes may be accepted at all: after a failed save (if so configured) or a failed log they may not.
     pub(super) fn admit_write(&self) -> Result<(), ReplyError> {
         let persistence = &self.server.persistence;
-        if let Some(why) = &persistence.failed {
-            return Err(ReplyError::from(format!("MISCONF Errors writing to the AOF file: {why}")));
+        if let Some(refusal) = persistence.log_failure() {
+            return Err(refusal);
         }
         let settings = &self.server.config.settings;
         if settings.stop_writes_on_bgsave_error && !settings.save.0.is_empty() && !persistence.last_save_ok {

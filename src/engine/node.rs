@@ -26,6 +26,9 @@ pub trait Clock {
     fn sleep(&mut self, micros: u64);
 }
 
+/// How long replies wait for a full disk, in milliseconds.
+const HEALING_PATIENCE_MS: i64 = 1000;
+
 /// A clock that stands still, unless somebody sleeps.
 impl Clock for i64 {
     fn unix_micros(&mut self) -> i64 {
@@ -218,9 +221,19 @@ impl Node {
         if self.is_always() { self.server.history.durable } else { self.server.history.written }
     }
 
-    /// Whether replies produced now must wait. After a latched failure only reads are answered; they do not.
+    /// Whether replies produced now must wait. While the log cannot be written only reads are answered; they do not
+    /// (P7), those produced before do.
     fn holds_replies(&self) -> bool {
-        !self.server.persistence.latched && self.covered() < self.awaited()
+        self.server.persistence.failed.is_none() && self.covered() < self.awaited()
+    }
+
+    /// Units of this batch are with the log but, for the time being, not in the ring: its replies wait for the log.
+    pub fn await_log(&mut self) {
+        self.stream.oversized_end = self.stream.end;
+        if self.holds_replies() {
+            let woken = self.server.woken.clone();
+            woken.into_iter().for_each(|slot| self.hold(slot));
+        }
     }
 
     fn hold(&mut self, slot: Slot) {
@@ -239,7 +252,11 @@ impl Node {
     /// The log proves so much under a mark, and has made so much durable.
     /// `healing`: why it cannot write more for now; writes are refused until it can (nothing is lost).
     pub fn handle_log(&mut self, written: Offset, durable: Offset, healing: Option<String>) {
-        self.server.persistence.failed = healing;
+        let persistence = &mut self.server.persistence;
+        if healing.is_some() && persistence.failed.is_none() {
+            persistence.failed_since_ms = self.now_micros / 1000;
+        }
+        (persistence.failed, persistence.latched) = (healing, false);
         self.server.history.written = written;
         self.server.history.durable = durable;
         let covered = self.covered();
@@ -256,8 +273,24 @@ impl Node {
     pub fn handle_log_failure(&mut self, why: String) {
         self.server.persistence.failed = Some(why);
         self.server.persistence.latched = true;
+        self.close_held();
+    }
+
+    /// A full disk may have space again any moment, or never. A client whose write found it full waits a second for its
+    /// reply; then it is closed, for which it can tell that the write's fate is unknown.
+    pub(super) fn give_up_waiting(&mut self) {
+        let persistence = &self.server.persistence;
+        let patience_is_over = self.now_ms() - persistence.failed_since_ms >= HEALING_PATIENCE_MS;
+        if persistence.failed.is_some() && patience_is_over {
+            self.close_held();
+        }
+    }
+
+    fn close_held(&mut self) {
         for (_, slot) in std::mem::take(&mut self.held) {
-            self.actions.push_back(Action::Close(slot));
+            if self.server.sessions.get(slot).is_some_and(|session| !session.holds.is_empty()) {
+                self.actions.push_back(Action::Close(slot));
+            }
         }
     }
 
@@ -341,6 +374,11 @@ impl Node {
 
     /// How a passed deadline acts for a command now.
     pub(super) fn expiry_for(&self, writes: bool) -> Expiry {
-        if (self.silent || self.is_pausing()) && !writes { Expiry::Hide } else { Expiry::Delete }
+        let log_failed = self.server.persistence.failed.is_some(); // then nothing may enter the stream
+        if log_failed || (self.silent || self.is_pausing()) && !writes {
+            Expiry::Hide
+        } else {
+            Expiry::Delete
+        }
     }
 }

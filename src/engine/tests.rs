@@ -277,6 +277,37 @@ fn replies_wait_for_the_log() {
     bench.check_output(a, "+OK");
 }
 
+/// P7: a full disk refuses what would append, lets reads through, and keeps nobody waiting for ever.
+#[test]
+fn a_full_disk() {
+    let mut bench = NodeBench::default();
+    let (a, b) = (bench.connect(), bench.connect());
+    bench.node.server.persistence.aof_enabled = true;
+    bench.set("appendfsync", "always");
+    bench.node.server.config.settings.enable_debug_command = crate::config::Allow::Yes;
+    bench.check(a, "SET k v PX 500", "");
+    let end = bench.node.stream.end;
+    let full = || Some("No space left on device".to_string());
+    bench.node.handle_log(Offset::ZERO, Offset::ZERO, full());
+    bench.check(b, "GET k", "$1 v");
+    let refused = "-MISCONF Errors writing to the AOF file: No space left on device";
+    for write in ["SET k w", "DEBUG POPULATE 10", "PING"] {
+        bench.check(b, write, refused);
+    }
+    bench.check_output(a, "");
+    bench.pass(600);
+    bench.check(b, "GET k", "$-1");
+    assert_eq!(bench.node.stream.end, end, "an expired key is hidden, its DEL comes later");
+    let closes =
+        |bench: &mut NodeBench| bench.actions().into_iter().filter(|a| matches!(a, Action::Close(_))).count();
+    assert_eq!(closes(&mut bench), 0, "space may return");
+    bench.pass(600);
+    assert_eq!(closes(&mut bench), 1, "the client whose write is in the balance");
+    bench.node.handle_log(end, end, None);
+    bench.check(b, "GET k", "");
+    assert!(bench.node.stream.end > end);
+}
+
 #[test]
 fn waiting_for_the_log_and_for_replicas() {
     let mut bench = NodeBench::default();

@@ -35,6 +35,8 @@ const GATHER_BYTES: usize = 256 * 1024;
 const SLOW_SYNC_MS: u64 = 2000;
 /// How long the writer waits before it tries a full disk again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How often it is tried while the server waits to end.
+const TRIES_AT_THE_END: u32 = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthKind {
@@ -121,7 +123,8 @@ impl LogThread {
         self.sender.clone()
     }
 
-    /// Writes, marks and syncs all that was handed over, and ends. Blocks: not for the data thread while it serves.
+    /// Writes, marks and syncs all that was handed over, and ends; `Err` if the disk did not take it within about a
+    /// second. Blocks: not for the data thread while it serves.
     pub fn stop(mut self) -> std::result::Result<Closed, String> {
         let shared = &self.sender.shared;
         lock(&shared.mailbox).stop = true;
@@ -284,8 +287,9 @@ fn sync_loop(shared: &Shared, jobs: &mpsc::Receiver<SyncJob>) {
 fn write_loop(shared: &Shared, mut writer: LogWriter, jobs: &mpsc::Sender<SyncJob>, clock: &Clock) {
     let mut buffers = Batch::default();
     let mut sync_began = 0;
+    let mut tries = TRIES_AT_THE_END;
     loop {
-        let (synced, stop) = {
+        let (synced, stop, drained) = {
             let mut mailbox = wait_for_news(shared, &writer, clock);
             let fresh = !mailbox.batch.bytes.is_empty() || !mailbox.batch.orders.is_empty();
             let now = clock.now().millis;
@@ -298,15 +302,20 @@ fn write_loop(shared: &Shared, mut writer: LogWriter, jobs: &mpsc::Sender<SyncJo
                 buffers = writer.take(batch);
                 shrink(&mut buffers);
             }
-            (mailbox.synced.take(), mailbox.stop && mailbox.batch.bytes.is_empty())
+            (mailbox.synced.take(), mailbox.stop, mailbox.batch.bytes.is_empty())
         };
         if let Some((job, result)) = synced {
             shared.syncing.store(false, Ordering::Relaxed);
             writer.synced(&job, result);
         }
         writer.advance(clock.now());
+        if let (true, Health::Healing(why)) = (writer.has_work(), writer.health()) {
+            lock(&shared.mailbox).batch.refuse_orders(why);
+            tries -= u32::from(stop && tries > 0);
+        }
         publish(shared, &writer);
-        if stop && !shared.syncing.load(Ordering::Relaxed) {
+        let finished = drained && !writer.has_work() || tries == 0;
+        if stop && finished && !shared.syncing.load(Ordering::Relaxed) {
             break;
         }
         let Some(job) = writer.sync_due(clock.now()) else {
@@ -353,7 +362,7 @@ fn wait_for_news<'a>(shared: &'a Shared, writer: &LogWriter, clock: &Clock) -> M
             continue;
         }
         // A stop waits for a running sync; everything else is handled at once.
-        let stopping = mailbox.stop && !shared.syncing.load(Ordering::Relaxed);
+        let stopping = mailbox.stop && !shared.syncing.load(Ordering::Relaxed) && !writer.has_work();
         if (fresh && !writer.has_work()) || stopping || mailbox.synced.is_some() {
             return mailbox;
         }
@@ -503,6 +512,24 @@ mod tests {
         assert_eq!((sender.durable(), sender.syncing()), (Offset(0), true));
         drop(release);
         assert_eq!(log.stop().unwrap().durable, Offset(28));
+    }
+
+    /// A disk that stays full: nobody waits for it for ever.
+    #[test]
+    fn a_full_disk_holds_no_order_and_no_end_up() {
+        let disk = SimDisk::new();
+        let log = start(&disk, Policy::EverySec, Arc::new(|| {}));
+        let sender = log.sender();
+        disk.set_free_space(Some(0));
+        sender.push(PING, Offset(14), 0);
+        let (tell, told) = mpsc::channel();
+        let (sync_tell, rotate_tell) = (tell.clone(), tell);
+        sender.sync(Box::new(move |done| sync_tell.send(done.map(|_| ())).unwrap()));
+        sender.rotate(Box::new(move |done| rotate_tell.send(done.map(|_| ())).unwrap()));
+        for _ in 0..2 {
+            assert!(told.recv().unwrap().unwrap_err().contains("appendonly.aof.1.incr.aof"));
+        }
+        assert!(log.stop().unwrap_err().contains("appendonly.aof.1.incr.aof"));
     }
 
     #[test]

@@ -84,6 +84,19 @@ pub struct Batch {
     pub orders: Vec<(usize, Order)>,
 }
 
+impl Batch {
+    /// The disk is full, perhaps for long: orders with somebody waiting for them are answered that they cannot be done.
+    pub fn refuse_orders(&mut self, why: &str) {
+        for (at, order) in std::mem::take(&mut self.orders) {
+            match order {
+                Order::Rotate(done) | Order::Reopen(_, done) => done(Err(why.to_string())),
+                Order::Sync(done) => done(Err(why.to_string())),
+                other => self.orders.push((at, other)),
+            }
+        }
+    }
+}
+
 pub type Done<T> = Box<dyn FnOnce(T) + Send>;
 
 /// What the writer is asked besides writing. Positions are those of the stream where the order stands.
@@ -251,19 +264,28 @@ impl LogWriter {
             let next = self.work.orders.first().map_or(self.work.bytes.len(), |(at, _)| *at);
             if self.done < next {
                 if !self.write_some(next, now) && !self.latched() {
-                    return;
+                    return self.refuse_orders();
                 }
                 continue;
             }
             let (_, order) = self.work.orders.remove(0);
             if let Some(again) = self.obey(order, now) {
                 self.work.orders.insert(0, (self.done, again));
-                return;
+                return self.refuse_orders();
             }
         }
         self.work.bytes.clear();
         self.work.bounds.clear();
         self.done = 0;
+    }
+
+    fn refuse_orders(&mut self) {
+        if let Health::Healing(why) = &self.health {
+            self.work.refuse_orders(why);
+            for (_, done) in std::mem::take(&mut self.waiting_for_sync) {
+                done(Err(why.clone()));
+            }
+        }
     }
 
     /// What is due now: a mark each second, an fsync by policy. The job's result comes back by
@@ -282,6 +304,7 @@ impl LogWriter {
                 Policy::No | Policy::Spill => false,
             };
         if (due || second_over(self.last_mark)) && !self.put_mark(now) {
+            self.refuse_orders();
             return None;
         }
         if !due {

@@ -12,7 +12,9 @@
 //! through [`Driver::log_moved`]; replies held for it leave then.
 //!
 //! Back pressure (rule 6): while the log has not yet written so many bytes that the next batch could overwrite
-//! them in the ring, clients are not read from; they are woken when the log moves.
+//! them in the ring, clients are not read from; they are woken when the log moves. Unless the log *cannot* be written
+//! (a full disk): then the node knows and refuses every command that would append, so that clients are read from and
+//! served, and no batch makes stream bytes (P7).
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
@@ -159,9 +161,14 @@ impl Driver {
     /// Executes what `input` holds; returns how many bytes are missing for the next command, 0 if the client does
     /// not run now, however many came.
     pub fn feed(self: &Rc<Self>, slot: Slot, input: &mut Input) -> usize {
-        if self.persist.borrow().as_ref().is_some_and(|persist| persist.is_behind(input.len() as u64)) {
-            self.stalled.borrow_mut().push(slot);
-            return 0;
+        let behind = |persist: &Persist| persist.is_behind(input.len() as u64).then(|| persist.log_is_well());
+        match self.persist.borrow().as_ref().and_then(behind) {
+            None => {}
+            Some(true) => {
+                self.stalled.borrow_mut().push(slot);
+                return 0;
+            }
+            Some(false) => self.tell_log_status(), // before this batch, not whenever the news arrives
         }
         let need = {
             let mut node = self.node.borrow_mut();
@@ -316,14 +323,31 @@ impl Driver {
 
     /// The log has written or fsynced more, or has failed.
     pub fn log_moved(self: &Rc<Self>) {
+        if let Some(persist) = &mut *self.persist.borrow_mut() {
+            persist.catch_up();
+        }
+        self.tell_log_status();
+        self.settle();
+        for slot in std::mem::take(&mut *self.stalled.borrow_mut()) {
+            self.wake(slot);
+        }
+    }
+
+    fn tell_log_status(&self) {
         let Some(status) = self.persist.borrow().as_ref().map(Persist::log_status) else { return };
-        self.with_node(|node| match status {
+        let mut node = self.node.borrow_mut();
+        let failed_before = node.server.persistence.failed.is_some();
+        match status {
             LogStatus::At { written, durable } => node.handle_log(written, durable, None),
             LogStatus::Healing { written, durable, why } => node.handle_log(written, durable, Some(why)),
             LogStatus::Failed(why) => node.handle_log_failure(why),
-        });
-        for slot in std::mem::take(&mut *self.stalled.borrow_mut()) {
-            self.wake(slot);
+        }
+        match (&node.server.persistence.failed, failed_before) {
+            (Some(why), false) => {
+                warning!("Errors writing to the AOF file: {why}. Writes are refused until it can be written")
+            }
+            (None, true) => warning!("AOF write error looks solved, Ringhold can write again."),
+            _ => {}
         }
     }
 

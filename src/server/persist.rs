@@ -8,10 +8,18 @@
 //!
 //! The order within a batch: ring first, then the hand-over to the log, then replies. A byte is in the ring's file
 //! as soon as it is copied, so a process crash after any reply loses nothing of it.
+//!
+//! **When the ring is full of what the log does not prove yet** (rule 6). Clients are not read from before a batch could
+//! overrun such bytes, but what they send may grow when it is executed (EXEC of a long queue), and a disk may fill up
+//! in the middle of it. Then the units wait in memory ([`Persist::waiting`]), handed to the log but not yet in the
+//! ring, and every reply waits until the log has them: nothing that was acknowledged is overwritten, and this
+//! thread never waits. It is no more than one batch: the next one is held back, or, while the disk is full, finds
+//! the gate closed ([`Driver::feed`](super::driver::Driver::feed)). Rejected: to wait here for the log, as a full
+//! disk has no end in sight; to overrun the ring, as the bytes would be in memory only, though acknowledged.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::Duration;
 
 use super::logging::{notice, warning};
 use crate::config::{AppendFsync, Settings};
@@ -78,6 +86,8 @@ pub struct Persist {
     replid: ReplId,
     end: Offset,
     db: u32,
+    /// Units that are with the log and not yet in the ring, each with the database after it: see the module's head.
+    waiting: VecDeque<(Vec<u8>, u32)>,
     /// The newest base: what the spill must reach back to. `None`: nothing is promised.
     spill_from: Option<Cut>,
     pub appendonly: bool,
@@ -99,6 +109,7 @@ impl Persist {
             replid: at.replid,
             end: at.offset,
             db: at.db,
+            waiting: VecDeque::new(),
             spill_from: None,
             appendonly: false,
             exports: false,
@@ -123,30 +134,47 @@ impl Persist {
             }
         }
         node.stream_taken();
+        if !self.waiting.is_empty() {
+            node.await_log();
+        }
         self.describe(node);
     }
 
     fn append(&mut self, units: &[u8], db: u32) {
         self.spill_if_needed(units.len() as u64);
-        self.let_log_catch_up(units.len() as u64);
-        self.ring.append(units, db);
         self.end += units.len() as u64;
         self.db = db;
+        if !self.waiting.is_empty() || self.would_overrun(units.len() as u64) {
+            self.waiting.push_back((units.to_vec(), db));
+        } else {
+            self.ring.append(units, db);
+        }
         if let Some(sender) = &self.sender {
             sender.push(units, self.end, db);
             self.ring.note(sender.written(), sender.durable());
+            if !self.waiting.is_empty() {
+                sender.mark();
+            }
         }
     }
 
-    /// Back pressure keeps clients from sending more than the ring takes, but what they send may grow when it is
-    /// executed (EXEC of a long queue). Only then does this thread wait: otherwise the ring would lose bytes that
-    /// were acknowledged and that the log does not prove yet (rule 6). A log that cannot write is not waited for.
-    fn let_log_catch_up(&self, len: u64) {
-        let Some(sender) = &self.sender else { return };
-        let needed = self.ring.start_after(len).min(self.end);
-        while sender.marked() < needed && sender.health_kind() == HealthKind::Ok {
+    /// Whether an append to the ring would push out bytes that the log does not prove yet.
+    fn would_overrun(&self, len: u64) -> bool {
+        let needed = self.ring.start_after(len).min(self.ring.end());
+        self.sender.as_ref().is_some_and(|sender| sender.marked() < needed)
+    }
+
+    /// The log has moved: what waited for it goes into the ring.
+    pub fn catch_up(&mut self) {
+        while let Some((units, db)) = self.waiting.pop_front() {
+            if self.would_overrun(units.len() as u64) {
+                self.waiting.push_front((units, db));
+                break;
+            }
+            self.ring.append(&units, db);
+        }
+        if let (Some(sender), false) = (&self.sender, self.waiting.is_empty()) {
             sender.mark();
-            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -203,8 +231,12 @@ impl Persist {
     pub fn stop_log(&mut self) -> Option<Closed> {
         self.sender = None;
         self.appendonly = false;
-        match self.log.take()?.stop() {
-            Ok(closed) => Some(closed),
+        let stopped = self.log.take()?.stop();
+        match stopped {
+            Ok(closed) => {
+                self.catch_up();
+                Some(closed)
+            }
             Err(why) => {
                 warning!("Closing the append-only log: {why}");
                 None
@@ -212,23 +244,27 @@ impl Persist {
         }
     }
 
-    /// Closes everything as a clean shutdown does; the waker for the next to be opened.
+    /// Closes everything as a clean shutdown does; the waker for the next to be opened. On an error the directory is as
+    /// after a crash of the process: what is acknowledged and not in the log is in the ring.
     pub fn close(mut self) -> Result<Waker, String> {
         let had_log = self.sender.is_some();
         let cut = self.cut();
-        self.sync_log()?; // a spill is not fsynced by itself, and the mark must not claim more than the disk holds
+        let synced = self.sync_log(); // a spill is not fsynced by itself, and the mark must not claim more than the disk holds
         let closed = self.stop_log();
+        let flushed = self.ring.flush().map_err(|failure| failure.to_string()); // needs no space
+        synced?;
+        flushed?;
         if had_log && closed.is_none() {
-            return Err("the log was not closed cleanly: the next start will recover as after a crash".into());
+            return Err("the log was not closed cleanly".into());
         }
-        self.ring.flush().map_err(|failure| failure.to_string())?;
         let closed =
             closed.unwrap_or(Closed { place: cut.place(), durable: cut.offset, segments: Vec::new() });
         lock(&self.files.history).mark_clean(&closed).map_err(|failure| failure.to_string())?;
         Ok(self.waker)
     }
 
-    fn sync_log(&self) -> Result<(), String> {
+    /// Writes and fsyncs all that was handed over; an error as soon as it is known that this cannot be done now.
+    pub fn sync_log(&self) -> Result<(), String> {
         let Some(sender) = &self.sender else { return Ok(()) };
         let (send, receive) = mpsc::channel();
         sender.sync(Box::new(move |done| {
@@ -260,11 +296,17 @@ impl Persist {
         let Some(sender) = &self.sender else { return false };
         let proven = sender.marked();
         // A unit larger than the ring goes through when nothing else waits (rule 8).
-        let behind = proven < self.end && self.ring.start_after(bytes.min(self.ring.limit())) > proven;
+        let overrun = proven < self.end && self.ring.start_after(bytes.min(self.ring.limit())) > proven;
+        let behind = overrun || !self.waiting.is_empty();
         if behind {
             sender.mark();
         }
         behind
+    }
+
+    /// The log can be written to, as far as is known.
+    pub fn log_is_well(&self) -> bool {
+        self.sender.as_ref().is_none_or(|sender| sender.health_kind() == HealthKind::Ok)
     }
 
     pub fn log_status(&self) -> LogStatus {

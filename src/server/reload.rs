@@ -86,6 +86,7 @@ fn read_into(path: &Path, options: &LoadOptions, into: &mut Snapshot) -> Result<
 fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
     driver.settle();
     let config = driver.node.borrow().config().clone();
+    driver.persist().sync_log()?; // while it can still be refused
     let persist = driver.close_persist();
     let waker = persist.close()?;
     let recovered = recovery::recover(&config, &LoadProgress::default())?;

@@ -8,6 +8,10 @@
 //!           ─► ring flushed, pid file and Unix socket removed, exit 0
 //! ```
 //!
+//! A log that cannot be written (a full disk, a failed fsync) does not hold the end up: it is tried for a second, then
+//! said. Nothing acknowledged is lost by that, as the ring has what the log lacks, but the shutdown was not clean: no clean
+//! mark, exit 1. (Stock Redis drops its unwritten buffer there and exits 0.)
+//!
 //! A second signal hurries: the process ends at once, with nothing more lost than by a crash.
 
 use std::path::Path;
@@ -75,9 +79,7 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
             }
         }
     }
-    if let Err(why) = driver.close_persist().close() {
-        warning!("{why}");
-    }
+    let closed = driver.close_persist().close();
     let node = driver.node.borrow();
     let settings = &node.config().settings;
     for path in [&settings.pidfile, &settings.unixsocket] {
@@ -85,6 +87,15 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
             // Whether it is still there does not matter any more.
             let _leftover = std::fs::remove_file(Path::new(path));
         }
+    }
+    if let Err(why) = closed {
+        let why = format!(
+            "not a clean shutdown: {why}. What is acknowledged and not in the log is in the ring: the next start \
+             recovers as after a crash"
+        );
+        warning!("{why}");
+        eprintln!("ringhold: {why}");
+        return driver.end_with(1);
     }
     notice!("Ringhold is now ready to exit, bye bye...");
     driver.end_with(0);

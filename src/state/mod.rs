@@ -11,6 +11,7 @@ pub mod stats;
 pub mod watch;
 
 use crate::config::Config;
+use crate::error::ReplyError;
 use crate::store::Limits;
 use crate::units::{Offset, ReplId};
 
@@ -114,6 +115,8 @@ pub struct Persistence {
     pub aof_enabled: bool,
     /// Why writes are refused (a failed write or fsync), if they are.
     pub failed: Option<String>,
+    /// Since when, in Unix milliseconds.
+    pub failed_since_ms: i64,
     /// The failure will not heal by itself: replies that wait for the log are never sent.
     pub latched: bool,
     pub aof_current_size: u64,
@@ -134,6 +137,14 @@ pub struct Persistence {
     /// Of the last load.
     pub load_keys: u64,
     pub load_keys_expired: u64,
+}
+
+impl Persistence {
+    /// Why nothing may enter the stream now: the log cannot be written.
+    pub fn log_failure(&self) -> Option<ReplyError> {
+        let why = self.failed.as_ref()?;
+        Some(ReplyError::from(format!("MISCONF Errors writing to the AOF file: {why}")))
+    }
 }
 
 /// A load in progress.

@@ -261,8 +261,9 @@ impl Server {
                 return Err(end);
             }
             match self.asked_for_pid(limit) {
-                // NOAUTH stands before LOADING and hides it, so that only the log tells when the data is in.
-                Ok(Value::Error(why)) if why.starts_with("NOAUTH") => {
+                // NOAUTH stands before LOADING and hides it, so that only the log tells when the data is in; MISCONF is
+                // said by a server that is up and whose disk is full.
+                Ok(Value::Error(why)) if why.starts_with("NOAUTH") || why.starts_with("MISCONF") => {
                     if self.log().contains("Ready to accept connections") {
                         return Ok(self);
                     }
