@@ -190,9 +190,6 @@ impl<'a> Loader<'a> {
         if self.depth > 0 {
             self.included.insert(id);
         }
-        if row.flags.contains(Flags::INERT) {
-            self.notice(row.name.as_bytes(), "is accepted, but has no effect in Ringhold");
-        }
         Ok(())
     }
 
@@ -219,6 +216,22 @@ impl<'a> Loader<'a> {
                 Ok(())
             }
             _ => Err(unknown(name)),
+        }
+    }
+
+    /// Says which of the directives set change nothing: a line for all of a kind, since redis.conf sets dozens.
+    pub fn note_idle(&mut self) {
+        let kinds = [
+            (Flags::INERT, "Accepted, but without effect in Ringhold"),
+            (Flags::LATER, "Accepted, but without effect until Ringhold has what they are for"),
+        ];
+        for (flag, what) in kinds {
+            let idle =
+                DirectiveId::all().filter(|id| self.seen.contains(id) && id.row().flags.contains(flag));
+            let names: Vec<&str> = idle.map(DirectiveId::name).collect();
+            if !names.is_empty() {
+                self.notices.push(Notice(format!("{what}: {}", names.join(", "))));
+            }
         }
     }
 

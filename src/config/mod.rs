@@ -91,6 +91,7 @@ impl Config {
             loader.stdin()?;
         }
         loader.conf_text(&args.options, &Place::CommandLine)?;
+        loader.note_idle();
         let Loader { mut settings, renamed, users, notices, .. } = loader;
         settle(&mut settings, &args.working_directory);
         let working_directory = args.working_directory.clone();

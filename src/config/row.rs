@@ -29,6 +29,8 @@ bitflags! {
         const MULTI = 1 << 5;
         /// Kept and given back, but without effect.
         const INERT = 1 << 6;
+        /// The same, until this server has what it is for (replication, eviction, scripts, users).
+        const LATER = 1 << 7;
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! Names, ranges and defaults are those of Redis 7.2; the deviations are Ringhold's own safe defaults (`bind`, `dir`,
 //! `appendonly`, `repl-backlog-size`) and its own directives (`repl-better-replica`, `repl-pin-max-bytes`).
-//! `INERT` marks rows whose value is checked, kept and given back, but changes nothing here (yet).
+//! `INERT` marks rows whose value is checked, kept and given back, but changes nothing here; `LATER` those of which
+//! this is true for now. A start that sets any of them says so in the log.
 
 use std::path::PathBuf;
 
@@ -50,7 +51,7 @@ settings! {
     /// Most clients connected at one time.
     "maxclients" => maxclients: u32 = 10000, count(1, U32);
     /// Address from which outgoing connections are made; empty lets the kernel choose.
-    "bind-source-addr" => bind_source_addr: String = String::new(), ANY;
+    "bind-source-addr" => bind_source_addr: String = String::new(), ANY, LATER;
     /// Mark for the sockets of this server, for packet filters.
     "socket-mark-id" => socket_mark_id: u32 = 0, count(0, U32), IMMUTABLE, INERT;
 
@@ -78,7 +79,7 @@ settings! {
     /// Raise `hz` with the number of clients.
     "dynamic-hz" => dynamic_hz: bool = true, ANY, INERT;
     /// Seconds to wait at shutdown for replicas that are behind.
-    "shutdown-timeout" => shutdown_timeout: u32 = 10, count(0, I32);
+    "shutdown-timeout" => shutdown_timeout: u32 = 10, count(0, I32), LATER;
     /// How SIGINT shuts down: `default`, or any of `save`, `nosave`, `now`, `force`.
     "shutdown-on-sigint" => shutdown_on_sigint: ShutdownFlags = ShutdownFlags::empty(), ANY, MULTI;
     /// How SIGTERM shuts down: `default`, or any of `save`, `nosave`, `now`, `force`.
@@ -126,17 +127,17 @@ settings! {
     /// File with users and their rights; empty for none.
     "aclfile" => aclfile: String = String::new(), ANY, IMMUTABLE;
     /// Channels that a new user may use.
-    "acl-pubsub-default" => acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::ResetChannels, ANY;
+    "acl-pubsub-default" => acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::ResetChannels, ANY, LATER;
     /// Most entries kept by ACL LOG.
-    "acllog-max-len" => acllog_max_len: u64 = 128, count(0, I64);
+    "acllog-max-len" => acllog_max_len: u64 = 128, count(0, I64), LATER;
     /// Who may CONFIG SET the protected directives (`dir`, `dbfilename`).
     "enable-protected-configs" => enable_protected_configs: Allow = Allow::No, ANY, IMMUTABLE;
     /// Who may use DEBUG.
     "enable-debug-command" => enable_debug_command: Allow = Allow::No, ANY, IMMUTABLE;
     /// Who may use MODULE.
-    "enable-module-command" => enable_module_command: Allow = Allow::No, ANY, IMMUTABLE;
-    /// Whether payloads from RDB files, replication and RESTORE are checked in depth. Ringhold always checks.
-    "sanitize-dump-payload" => sanitize_dump_payload: Sanitize = Sanitize::No, ANY;
+    "enable-module-command" => enable_module_command: Allow = Allow::No, ANY, IMMUTABLE, INERT;
+    /// Whether payloads from RDB files, replication and RESTORE are checked in depth: they always are.
+    "sanitize-dump-payload" => sanitize_dump_payload: Sanitize = Sanitize::No, ANY, INERT;
 
     // ---- snapshot ----
     /// Data directory; a relative one counts from where the server was started.
@@ -160,7 +161,7 @@ settings! {
     /// Microseconds to wait after each key while loading (negative: keys per microsecond). For tests.
     "key-load-delay" => key_load_delay: i32 = 0, count(i32::MIN as i128, I32), HIDDEN;
     /// Bytes of a file that are loaded between two looks at the clients.
-    "loading-process-events-interval-bytes" => loading_process_events_interval_bytes: u64 = 2 << 20, count(1024, I32), HIDDEN;
+    "loading-process-events-interval-bytes" => loading_process_events_interval_bytes: u64 = 2 << 20, count(1024, I32), HIDDEN, INERT;
 
     // ---- append-only log ----
     /// Keep the append-only log.
@@ -179,62 +180,62 @@ settings! {
     "auto-aof-rewrite-min-size" => auto_aof_rewrite_min_size: u64 = 64 << 20, bytes(0, I64);
     /// Start even if the log ends in an unfinished command (which is cut).
     "aof-load-truncated" => aof_load_truncated: bool = true, ANY;
-    /// Write the log's base in the snapshot format.
-    "aof-use-rdb-preamble" => aof_use_rdb_preamble: bool = true, ANY;
+    /// Write the log's base in the snapshot format: it always is.
+    "aof-use-rdb-preamble" => aof_use_rdb_preamble: bool = true, ANY, INERT;
     /// Write timestamps into the log.
     "aof-timestamp-enabled" => aof_timestamp_enabled: bool = false, ANY;
     /// Sync the log's base piece by piece while it is written.
     "aof-rewrite-incremental-fsync" => aof_rewrite_incremental_fsync: bool = true, ANY, INERT;
     /// Keep log files that are no longer needed.
-    "aof-disable-auto-gc" => aof_disable_auto_gc: bool = false, ANY, HIDDEN;
+    "aof-disable-auto-gc" => aof_disable_auto_gc: bool = false, ANY, HIDDEN, INERT;
 
     // ---- replication ----
     /// Primary to follow, as host and port; `no one` for none.
-    "replicaof" | "slaveof" => replicaof: Option<ReplicaOf> = None, ANY, IMMUTABLE, MULTI;
+    "replicaof" | "slaveof" => replicaof: Option<ReplicaOf> = None, ANY, IMMUTABLE, MULTI, LATER;
     /// Password to present to the primary; empty for none.
-    "masterauth" => masterauth: Secret = Secret::NONE, ANY, SENSITIVE;
+    "masterauth" => masterauth: Secret = Secret::NONE, ANY, SENSITIVE, LATER;
     /// User to authenticate as at the primary; empty for the default user.
-    "masteruser" => masteruser: Secret = Secret::NONE, ANY, SENSITIVE;
+    "masteruser" => masteruser: Secret = Secret::NONE, ANY, SENSITIVE, LATER;
     /// Size in bytes of the ring, the disk-backed backlog.
     "repl-backlog-size" => repl_backlog_size: u64 = 64 << 20, bytes(1, I64);
     /// Seconds without replicas after which the backlog may be dropped. The ring is kept.
     "repl-backlog-ttl" => repl_backlog_ttl: u64 = 3600, count(0, I64), INERT;
     /// What a primary does with a replica that holds more than itself: `refuse` it or `overwrite` it.
-    "repl-better-replica" => repl_better_replica: BetterReplica = BetterReplica::Refuse, ANY;
+    "repl-better-replica" => repl_better_replica: BetterReplica = BetterReplica::Refuse, ANY, LATER;
     /// Most bytes of stream kept on disk for a full sync in progress; 0 for no limit.
-    "repl-pin-max-bytes" => repl_pin_max_bytes: u64 = 0, bytes(0, I64);
+    "repl-pin-max-bytes" => repl_pin_max_bytes: u64 = 0, bytes(0, I64), LATER;
     /// Seconds of silence after which a replication link counts as broken.
     "repl-timeout" => repl_timeout: u32 = 60, count(1, I32);
     /// Seconds between the primary's PINGs.
-    "repl-ping-replica-period" | "repl-ping-slave-period" => repl_ping_replica_period: u32 = 10, count(1, I32);
+    "repl-ping-replica-period" | "repl-ping-slave-period" => repl_ping_replica_period: u32 = 10, count(1, I32), LATER;
     /// Send to replicas in larger packets, at the price of delay.
-    "repl-disable-tcp-nodelay" => repl_disable_tcp_nodelay: bool = false, ANY;
+    "repl-disable-tcp-nodelay" => repl_disable_tcp_nodelay: bool = false, ANY, LATER;
     /// Send the snapshot of a full sync without a file in between.
-    "repl-diskless-sync" => repl_diskless_sync: bool = true, ANY;
+    "repl-diskless-sync" => repl_diskless_sync: bool = true, ANY, LATER;
     /// Seconds to wait for more replicas before such a snapshot starts.
-    "repl-diskless-sync-delay" => repl_diskless_sync_delay: u32 = 5, count(0, I32);
+    "repl-diskless-sync-delay" => repl_diskless_sync_delay: u32 = 5, count(0, I32), LATER;
     /// Number of waiting replicas that starts it at once; 0 for none.
-    "repl-diskless-sync-max-replicas" => repl_diskless_sync_max_replicas: u32 = 0, count(0, I32);
+    "repl-diskless-sync-max-replicas" => repl_diskless_sync_max_replicas: u32 = 0, count(0, I32), LATER;
     /// Whether a replica loads a full sync without a file in between.
-    "repl-diskless-load" => repl_diskless_load: DisklessLoad = DisklessLoad::Disabled, ANY, DENY_LOADING;
+    "repl-diskless-load" => repl_diskless_load: DisklessLoad = DisklessLoad::Disabled, ANY, DENY_LOADING, LATER;
     /// Answer reads while the link to the primary is down.
-    "replica-serve-stale-data" | "slave-serve-stale-data" => replica_serve_stale_data: bool = true, ANY;
+    "replica-serve-stale-data" | "slave-serve-stale-data" => replica_serve_stale_data: bool = true, ANY, LATER;
     /// Refuse clients' writes on a replica.
-    "replica-read-only" | "slave-read-only" => replica_read_only: bool = true, ANY;
+    "replica-read-only" | "slave-read-only" => replica_read_only: bool = true, ANY, LATER;
     /// Empty the dataset in the background before a full sync is loaded.
-    "replica-lazy-flush" | "slave-lazy-flush" => replica_lazy_flush: bool = false, ANY;
+    "replica-lazy-flush" | "slave-lazy-flush" => replica_lazy_flush: bool = false, ANY, LATER;
     /// Leave eviction to the primary.
-    "replica-ignore-maxmemory" | "slave-ignore-maxmemory" => replica_ignore_maxmemory: bool = true, ANY;
+    "replica-ignore-maxmemory" | "slave-ignore-maxmemory" => replica_ignore_maxmemory: bool = true, ANY, LATER;
     /// A replica goes on after a failed disk write.
-    "replica-ignore-disk-write-errors" => replica_ignore_disk_write_errors: bool = false, ANY;
+    "replica-ignore-disk-write-errors" => replica_ignore_disk_write_errors: bool = false, ANY, LATER;
     /// Rank for promotion by Sentinel, lower first; 0 is never promoted.
-    "replica-priority" | "slave-priority" => replica_priority: u32 = 100, count(0, I32);
+    "replica-priority" | "slave-priority" => replica_priority: u32 = 100, count(0, I32), LATER;
     /// Let Sentinel know this replica.
-    "replica-announced" => replica_announced: bool = true, ANY;
+    "replica-announced" => replica_announced: bool = true, ANY, LATER;
     /// Address that a replica gives as its own; empty for the real one.
-    "replica-announce-ip" | "slave-announce-ip" => replica_announce_ip: String = String::new(), ANY;
+    "replica-announce-ip" | "slave-announce-ip" => replica_announce_ip: String = String::new(), ANY, LATER;
     /// Port that a replica gives as its own; 0 for the real one.
-    "replica-announce-port" | "slave-announce-port" => replica_announce_port: u16 = 0, PORT;
+    "replica-announce-port" | "slave-announce-port" => replica_announce_port: u16 = 0, PORT, LATER;
     /// Refuse writes with fewer good replicas than this; 0 never does.
     "min-replicas-to-write" | "min-slaves-to-write" => min_replicas_to_write: u32 = 0, count(0, I32);
     /// Seconds since its last ACK within which a replica counts as good.
@@ -246,15 +247,15 @@ settings! {
     /// Most bytes of memory for the dataset; 0 for no limit.
     "maxmemory" => maxmemory: u64 = 0, bytes(0, U64);
     /// Which keys go when `maxmemory` is reached.
-    "maxmemory-policy" => maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::NoEviction, ANY;
+    "maxmemory-policy" => maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::NoEviction, ANY, LATER;
     /// Keys looked at for each one evicted.
-    "maxmemory-samples" => maxmemory_samples: u32 = 5, count(1, I32);
+    "maxmemory-samples" => maxmemory_samples: u32 = 5, count(1, I32), LATER;
     /// Effort spent on eviction, from 0 to 100.
-    "maxmemory-eviction-tenacity" => maxmemory_eviction_tenacity: u32 = 10, count(0, 100);
+    "maxmemory-eviction-tenacity" => maxmemory_eviction_tenacity: u32 = 10, count(0, 100), LATER;
     /// Most memory for all clients together, in bytes or percent of `maxmemory`; 0 for no limit.
     "maxmemory-clients" => maxmemory_clients: ClientMemory = ClientMemory::Bytes(0), ANY;
     /// Resolution of the access counter of LFU eviction.
-    "lfu-log-factor" => lfu_log_factor: u32 = 10, count(0, I32);
+    "lfu-log-factor" => lfu_log_factor: u32 = 10, count(0, I32), LATER;
     /// Minutes after which that counter decays.
     "lfu-decay-time" => lfu_decay_time: u32 = 1, count(0, I32);
     /// Per kind of client: hard limit, soft limit and soft seconds of unsent output.
@@ -264,19 +265,19 @@ settings! {
     /// Most bytes of one string in a request.
     "proto-max-bulk-len" => proto_max_bulk_len: u64 = 512 << 20, bytes(1 << 20, I64);
     /// Most keys remembered for client-side caching; 0 for no limit.
-    "tracking-table-max-keys" => tracking_table_max_keys: u64 = 1_000_000, count(0, I64);
+    "tracking-table-max-keys" => tracking_table_max_keys: u64 = 1_000_000, count(0, I64), LATER;
     /// Effort spent on finding expired keys, from 1 to 10.
     "active-expire-effort" => active_expire_effort: u32 = 1, count(1, 10);
-    /// Free evicted values on another thread.
-    "lazyfree-lazy-eviction" => lazyfree_lazy_eviction: bool = false, ANY;
-    /// Free expired values on another thread.
-    "lazyfree-lazy-expire" => lazyfree_lazy_expire: bool = false, ANY;
-    /// Free overwritten values on another thread.
-    "lazyfree-lazy-server-del" => lazyfree_lazy_server_del: bool = false, ANY;
-    /// Treat DEL as UNLINK.
-    "lazyfree-lazy-user-del" => lazyfree_lazy_user_del: bool = false, ANY;
-    /// Treat FLUSHALL and FLUSHDB as ASYNC unless they say SYNC.
-    "lazyfree-lazy-user-flush" => lazyfree_lazy_user_flush: bool = false, ANY;
+    /// Free evicted values on another thread: large ones always are.
+    "lazyfree-lazy-eviction" => lazyfree_lazy_eviction: bool = false, ANY, INERT;
+    /// Free expired values on another thread: large ones always are.
+    "lazyfree-lazy-expire" => lazyfree_lazy_expire: bool = false, ANY, INERT;
+    /// Free overwritten values on another thread: large ones always are.
+    "lazyfree-lazy-server-del" => lazyfree_lazy_server_del: bool = false, ANY, INERT;
+    /// Treat DEL as UNLINK: it always frees large values on another thread.
+    "lazyfree-lazy-user-del" => lazyfree_lazy_user_del: bool = false, ANY, INERT;
+    /// Treat FLUSHALL and FLUSHDB as ASYNC unless they say SYNC: both free on another thread.
+    "lazyfree-lazy-user-flush" => lazyfree_lazy_user_flush: bool = false, ANY, INERT;
     /// Rehash in the background.
     "activerehashing" => activerehashing: bool = true, ANY, INERT;
     /// Let the allocator return memory on a thread of its own.
@@ -324,7 +325,7 @@ settings! {
 
     // ---- scripts, events, monitoring ----
     /// Milliseconds after which a running script makes other clients be told BUSY.
-    "busy-reply-threshold" | "lua-time-limit" => busy_reply_threshold: u64 = 5000, count(0, I64);
+    "busy-reply-threshold" | "lua-time-limit" => busy_reply_threshold: u64 = 5000, count(0, I64), LATER;
     /// Which changes of keys are published, as a set of letters; empty for none.
     "notify-keyspace-events" => notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::empty(), ANY;
     /// Microseconds from which a command enters the slow log; -1 switches it off, 0 takes all.

@@ -3,14 +3,17 @@
 //! [`Node::handle_tick`] is called `hz` times a second. Each call does a bounded amount of work.
 
 use super::node::{Action, Clock, Node};
+use crate::config::ClientMemory;
 use crate::resp::args::OwnedArgs;
+use crate::state::{Session, Slot};
 use crate::store::Expiry;
 use crate::store::partitions::Item;
 
-/// Partitions looked at per database and tick: with about 256 keys each, a sweep of ten million keys takes a second
-/// at ten ticks a second.
+/// Partitions looked at per database and tick, times `active-expire-effort`: with about 256 keys each, a sweep of ten
+/// million keys takes a second at ten ticks a second.
 const SWEEP: usize = 4096;
-/// Keys deleted per database and tick, so that a million keys due at once do not stop the server.
+/// Keys deleted per database and tick, times `active-expire-effort`, so that a million keys due at once do not stop
+/// the server.
 const EXPIRE_MOST: usize = 10_000;
 
 /// How long an idle client keeps its input buffer, in milliseconds.
@@ -36,6 +39,7 @@ impl Node {
         self.server.sample(now);
         self.close_idle(now);
         self.check_buffers(now);
+        self.evict_clients();
         self.start_due_work(now);
         self.server.history.end = self.stream.end;
         let finished = self.see_time(clock.unix_micros());
@@ -53,6 +57,8 @@ impl Node {
     /// Deletes keys whose deadline has passed; each is a unit of its own in the stream.
     fn sweep_expired(&mut self, clock: &mut dyn Clock) {
         let now = self.now_ms();
+        let effort = self.server.config.settings.active_expire_effort as usize;
+        let (sweep, most) = (SWEEP * effort, EXPIRE_MOST * effort);
         for index in 0..self.store.dbs.len() {
             let database = &mut self.store.dbs[index];
             if database.volatile == 0 {
@@ -60,12 +66,12 @@ impl Node {
             }
             let from = database.expire_cursor;
             let mut due = Vec::new();
-            let next = database.entries.visit_due(from, SWEEP, now, |entry| {
-                if due.len() < EXPIRE_MOST {
+            let next = database.entries.visit_due(from, sweep, now, |entry| {
+                if due.len() < most {
                     due.push(entry.key().to_vec());
                 }
             });
-            let complete = due.len() < EXPIRE_MOST;
+            let complete = due.len() < most;
             self.server.stats.expire_capped += u64::from(!complete);
             for key in due {
                 self.store.db(index, now, Expiry::Delete, 0).expire(&key);
@@ -74,7 +80,7 @@ impl Node {
             }
             if complete {
                 let database = &mut self.store.dbs[index];
-                database.entries.refresh_due(from, SWEEP, now);
+                database.entries.refresh_due(from, sweep, now);
                 database.expire_cursor = next;
             }
         }
@@ -90,6 +96,38 @@ impl Node {
             if idle || session.over_soft_since_ms.is_some() {
                 self.server.woken.push(slot);
             }
+        }
+    }
+
+    /// `maxmemory-clients`: closes the clients that cost most until the rest fit. Those with CLIENT NO-EVICT count, but
+    /// stay.
+    fn evict_clients(&mut self) {
+        let settings = &self.server.config.settings;
+        let limit = match settings.maxmemory_clients {
+            ClientMemory::Bytes(bytes) => bytes,
+            ClientMemory::Percent(share) => (settings.maxmemory as u128 * u128::from(share) / 100) as u64,
+        };
+        if limit == 0 {
+            return;
+        }
+        let cost = |session: &Session| session.heap_bytes() as u64;
+        let sessions = || self.server.sessions.iter();
+        let mut total: u64 = sessions().map(|(_, session)| cost(session)).sum();
+        if total < limit {
+            return;
+        }
+        let evictable = sessions().filter(|(_, session)| !session.no_evict);
+        let mut costs: Vec<(u64, Slot)> = evictable.map(|(slot, session)| (cost(session), slot)).collect();
+        costs.sort_unstable_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+        for (cost, slot) in costs {
+            if total < limit {
+                break;
+            }
+            total -= cost;
+            self.server.stats.evicted_clients += 1;
+            let addr = self.server.sessions.get(slot).map(|session| session.addr.clone()).unwrap_or_default();
+            self.server.remark(format!("Evicting client {addr}: it costs {cost} bytes (maxmemory-clients)"));
+            self.actions.push_back(Action::Close(slot));
         }
     }
 
@@ -155,6 +193,7 @@ pub fn log_has_grown(current: u64, base: u64, percentage: u32, min_size: u64) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::testing::NodeBench;
 
     #[test]
     fn rewrite_rule() {
@@ -166,5 +205,23 @@ mod tests {
         check(1999, 1000, 100, false);
         check(2000, 1000, 100, true);
         check(5000, 1000, 0, false);
+    }
+
+    #[test]
+    fn the_clients_that_cost_most_go_first() {
+        let mut bench = NodeBench::default();
+        let (small, large, kept) = (bench.connect(), bench.connect(), bench.connect());
+        bench.send(kept, "CLIENT NO-EVICT on");
+        for (slot, bytes) in [(small, 1000), (large, 50_000), (kept, 90_000)] {
+            bench.node.server.sessions.get_mut(slot).expect("is there").output_buffer = bytes;
+        }
+        bench.set("maxmemory-clients", "200000");
+        bench.pass(100);
+        assert!(bench.actions().is_empty());
+        bench.set("maxmemory", "1000000");
+        bench.set("maxmemory-clients", "10%");
+        bench.pass(100);
+        assert!(matches!(bench.actions()[..], [Action::Close(slot)] if slot == large));
+        assert_eq!(bench.node.server.stats.evicted_clients, 1);
     }
 }

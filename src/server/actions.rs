@@ -490,6 +490,10 @@ fn apply(
             driver.persist_mut().dir_changed();
         }
         "dbfilename" => driver.persist_mut().dir_changed(),
+        "oom-score-adj" | "oom-score-adj-values" => process::adjust_oom_score(settings).map_err(|why| {
+            warning!("Unable to write oom_score_adj: {why}");
+            "Failed to apply new oom_score_adj configuration, check server logs.".to_string()
+        })?,
         "maxclients" if settings.maxclients > before.maxclients => {
             process::raise_file_limit(settings.maxclients);
         }

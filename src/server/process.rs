@@ -1,8 +1,10 @@
 //! Facts from the operating system, and the clock.
 
 use std::fs;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::config::{OomScoreAdj, Settings};
 use crate::engine::Clock;
 use crate::state::Process;
 use crate::units::ReplId;
@@ -92,6 +94,25 @@ fn cpu_seconds(stat: &str) -> (f64, f64) {
     (ticks(11) / per_second, ticks(12) / per_second)
 }
 
+/// `oom-score-adj`: how readily the kernel ends this process when memory is short.
+pub fn adjust_oom_score(settings: &Settings) -> Result<(), String> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    static AT_START: OnceLock<i32> = OnceLock::new();
+    let failed = |error: std::io::Error| format!("{FILE}: {error}");
+    if settings.oom_score_adj == OomScoreAdj::No && AT_START.get().is_none() {
+        return Ok(()); // never touched
+    }
+    let read = fs::read_to_string(FILE).map_err(failed)?;
+    let base = *AT_START.get_or_init(|| read.trim().parse().unwrap_or(0));
+    let [primary, ..] = settings.oom_score_adj_values.0;
+    let score = match settings.oom_score_adj {
+        OomScoreAdj::No => base,
+        OomScoreAdj::Relative => base + primary,
+        OomScoreAdj::Absolute => primary,
+    };
+    fs::write(FILE, score.clamp(-1000, 1000).to_string()).map_err(failed)
+}
+
 /// Raises the limit on open files so that `clients` fit; returns how many fit.
 pub fn raise_file_limit(clients: u32) -> u32 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -140,7 +161,7 @@ pub fn daemonize() -> i32 {
 }
 
 /// In the child: leaves the parent's session. Writes the pid file where one is asked for.
-pub fn write_pid_file(settings: &crate::config::Settings) -> Result<(), String> {
+pub fn write_pid_file(settings: &Settings) -> Result<(), String> {
     if is_daemon() {
         // Fails only for a process that leads a group already, which then needs nothing.
         let _leader = rustix::process::setsid();

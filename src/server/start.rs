@@ -153,6 +153,9 @@ fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), 
             settings.maxclients
         );
     }
+    if let Err(why) = process::adjust_oom_score(&settings) {
+        warning!("Unable to write oom_score_adj: {why}");
+    }
     let listeners = listener::Listeners::open(&settings)?;
     process::write_pid_file(&settings)?;
     println!(" PID: {}", std::process::id());

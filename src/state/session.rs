@@ -219,7 +219,7 @@ impl Session {
         let queued = self.multi.iter().flat_map(|multi| &multi.queue).map(|args| args.heap_bytes());
         let names = [&self.channels, &self.patterns, &self.shard_channels].into_iter().flatten();
         size_of::<Session>()
-            + self.out.capacity()
+            + self.out.capacity().max(self.output_buffer)
             + self.query_buffer
             + queued.sum::<usize>()
             + names.map(|name| name.len() + 64).sum::<usize>()
