@@ -34,6 +34,7 @@ mod object;
 mod observe;
 mod persistence;
 mod pubsub;
+mod replication;
 pub mod scan;
 pub mod table;
 #[cfg(test)]
@@ -47,6 +48,7 @@ use crate::resp::reply::Reply;
 use crate::state::session::Slot;
 use crate::state::{Server, Session};
 use crate::store::{Db, Type};
+use crate::units::ReplId;
 
 pub use crate::state::session::{BlockCause, TimeoutReply};
 
@@ -109,6 +111,8 @@ pub enum Effect {
     None,
     Verbatim,
     Rewrite(Vec<OwnedArgs>),
+    /// The client's command, which changes no data and belongs to no database (PUBLISH).
+    Message,
 }
 
 impl Effect {
@@ -194,6 +198,19 @@ pub enum Request {
     },
     DebugLoadAof,
     DebugChangeReplId,
+    /// Follow this server; `None`: nobody any more.
+    ReplicaOf(Option<(String, u16)>),
+    /// A replica asks for the stream (`old`: by SYNC).
+    Psync {
+        replid: Option<ReplId>,
+        next: i64,
+        failover: bool,
+        old: bool,
+    },
+    /// A replica of our kind shows its history's names; the answer are ours.
+    ShowLineage(Vec<u8>),
+    /// A replica has said how far it is. No reply.
+    Acknowledged,
     /// `all`: every setting is written, not only what differs from its default.
     ConfigRewrite {
         all: bool,
@@ -223,6 +240,7 @@ pub const TABLES: &[&[Command]] = &[
     info::COMMANDS,
     pubsub::COMMANDS,
     persistence::COMMANDS,
+    replication::COMMANDS,
     debug::COMMANDS,
     command_info::COMMANDS,
     memory::COMMANDS,

@@ -3,7 +3,7 @@
 //! The commands check their arguments; the work is the driver's, asked for by a [`Request`] (a command never saves
 //! from inside its own execution, rule 31). LASTSAVE stands with INFO.
 
-use super::{Command, Ctx, Flags, Group, Keys, Outcome, Request, UNCHANGED};
+use super::{Command, Ctx, Flags, Group, Keys, Outcome, Request};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
 use crate::resp::number::parse_i64;
@@ -72,8 +72,18 @@ fn deadline(ctx: &Ctx<'_>, text: &[u8]) -> Result<i64, ReplyError> {
     }
 }
 
+fn not_on_replicas(ctx: &Ctx<'_>, name: &str) -> Result<(), ReplyError> {
+    match ctx.server.upstream() {
+        None => Ok(()),
+        Some(_) => Err(ReplyError::from(format!(
+            "ERR {name} cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated."
+        ))),
+    }
+}
+
 /// WAIT numreplicas timeout
 fn wait(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
+    not_on_replicas(ctx, "WAIT")?;
     let replicas = parse_i64(&args[1]).ok_or(ReplyError::NOT_INTEGER)?;
     let deadline = deadline(ctx, &args[2])?;
     let replicas = u32::try_from(replicas.max(0)).unwrap_or(u32::MAX);
@@ -82,6 +92,7 @@ fn wait(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 
 /// WAITAOF numlocal numreplicas timeout
 fn waitaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
+    not_on_replicas(ctx, "WAITAOF")?;
     let local = count(&args[1], 1)?;
     let replicas = count(&args[2], i64::MAX)?;
     let deadline = deadline(ctx, &args[3])?;
@@ -91,18 +102,6 @@ fn waitaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
         ));
     }
     Ok(Outcome::Request(Request::WaitAof { local, replicas, deadline }))
-}
-
-/// REPLICAOF host port, REPLICAOF NO ONE
-fn replicaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
-    if args.is(1, "NO") && args.is(2, "ONE") {
-        ctx.out.ok();
-        return UNCHANGED;
-    }
-    if !parse_i64(&args[2]).is_some_and(|port| (0..=65535).contains(&port)) {
-        return Err(ReplyError::new("ERR Invalid master port"));
-    }
-    Err(ReplyError::new("ERR replication is not available in this version"))
 }
 
 const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT);
@@ -126,9 +125,6 @@ pub const COMMANDS: &[Command] = &[
     row("waitaof", 4, Flags::NOSCRIPT, waitaof)
         .group(Group::Generic)
         .doc("7.2.0", "Waits until the client's writes are on disk."),
-    row("replicaof", 3, SAVING.union(Flags::STALE), replicaof)
-        .doc("5.0.0", "Follows another server, or none."),
-    row("slaveof", 3, SAVING.union(Flags::STALE), replicaof).doc("1.0.0", "The old name of REPLICAOF."),
 ];
 
 #[cfg(test)]
@@ -176,11 +172,8 @@ mod tests {
             ("WAITAOF 0 -1 0", "ERR value is out of range, must be positive"),
             ("WAITAOF 0 0 x", "ERR timeout is not an integer or out of range"),
             ("WAITAOF 1 0 0", "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."),
-            ("REPLICAOF host x", "ERR Invalid master port"),
-            ("SLAVEOF host 6379", "ERR replication is not available in this version"),
         ] {
             bench.check(line, &format!("-{error}"));
         }
-        bench.check("REPLICAOF no one", "+OK");
     }
 }

@@ -68,9 +68,11 @@ fn publish(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     Ok(Outcome::Done(effect_of_publish(ctx)))
 }
 
-/// Messages enter the stream only for replicas that are attached (rule 25). There is none yet.
-fn effect_of_publish(_: &Ctx<'_>) -> Effect {
-    Effect::None
+/// Messages enter the stream only for replicas that are attached, or were a moment ago (rule 25); a replica's own
+/// stream is its primary's.
+fn effect_of_publish(ctx: &Ctx<'_>) -> Effect {
+    let followed = ctx.server.upstream().is_none() && ctx.server.is_followed(ctx.now);
+    if followed { Effect::Message } else { Effect::None }
 }
 
 /// PUBSUB CHANNELS [pattern], PUBSUB SHARDCHANNELS [pattern]

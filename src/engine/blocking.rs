@@ -180,7 +180,7 @@ impl Node {
             let finished = self.see_time(clock.unix_micros());
             let failed = matches!(ended, Ended::Failed);
             self.server.account(slot, command, args, finished, finished - started, failed);
-            self.stream.close_unit(true);
+            self.stream.close_unit();
             self.server.persistence.dirty += std::mem::take(&mut self.store.changes.dirty);
             if let Some(session) = self.server.sessions.get_mut(slot) {
                 session.last_write = self.stream.data_end;
@@ -200,8 +200,12 @@ impl Node {
         out: &mut Vec<u8>,
     ) {
         if self.is_over(&wait) {
-            let (local, mut reply) = (self.is_durable(wait.offset), self.reply_in(slot, out));
-            return wait.counts(local, &mut reply);
+            let local = self.is_durable(wait.offset);
+            let replicas = self.server.replicas_at(wait.offset, wait.aof);
+            return wait.counts(local, replicas, &mut self.reply_in(slot, out));
+        }
+        if wait.replicas > 0 {
+            self.ask_for_acks();
         }
         self.block(slot, args, Vec::new(), None, deadline, BlockCause::Others(wait));
     }
@@ -211,14 +215,15 @@ impl Node {
         self.server.persistence.aof_enabled && self.server.history.durable >= offset
     }
 
-    /// No replica is attached yet, so a wait for any ends only by its deadline.
     fn is_over(&self, wait: &Wait) -> bool {
-        wait.replicas == 0 && (wait.local == 0 || self.is_durable(wait.offset))
+        (wait.local == 0 || self.is_durable(wait.offset))
+            && (wait.replicas == 0 || self.server.replicas_at(wait.offset, wait.aof) >= wait.replicas)
     }
 
     fn reply_counts(&mut self, slot: Slot, wait: &Wait) {
         let local = self.is_durable(wait.offset);
-        self.reply_to(slot, |out| wait.counts(local, out));
+        let replicas = self.server.replicas_at(wait.offset, wait.aof);
+        self.reply_to(slot, |out| wait.counts(local, replicas, out));
     }
 
     /// The log moved, or was switched off.

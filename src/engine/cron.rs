@@ -38,6 +38,7 @@ impl Node {
         self.give_up_waiting();
         self.server.sample(now);
         self.close_idle(now);
+        self.tend_replicas(now);
         self.check_buffers(now);
         self.evict_clients();
         self.start_due_work(now);
@@ -49,6 +50,7 @@ impl Node {
     fn may_expire(&self) -> bool {
         self.server.active_expire
             && !self.silent
+            && !self.is_replica()
             && self.server.persistence.loading.is_none()
             && self.server.persistence.failed.is_none()
             && self.server.pause.is_none()
@@ -76,7 +78,7 @@ impl Node {
             for key in due {
                 self.store.db(index, now, Expiry::Delete, 0).expire(&key);
                 self.collect_expired();
-                self.stream.close_unit(true);
+                self.stream.close_unit();
             }
             if complete {
                 let database = &mut self.store.dbs[index];
@@ -137,7 +139,10 @@ impl Node {
             return;
         }
         for (slot, session) in self.server.sessions.iter() {
-            let exempt = session.blocked.is_some() || session.subscriptions() > 0 || session.monitor;
+            let exempt = session.downstream().is_some()
+                || session.blocked.is_some()
+                || session.subscriptions() > 0
+                || session.monitor;
             if !exempt && now - session.last_active_ms > limit {
                 self.actions.push_back(Action::Close(slot));
             }
@@ -175,7 +180,7 @@ impl Node {
     /// Appends a command of our own making (no client's) as a unit.
     pub fn emit(&mut self, db: u32, words: &[&[u8]]) {
         self.stream.op(db, OwnedArgs::from_slices(words).as_args(), None);
-        self.stream.close_unit(true);
+        self.stream.close_unit();
         self.server.history.end = self.stream.end;
     }
 }

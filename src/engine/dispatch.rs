@@ -15,6 +15,7 @@ use crate::resp::args::Args;
 use crate::resp::parse::Limits;
 use crate::resp::reply::{Protocol, Reply};
 use crate::state::session::{ReplyMode, Slot};
+use crate::state::{LinkState, Upstream};
 
 impl Node {
     pub(super) fn run_input(&mut self, slot: Slot, input: &mut Input, clock: &mut dyn Clock) -> usize {
@@ -132,8 +133,8 @@ impl Node {
         if writes || command.name == "ping" {
             self.admit_write()?;
         }
-        if writes && settings.min_replicas_to_write > 0 && settings.min_replicas_max_lag > 0 {
-            return Err(ReplyError::new("NOREPLICAS Not enough good replicas to write."));
+        if writes {
+            self.admit_by_role()?;
         }
         if session.proto == Protocol::Resp2
             && session.subscriptions() > 0
@@ -143,6 +144,11 @@ impl Node {
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
                 command.name
             )));
+        }
+        if !flags.contains(Flags::STALE) && self.serves_nothing_stale() {
+            return Err(ReplyError::new(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            ));
         }
         let denies_loading =
             !flags.contains(Flags::LOADING) || queue.is_some_and(|queue| queue.denies_loading);
@@ -156,6 +162,27 @@ impl Node {
             return Ok(Gate::Wait);
         }
         Ok(if in_multi && !runs_inside_multi(command) { Gate::Queue } else { Gate::Run })
+    }
+
+    /// Whether this server's part in replication lets clients write.
+    fn admit_by_role(&self) -> Result<(), ReplyError> {
+        let settings = &self.server.config.settings;
+        if self.is_replica() {
+            return match settings.replica_read_only {
+                true => Err(ReplyError::new("READONLY You can't write against a read only replica.")),
+                false => Ok(()),
+            };
+        }
+        let (wanted, lag) = (settings.min_replicas_to_write, settings.min_replicas_max_lag);
+        if wanted > 0 && lag > 0 && self.server.good_replicas(self.now_ms()) < wanted {
+            return Err(ReplyError::new("NOREPLICAS Not enough good replicas to write."));
+        }
+        Ok(())
+    }
+
+    fn serves_nothing_stale(&self) -> bool {
+        let down = |upstream: &Upstream| upstream.link != LinkState::Connected;
+        !self.server.config.settings.replica_serve_stale_data && self.server.upstream().is_some_and(down)
     }
 
     /// Whether writes may be accepted at all: after a failed save (if so configured) or a failed log they may not.

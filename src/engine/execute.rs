@@ -6,6 +6,7 @@
 //! by EXEC stands after the transaction, rule 41 of the scenarios).
 
 use super::node::{Action, Clock, Node};
+use super::replicas::Psync;
 use crate::commands::{Block, BlockCause, Command, Ctx, Effect, Flags, Outcome, Request};
 use crate::error::ReplyError;
 use crate::resp::args::{Args, OwnedArgs};
@@ -137,6 +138,7 @@ impl Node {
         match effect {
             Effect::None => {}
             Effect::Verbatim => self.stream.op(db as u32, args, canonical),
+            Effect::Message => self.stream.message(args),
             Effect::Rewrite(commands) => {
                 for command in &commands {
                     self.stream.op(db as u32, command.as_args(), None);
@@ -205,13 +207,18 @@ impl Node {
                     "Background saving scheduled"
                 });
             }
-            Request::Wait { .. } => self.reply_in(slot, out).int(0),
+            Request::Wait { .. } => {
+                let count = self.server.replicas_at(self.last_write_of(slot), false);
+                self.reply_in(slot, out).int(count.into());
+            }
             Request::WaitAof { .. } => {
-                let local = self.is_durable(self.last_write_of(slot));
+                let last_write = self.last_write_of(slot);
+                let local = self.is_durable(last_write);
+                let count = self.server.replicas_at(last_write, true);
                 let mut out = self.reply_in(slot, out);
                 out.array(2);
                 out.int(local.into());
-                out.int(0);
+                out.int(count.into());
             }
             Request::ConfigSet { pairs } => match self.config_set(slot, &pairs) {
                 Ok(change) => {
@@ -220,7 +227,7 @@ impl Node {
                 }
                 Err(error) => self.error_in(slot, out, &error),
             },
-            Request::ConfigRewrite { .. } | Request::Shutdown { .. } => {
+            Request::ConfigRewrite { .. } | Request::Shutdown { .. } | Request::ReplicaOf(_) => {
                 self.reply_in(slot, out).ok();
                 self.actions.push_back(Action::Command(slot, request));
             }
@@ -246,6 +253,11 @@ impl Node {
                 }
                 Err(error) => self.error_in(slot, out, &error),
             },
+            Request::Psync { replid, next, failover, old } => {
+                self.psync(slot, Psync { replid, next, failover, old }, out);
+            }
+            Request::Acknowledged => self.acknowledged(),
+            Request::ShowLineage(text) => self.exchange_lineage(slot, &text, out),
             Request::Wait { replicas, deadline } => {
                 let wait = Wait { offset: self.last_write_of(slot), local: 0, replicas, aof: false };
                 self.wait_for_others(slot, args, wait, deadline, out);
@@ -280,7 +292,7 @@ impl Node {
     pub(super) fn after_unit(&mut self, clock: &mut dyn Clock) {
         loop {
             let data = self.store.changes.dirty > 0 || !self.store.changes.expired.is_empty();
-            if self.stream.close_unit(true) || data {
+            if self.stream.close_unit() || data {
                 self.silent &= !data;
                 self.server.persistence.dirty += std::mem::take(&mut self.store.changes.dirty);
             }

@@ -23,6 +23,7 @@ pub mod execute;
 pub mod input;
 pub mod node;
 pub mod replay;
+pub mod replicas;
 pub mod stream;
 #[cfg(test)]
 pub mod testing;

@@ -10,6 +10,7 @@ use super::stream::Stream;
 use crate::commands::{BlockCause, Request};
 use crate::config::{AppendFsync, Change, Config, SetContext};
 use crate::error::ReplyError;
+use crate::repl::verdict::Verdict;
 use crate::resp::reply::Reply;
 use crate::state::session::Slot;
 use crate::state::watch::Waiters;
@@ -51,6 +52,10 @@ pub enum Action {
     /// Settings were changed and are in force here; the driver acts on those that concern it. If it cannot, it
     /// takes the change back with [`Config::undo`]. The slot's client waits for the answer.
     ConfigChanged(Option<Slot>, Change),
+    /// A client is a replica from here on; how the stream reaches it.
+    Follow { slot: Slot, verdict: Verdict, old: bool },
+    /// A replica has been silent for longer than repl-timeout.
+    Late(Slot),
     /// Close the connection: its output is lost.
     Close(Slot),
     /// The same, because it speaks HTTP: a possible cross-protocol attack, to be logged.
@@ -75,6 +80,8 @@ pub struct Node {
     /// Touched keys that somebody waits for.
     pub(super) ready_keys: Vec<(u32, Vec<u8>)>,
     pub(super) in_transaction: bool,
+    /// When a PING was last put into the stream, in Unix milliseconds.
+    pub(super) pinged_ms: i64,
 }
 
 impl Node {
@@ -92,6 +99,7 @@ impl Node {
             queues: Queues::default(),
             ready_keys: Vec::new(),
             in_transaction: false,
+            pinged_ms: now_ms,
             server,
         };
         node.settings_changed();
@@ -167,6 +175,10 @@ impl Node {
     pub fn handle_disconnect(&mut self, slot: Slot) {
         self.stop_waiting(slot);
         self.server.forget_client(&mut self.store.changes, slot);
+        if self.server.sessions.get(slot).is_some_and(|session| session.downstream().is_some()) {
+            self.server.followers -= 1;
+            self.server.follower_left_ms = Some(self.now_ms());
+        }
         self.server.sessions.remove(slot);
     }
 
@@ -375,7 +387,7 @@ impl Node {
     /// How a passed deadline acts for a command now.
     pub(super) fn expiry_for(&self, writes: bool) -> Expiry {
         let log_failed = self.server.persistence.failed.is_some(); // then nothing may enter the stream
-        if log_failed || (self.silent || self.is_pausing()) && !writes {
+        if log_failed || self.is_replica() || (self.silent || self.is_pausing()) && !writes {
             Expiry::Hide
         } else {
             Expiry::Delete

@@ -69,9 +69,15 @@ impl Stream {
         self.ops.push(Op { db: Some(db), end: self.scratch.len() });
     }
 
-    /// Adds an operation that belongs to no database (PUBLISH, PING, GETACK).
+    /// Adds an operation that belongs to no database (PING, GETACK).
     pub fn op_without_db(&mut self, args: &[&[u8]]) {
         encode_command(args.iter().copied(), &mut self.scratch);
+        self.ops.push(Op { db: None, end: self.scratch.len() });
+    }
+
+    /// The same for a client's command (PUBLISH).
+    pub fn message(&mut self, args: Args<'_>) {
+        args.encode(&mut self.scratch);
         self.ops.push(Op { db: None, end: self.scratch.len() });
     }
 
@@ -79,11 +85,12 @@ impl Stream {
         self.ops.len()
     }
 
-    /// Closes the open unit; `true` if it had any operation. `data`: whether replies must wait for it.
-    pub fn close_unit(&mut self, data: bool) -> bool {
+    /// Closes the open unit; `true` if it had any operation. One without a database holds no replies (rule 13).
+    pub fn close_unit(&mut self) -> bool {
         if self.ops.is_empty() {
             return false;
         }
+        let data = self.ops.iter().any(|op| op.db.is_some());
         let before = self.out.len();
         let wrap = self.ops.len() > 1;
         if wrap {
@@ -160,12 +167,12 @@ mod tests {
     fn one_operation_stands_alone_several_are_wrapped() {
         let mut stream = Stream::at(Offset(100));
         op(&mut stream, 0, &[b"SET", b"a", b"1"]);
-        assert!(stream.close_unit(true));
+        assert!(stream.close_unit());
         op(&mut stream, 0, &[b"DEL", b"a"]);
         op(&mut stream, 3, &[b"DEL", b"b"]);
         op(&mut stream, 3, &[b"DEL", b"c"]);
-        assert!(stream.close_unit(true));
-        assert!(!stream.close_unit(true));
+        assert!(stream.close_unit());
+        assert!(!stream.close_unit());
         assert_eq!(text(&stream), "SELECT 0 SET a 1 MULTI DEL a SELECT 3 DEL b DEL c EXEC");
         assert_eq!(stream.end, Offset(100) + stream.pending().0.len() as u64);
     }
@@ -174,7 +181,7 @@ mod tests {
     fn publish_selects_nothing_and_holds_no_replies() {
         let mut stream = Stream::at(Offset(0));
         stream.op_without_db(&[b"PUBLISH", b"c", b"m"]);
-        stream.close_unit(false);
+        stream.close_unit();
         assert_eq!((text(&stream).as_str(), stream.data_end), ("PUBLISH c m", Offset(0)));
     }
 
@@ -186,7 +193,7 @@ mod tests {
                 stream.forget_db();
             }
             op(&mut stream, 0, &[b"INCR", b"a"]);
-            stream.close_unit(true);
+            stream.close_unit();
         }
         assert_eq!(text(&stream), "SELECT 0 INCR a INCR a SELECT 0 INCR a");
     }

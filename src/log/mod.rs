@@ -54,6 +54,7 @@
 //! ```
 
 pub mod commit;
+pub mod cursor;
 pub mod history_file;
 pub mod plan;
 pub mod rdb_probe;

@@ -50,7 +50,7 @@ impl Running {
 
 /// A client that waits for the end of the job (SAVE, FLUSHALL), and what it is told if that failed.
 #[derive(Clone, Copy)]
-struct Asker {
+pub struct Asker {
     slot: Slot,
     on_failure: Result<&'static str, &'static str>,
 }
@@ -59,6 +59,8 @@ struct Asker {
 pub enum Purpose {
     Save,
     Rewrite,
+    /// For replicas that wait for a full sync.
+    Sync,
 }
 
 /// A client's command that needs the outside.
@@ -83,7 +85,16 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
         Request::ConfigRewrite { all } => config_rewrite(driver, slot, all),
         Request::DebugReload { .. } | Request::DebugLoadAof => super::reload::debug(driver, slot, request),
         Request::DebugChangeReplId => super::reload::change_replid(driver, slot),
-        Request::Exec | Request::Wait { .. } | Request::WaitAof { .. } | Request::ConfigSet { .. } => {
+        Request::ReplicaOf(_) => {
+            reply(driver, slot, Err(ReplyError::new("ERR following is not available in this version")));
+        }
+        Request::Psync { .. }
+        | Request::Acknowledged
+        | Request::ShowLineage(_)
+        | Request::Exec
+        | Request::Wait { .. }
+        | Request::WaitAof { .. }
+        | Request::ConfigSet { .. } => {
             reply(driver, slot, Err(ReplyError::new("ERR not a request for the driver")));
         }
     }
@@ -107,7 +118,7 @@ fn save_for(driver: &Rc<Driver>, slot: Slot) {
 
 fn bgsave(driver: &Rc<Driver>, slot: Slot, schedule: bool) {
     match driver.running() {
-        Some(Purpose::Save) => {
+        Some(Purpose::Save | Purpose::Sync) => {
             reply(driver, slot, Err(ReplyError::new("ERR Background save already in progress")))
         }
         Some(Purpose::Rewrite) if !schedule => reply(
@@ -142,7 +153,7 @@ fn bgrewriteaof(driver: &Rc<Driver>, slot: Slot) {
             slot,
             Err(ReplyError::new("ERR Background append only file rewriting already in progress")),
         ),
-        Some(Purpose::Save) => {
+        Some(Purpose::Save | Purpose::Sync) => {
             driver.node.borrow_mut().server.persistence.rewrite_scheduled = true;
             reply(driver, slot, Ok("Background append only file rewriting scheduled"));
         }
@@ -217,29 +228,11 @@ pub fn auto_rewrite(driver: &Rc<Driver>) {
     }
 }
 
-/// Takes a snapshot now, with all that its thread needs.
-fn job(driver: &Driver, purpose: Purpose) -> Job {
+/// A snapshot of now, with all that its thread needs.
+pub fn job(driver: &Driver, kind: Kind) -> Job {
     let mut node = driver.node.borrow_mut();
     let persist = driver.persist();
     let settings = &node.server.config.settings;
-    let rotates = purpose == Purpose::Rewrite || !persist.appendonly;
-    let rotated = persist.sender().filter(|_| rotates && !persist.exports()).map(|sender| {
-        let (send, receive) = mpsc::channel();
-        sender.rotate(Box::new(move |rotated| {
-            let _job_gone = send.send(rotated);
-        }));
-        receive
-    });
-    let (target, temporary) = persist.snapshot_paths();
-    let kind = match (purpose, rotated) {
-        (Purpose::Rewrite, Some(rotated)) => Kind::Rewrite { rotated },
-        _ if persist.exports() => {
-            let (target, temporary) = persist.export_paths(settings);
-            Kind::Export { temporary, target }
-        }
-        // A rewrite without a log has nothing to shorten: it is a save.
-        (_, rotated) => Kind::Save { temporary, target, rotated },
-    };
     let always = persist.appendonly && settings.appendfsync == AppendFsync::Always;
     let began = Instant::now();
     let snapshot = node.store.snapshot();
@@ -259,6 +252,31 @@ fn job(driver: &Driver, purpose: Purpose) -> Job {
         durable_first: persist.sender().filter(|_| always).cloned(),
         used_memory: super::alloc::used(),
         ctime: process::now_ms() / 1000,
+        started: std::time::Instant::now(),
+    }
+}
+
+/// What becomes of a snapshot that is kept here. A log is rotated at the cut.
+fn kept(driver: &Driver, purpose: Purpose) -> Kind {
+    let node = driver.node.borrow();
+    let persist = driver.persist();
+    let rotates = purpose == Purpose::Rewrite || !persist.appendonly && !persist.is_pinned();
+    let rotated = persist.sender().filter(|_| rotates && !persist.exports()).map(|sender| {
+        let (send, receive) = mpsc::channel();
+        sender.rotate(Box::new(move |rotated| {
+            let _job_gone = send.send(rotated);
+        }));
+        receive
+    });
+    let (target, temporary) = persist.snapshot_paths();
+    match (purpose, rotated) {
+        (Purpose::Rewrite, Some(rotated)) => Kind::Rewrite { rotated },
+        _ if persist.exports() => {
+            let (target, temporary) = persist.export_paths(&node.config().settings);
+            Kind::Export { temporary, target }
+        }
+        // A rewrite without a log has nothing to shorten: it is a save.
+        (_, rotated) => Kind::Save { temporary, target, rotated },
     }
 }
 
@@ -269,7 +287,7 @@ pub fn save_here(driver: &Rc<Driver>) -> Result<(), String> {
 
 /// Writes a snapshot on this thread, with the server standing still.
 pub fn write_here(driver: &Rc<Driver>, purpose: Purpose) -> Result<(), String> {
-    let job = job(driver, purpose);
+    let job = job(driver, kept(driver, purpose));
     let running = Running::now(driver, purpose, None, Arc::clone(&job.progress));
     let written = snapshots::write(&job)?;
     driver.persist_mut().log_rewritten(running.progress.log_closed_len.load(Ordering::Relaxed));
@@ -279,20 +297,25 @@ pub fn write_here(driver: &Rc<Driver>, purpose: Purpose) -> Result<(), String> {
 
 /// Takes a snapshot and starts the thread that writes it.
 fn start(driver: &Rc<Driver>, purpose: Purpose, asker: Option<Asker>) -> Result<(), String> {
-    let began_at = Instant::now();
-    let job = job(driver, purpose);
-    {
-        let stats = &mut driver.node.borrow_mut().server.stats;
-        stats.snapshots += 1;
-        stats.last_snapshot_micros = began_at.elapsed().as_micros() as u64;
-    }
+    let job = job(driver, kept(driver, purpose));
+    start_job(driver, purpose, asker, job, snapshots::write)
+}
+
+/// Starts the thread that does `write` with a snapshot.
+pub fn start_job(
+    driver: &Rc<Driver>,
+    purpose: Purpose,
+    asker: Option<Asker>,
+    job: Job,
+    write: impl FnOnce(&Job) -> Result<Written, String> + Send + 'static,
+) -> Result<(), String> {
     let running = Running::now(driver, purpose, asker, Arc::clone(&job.progress));
     let (send, receive) = oneshot::channel();
     let keys: usize = job.snapshot.dbs.iter().map(|db| db.entries.len()).sum();
     std::thread::Builder::new()
         .name("snapshot".into())
         .spawn(move || {
-            let written = snapshots::write(&job);
+            let written = write(&job);
             // The clone is freed here, on this thread, before the result is told.
             drop(job);
             let _server_gone = send.send(written);
@@ -318,6 +341,7 @@ fn began(node: &mut Node, purpose: Purpose, now: i64, keys: u64) {
             persistence.current_save_started_ms = now;
             persistence.save_scheduled = false;
         }
+        Purpose::Sync => persistence.saving = true,
         Purpose::Rewrite => {
             notice!("Background append only file rewriting started");
             persistence.rewriting = true;
@@ -341,7 +365,7 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
         Ok(written) => succeeded(&driver, &mut node, &running, written),
         Err(why) => {
             match running.purpose {
-                Purpose::Save => warning!("Background saving error: {why}"),
+                Purpose::Save | Purpose::Sync => warning!("Background saving error: {why}"),
                 Purpose::Rewrite => warning!("Background AOF rewrite terminated with error: {why}"),
             }
             if !running.progress.cancelled.load(Ordering::Relaxed) {
@@ -356,6 +380,7 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
     }
     driver.settle();
     super::shutdown::job_ended(&driver);
+    super::full_sync::consider(&driver);
 }
 
 fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Written) {
@@ -379,6 +404,15 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
             node.server.stats.saves += 1;
             persistence.dirty = persistence.dirty.saturating_sub(running.dirty_at_start);
             persist.base_written(written.cut);
+        }
+        Purpose::Sync => {
+            notice!(
+                "Background RDB transfer terminated with success: {} keys, {} bytes in {} ms, at offset {}",
+                written.keys,
+                written.bytes,
+                written.took.as_millis(),
+                written.cut.offset
+            );
         }
         Purpose::Rewrite => {
             notice!(
@@ -406,6 +440,8 @@ fn failed(node: &mut Node, purpose: Purpose) {
             persistence.last_save_ok = false;
             persistence.retry_save_at_ms = now + RETRY_MS;
         }
+        // The replicas' connections are closed; they ask again.
+        Purpose::Sync => {}
         Purpose::Rewrite => {
             persistence.last_rewrite_ok = false;
             let failures = &mut node.server.stats.rewrite_failures_in_a_row;
@@ -440,7 +476,7 @@ pub fn config_changed(driver: &Rc<Driver>, slot: Option<Slot>, change: Change) {
         }
     }
     if driver.is_open() {
-        driver.persist().settings_changed(&settings);
+        driver.persist_mut().settings_changed(&settings);
     }
     let answer = match refused {
         None => Ok("OK"),

@@ -39,6 +39,9 @@ impl Socket {
             Socket::Unix(socket) => socket.poll_read_ready(cx),
         }
     }
+    pub async fn writable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_writable(cx)).await
+    }
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Socket::Tcp(socket) => socket.poll_write_ready(cx),
@@ -51,7 +54,8 @@ impl Socket {
             Socket::Unix(socket) => socket.try_read_buf(buf),
         }
     }
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes what the system takes now.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp(socket) => socket.try_write(bytes),
             Socket::Unix(socket) => socket.try_write(bytes),
@@ -61,7 +65,7 @@ impl Socket {
 
 struct Connection {
     driver: Rc<Driver>,
-    socket: Socket,
+    socket: Rc<Socket>,
     slot: Slot,
     wake: Rc<Wake>,
     input: Input,
@@ -74,6 +78,8 @@ struct Connection {
 
 /// Serves a client until either side closes.
 pub async fn serve(driver: Rc<Driver>, socket: Socket, slot: Slot, wake: Rc<Wake>) {
+    let socket = Rc::new(socket);
+    wake.set_socket(Rc::clone(&socket));
     let mut connection = Connection {
         driver,
         socket,

@@ -16,7 +16,7 @@
 //! (a full disk): then the node knows and refuses every command that would append, so that clients are read from and
 //! served, and no batch makes stream bytes (P7).
 
-use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
@@ -24,6 +24,7 @@ use std::task::{Context, Waker};
 use tokio::sync::Notify;
 
 use super::actions::{Purpose, Running};
+use super::connection::Socket;
 use super::garbage::Bin;
 use super::listener::Listeners;
 use super::logging::warning;
@@ -45,6 +46,7 @@ pub struct Wake {
     woken: Cell<bool>,
     closed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    socket: OnceCell<Rc<Socket>>,
 }
 
 impl Wake {
@@ -72,6 +74,11 @@ impl Wake {
     pub fn is_closed(&self) -> bool {
         self.closed.get()
     }
+
+    /// The connection's socket, for a feed to write to.
+    pub fn set_socket(&self, socket: Rc<Socket>) {
+        let _set_once = self.socket.set(socket);
+    }
 }
 
 /// Who sits in a place, and how to reach that connection's task.
@@ -98,6 +105,10 @@ pub struct Driver {
     running: RefCell<Option<Running>>,
     listening: RefCell<Listeners>,
     loading: RefCell<Option<std::sync::Arc<LoadProgress>>>,
+    /// Feeds of replicas, to be told of news.
+    feeds: RefCell<Vec<(Slot, Rc<Notify>)>>,
+    /// Replicas that wait for a snapshot.
+    pub waiting: RefCell<super::full_sync::Waiting>,
     /// Waits for a snapshot job to end.
     pub shutdown: Cell<Option<super::shutdown::Plan>>,
 }
@@ -117,6 +128,8 @@ impl Driver {
             running: RefCell::new(None),
             listening: RefCell::new(Listeners::default()),
             loading: RefCell::new(None),
+            feeds: RefCell::new(Vec::new()),
+            waiting: RefCell::default(),
             shutdown: Cell::new(None),
         })
     }
@@ -153,6 +166,12 @@ impl Driver {
 
     pub fn disconnect(self: &Rc<Self>, slot: Slot) {
         self.with_node(|node| node.handle_disconnect(slot));
+        self.feeds.borrow_mut().retain(|(other, news)| {
+            if *other == slot {
+                news.notify_one();
+            }
+            *other != slot
+        });
         if let Some(wake) = self.wakes.borrow_mut().get_mut(slot.place()) {
             *wake = None;
         }
@@ -255,8 +274,10 @@ impl Driver {
         loop {
             let actions = {
                 let mut node = self.node.borrow_mut();
-                if let Some(persist) = &mut *self.persist.borrow_mut() {
-                    persist.take_stream(&mut node);
+                if let Some(persist) = &mut *self.persist.borrow_mut()
+                    && persist.take_stream(&mut node)
+                {
+                    self.tell_feeds();
                 }
                 if !node.store.changes.garbage.is_empty() {
                     self.garbage.throw(std::mem::take(&mut node.store.changes.garbage));
@@ -289,6 +310,11 @@ impl Driver {
     fn act(self: &Rc<Self>, action: Action) {
         match action {
             Action::Close(slot) => self.close(slot),
+            Action::Follow { slot, verdict, old } => super::full_sync::follow(self, slot, verdict, old),
+            Action::Late(slot) => {
+                warning!("Disconnecting a replica that was silent for longer than repl-timeout");
+                self.close(slot);
+            }
             Action::Suspicious(slot) => {
                 warning!(
                     "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to \
@@ -301,6 +327,20 @@ impl Driver {
             Action::AutoRewrite => super::actions::auto_rewrite(self),
             Action::ConfigChanged(slot, change) => super::actions::config_changed(self, slot, change),
         }
+    }
+
+    // ---- replicas ----
+
+    pub fn socket_of(&self, slot: Slot) -> Option<Rc<Socket>> {
+        self.wake_of(slot)?.socket.get().cloned()
+    }
+
+    pub fn add_feed(&self, slot: Slot, news: Rc<Notify>) {
+        self.feeds.borrow_mut().push((slot, news));
+    }
+
+    fn tell_feeds(&self) {
+        self.feeds.borrow().iter().for_each(|(_, news)| news.notify_one());
     }
 
     pub fn wake(&self, slot: Slot) {
@@ -328,6 +368,7 @@ impl Driver {
         }
         self.tell_log_status();
         self.settle();
+        self.tell_feeds();
         for slot in std::mem::take(&mut *self.stalled.borrow_mut()) {
             self.wake(slot);
         }

@@ -18,6 +18,8 @@
 //! | [`reload`] | DEBUG RELOAD and its kin: changes outside the stream |
 //! | [`garbage`] | freeing of large values |
 //! | [`shutdown`] | the way out |
+//! | [`feed`] | the stream on its way to one replica |
+//! | [`full_sync`] | one snapshot for all replicas that wait for one |
 //! | [`logging`] | the server's own log |
 //! | [`alloc`] | the counting allocator |
 //! | [`process`] | facts from the operating system, signals |
@@ -26,6 +28,8 @@ pub mod actions;
 pub mod alloc;
 pub mod connection;
 pub mod driver;
+pub mod feed;
+pub mod full_sync;
 pub mod garbage;
 mod listener;
 pub mod logging;

@@ -17,10 +17,12 @@
 //! the gate closed ([`Driver::feed`](super::driver::Driver::feed)). Rejected: to wait here for the log, as a full
 //! disk has no end in sight; to overrun the ring, as the bytes would be in memory only, though acknowledged.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
+use super::feed::Piece;
 use super::logging::{notice, warning};
 use crate::config::{AppendFsync, Settings};
 use crate::disk::Disk;
@@ -31,7 +33,11 @@ use crate::log::segments::{Paths, Segments};
 use crate::log::thread::{HealthKind, LogSender, LogThread, Waker};
 use crate::log::writer::{Closed, Health, Options, Policy, mark_interval};
 use crate::ring::Ring;
+use crate::state::Slot;
 use crate::units::{Offset, ReplId};
+
+/// Stream bytes given to a replica's socket at a time.
+const FEED_PIECE: u64 = 256 * 1024;
 
 /// How far the log is, or why it stopped.
 pub enum LogStatus {
@@ -95,6 +101,17 @@ pub struct Persist {
     exports: bool,
     /// Bytes of closed segments and of the base of the log.
     log_closed_len: u64,
+    /// What replicas still need: the log keeps it when the ring does not.
+    pins: BTreeMap<Slot, Pin>,
+    /// With `appendfsync always` nothing is sent to replicas that is not durable (rule 13).
+    sends_durable: bool,
+    held_from: Offset,
+}
+
+struct Pin {
+    at: Offset,
+    /// A spill may begin here for it.
+    cut: Option<Cut>,
 }
 
 impl Persist {
@@ -114,6 +131,9 @@ impl Persist {
             appendonly: false,
             exports: false,
             log_closed_len: 0,
+            pins: BTreeMap::new(),
+            sends_durable: false,
+            held_from: at.offset,
         }
     }
 
@@ -122,10 +142,10 @@ impl Persist {
         Cut { replid: self.replid, offset: self.end, db: self.db }
     }
 
-    /// Takes the node's new stream bytes: into the ring, and to the log.
-    pub fn take_stream(&mut self, node: &mut Node) {
+    /// Takes the node's new stream bytes: into the ring, and to the log. `true`: there were any.
+    pub fn take_stream(&mut self, node: &mut Node) -> bool {
         let db = node.stream.db().unwrap_or(self.db);
-        let Some((bytes, cuts)) = node.poll_stream() else { return };
+        let Some((bytes, cuts)) = node.poll_stream() else { return false };
         let mut from = 0;
         for to in cuts.iter().copied().chain([bytes.len()]) {
             if to > from {
@@ -138,6 +158,7 @@ impl Persist {
             node.await_log();
         }
         self.describe(node);
+        true
     }
 
     fn append(&mut self, units: &[u8], db: u32) {
@@ -180,7 +201,8 @@ impl Persist {
 
     /// Starts the spill if the next append would push bytes out of the ring that recovery needs (rule 7).
     fn spill_if_needed(&mut self, len: u64) {
-        let Some(from) = self.spill_from else { return };
+        let pinned = self.pins.values().filter_map(|pin| pin.cut).min_by_key(|cut| cut.offset);
+        let Some(from) = self.spill_from.or(pinned) else { return };
         if self.sender.is_some() || self.ring.start_after(len) <= from.offset {
             return;
         }
@@ -192,6 +214,7 @@ impl Persist {
                 "Cannot write the stream to segments: {why}. What is acknowledged now may not survive a crash"
             );
             self.spill_from = None;
+            self.pins.clear();
         }
     }
 
@@ -224,6 +247,7 @@ impl Persist {
         self.stop_log();
         self.start_log(self.options(settings), from)?;
         self.appendonly = true;
+        self.sends_durable = settings.appendfsync == AppendFsync::Always;
         Ok(())
     }
 
@@ -285,7 +309,8 @@ impl Persist {
         self.sender.as_ref()
     }
 
-    pub fn settings_changed(&self, settings: &Settings) {
+    pub fn settings_changed(&mut self, settings: &Settings) {
+        self.sends_durable = settings.appendfsync == AppendFsync::Always;
         if let (true, Some(sender)) = (self.appendonly, &self.sender) {
             sender.set_options(self.options(settings));
         }
@@ -339,11 +364,89 @@ impl Persist {
     }
 
     /// Brings the node's view of the history up to date.
-    pub fn describe(&self, node: &mut Node) {
+    pub fn describe(&mut self, node: &mut Node) {
         node.server.history.ring_start = self.ring.start();
+        node.server.history.held_from = self.held_from();
         node.server.history.replid = self.replid;
         let promised = self.appendonly || self.spill_from.is_some();
         node.stream.ring_limit = if promised { self.ring.limit() } else { u64::MAX };
+    }
+
+    // ---- replicas ----
+
+    /// Keeps the stream from `at` on for a replica, in the log if the ring moves on.
+    pub fn pin(&mut self, slot: Slot, at: Offset) {
+        self.pins.entry(slot).or_insert(Pin { at, cut: None }).at = at;
+    }
+
+    /// The same from the cut of its snapshot on; a spill begins for it where there is no log.
+    pub fn pin_cut(&mut self, slot: Slot, cut: Cut) {
+        self.pins.insert(slot, Pin { at: cut.offset, cut: Some(cut) });
+    }
+
+    /// The replica has caught up, or has gone.
+    pub fn unpin(&mut self, slot: Slot) {
+        let last = self.pins.remove(&slot).is_some() && self.pins.is_empty();
+        if last && self.spill_from.is_none() && !self.appendonly && self.log.is_some() {
+            self.end_spill();
+        }
+    }
+
+    pub fn is_pinned(&self) -> bool {
+        !self.pins.is_empty()
+    }
+
+    /// A spill that served replicas only is not needed any more.
+    fn end_spill(&mut self) {
+        self.sender = None;
+        let (Some(log), segments) = (self.log.take(), Arc::clone(&self.files.segments)) else { return };
+        std::thread::spawn(move || {
+            if let Err(why) = log.stop() {
+                warning!("Ending the segments written for replicas: {why}");
+            }
+            if let Err(failure) = lock(&segments).drop_before(u64::MAX) {
+                warning!("Removing the segments written for replicas: {failure}");
+            }
+        });
+    }
+
+    /// What may be sent to replicas.
+    fn sendable(&self) -> Offset {
+        match &self.sender {
+            Some(sender) if self.appendonly && self.sends_durable => sender.durable(),
+            _ => self.end,
+        }
+    }
+
+    /// The same, of what the log holds.
+    pub fn sendable_from_log(&self) -> Offset {
+        let written = self.sender.as_ref().map_or(Offset::ZERO, LogSender::written);
+        written.min(self.sendable())
+    }
+
+    /// Lets `write` take stream bytes from `sent` on; it says how many it took.
+    pub fn piece(&self, sent: Offset, write: impl FnOnce(&[u8], &[u8]) -> io::Result<usize>) -> Piece {
+        let most = self.sendable().since(sent).min(FEED_PIECE) as usize;
+        if sent < self.ring.start() {
+            return Piece::Older;
+        }
+        match self.ring.read(sent, most) {
+            Some((first, rest)) if !first.is_empty() => Piece::Ring(write(first, rest)),
+            _ => Piece::Nothing,
+        }
+    }
+
+    /// The oldest byte that ring or log can give.
+    fn held_from(&mut self) -> Offset {
+        let ring = self.ring.start();
+        if self.sender.is_none() {
+            self.held_from = ring;
+        } else if let Ok(segments) = self.files.segments.try_lock() {
+            // Otherwise a snapshot is being committed: what was known before stands for a moment.
+            let oldest = segments.manifest().incrs.first().and_then(|entry| entry.start_offset);
+            self.held_from = oldest.unwrap_or(ring).min(ring);
+        }
+        self.held_from
     }
 
     // ---- bases ----

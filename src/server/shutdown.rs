@@ -36,7 +36,7 @@ pub struct Plan {
 pub fn requested(driver: &Rc<Driver>, asker: Option<Slot>, save: Option<bool>, force: bool) {
     notice!("User requested shutdown...");
     if let Some(progress) = driver.job_progress() {
-        if driver.running() == Some(Purpose::Save) {
+        if driver.running() != Some(Purpose::Rewrite) {
             notice!("There is a background save running. Cancelling it before exiting.");
         } else {
             notice!("There is a background AOF rewrite running. Cancelling it before exiting.");

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | save | `temp-PID.rdb` → `dump.rdb` | contents fsynced; `replication.toml` names old and new; rename, directory fsynced; `replication.toml` forgets the old; spill segments before the cut dropped |
 //! | rewrite | `….N.base.rdb`, a fresh name | contents fsynced; `replication.toml` names it; manifest committed, old segments dropped; `replication.toml` forgets bases before the cut |
+//! | payload | none, or one without a name | nothing of this directory |
 //! | export | any file | contents fsynced, rename; no base, nothing recorded (rule 26) |
 //!
 //! With `appendfsync always` a base is published only when the log is durable up to its cut (rule 13): a base ahead of
@@ -44,6 +45,8 @@ pub enum Kind {
         temporary: PathBuf,
         target: PathBuf,
     },
+    /// For replicas: [`super::full_sync`] says where the bytes go.
+    Payload,
 }
 
 /// A snapshot to be written.
@@ -61,6 +64,13 @@ pub struct Job {
     pub durable_first: Option<LogSender>,
     pub used_memory: u64,
     pub ctime: i64,
+    pub started: Instant,
+}
+
+impl Job {
+    pub(super) fn written(&self, saved: &Saved) -> Written {
+        Written { bytes: saved.bytes, keys: saved.keys, took: self.started.elapsed(), cut: self.cut }
+    }
 }
 
 /// Seen by the data thread while a snapshot is written.
@@ -83,9 +93,9 @@ pub struct Written {
 
 /// Writes the snapshot; on an error everything is as before, but for the log having a segment more.
 pub fn write(job: &Job) -> Result<Written, String> {
-    let started = Instant::now();
     let (path, name) = match &job.kind {
         Kind::Save { temporary, .. } | Kind::Export { temporary, .. } => (temporary.clone(), String::new()),
+        Kind::Payload => return Err("a payload has no file".into()),
         Kind::Rewrite { .. } => {
             let (name, _) = lock(&job.files.segments).next_base();
             (job.files.paths.log_file(&name), name)
@@ -97,8 +107,9 @@ pub fn write(job: &Job) -> Result<Written, String> {
             Kind::Save { target, rotated, .. } => publish(job, &path, target, rotated.as_ref(), &saved)?,
             Kind::Rewrite { rotated } => commit(job, &name, rotated, &saved)?,
             Kind::Export { target, .. } => rename(job, &path, target)?,
+            Kind::Payload => {}
         }
-        Ok(Written { bytes: saved.bytes, keys: saved.keys, took: started.elapsed(), cut: job.cut })
+        Ok(job.written(&saved))
     });
     if result.is_err() {
         // The failure that matters is reported; this only gives space back.
@@ -109,13 +120,13 @@ pub fn write(job: &Job) -> Result<Written, String> {
 }
 
 /// The file as written and fsynced, not yet in force.
-struct Saved {
-    bytes: u64,
-    keys: u64,
+pub(super) struct Saved {
+    pub bytes: u64,
+    pub keys: u64,
     checksum: u64,
 }
 
-fn wait_until_durable(job: &Job) -> Result<(), String> {
+pub(super) fn wait_until_durable(job: &Job) -> Result<(), String> {
     let Some(log) = &job.durable_first else { return Ok(()) };
     let (send, receive) = mpsc::channel();
     log.sync(Box::new(move |done| {
@@ -216,7 +227,7 @@ impl Write for Growing {
     }
 }
 
-fn encode(job: &Job, path: &Path) -> Result<Saved, String> {
+pub(super) fn encode(job: &Job, path: &Path) -> Result<Saved, String> {
     let failed = |error: io::Error| format!("writing {}: {error}", path.display());
     let file = File::create(path).map_err(failed)?;
     let mut out = BufWriter::with_capacity(256 * 1024, Growing { file, unsynced: 0 });
@@ -226,7 +237,7 @@ fn encode(job: &Job, path: &Path) -> Result<Saved, String> {
     Ok(saved)
 }
 
-fn encode_into(job: &Job, out: &mut dyn Write) -> io::Result<Saved> {
+pub(super) fn encode_into(job: &Job, out: &mut dyn Write) -> io::Result<Saved> {
     let position = Position { replid: job.cut.replid, offset: job.cut.offset };
     let options = SaveOptions {
         compress: job.compress,

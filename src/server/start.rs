@@ -222,6 +222,11 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
         persist.measure_log();
     }
     let mut node = driver.node.borrow_mut();
+    let past = &mut node.server.history.past;
+    (past.lineage, past.born) = {
+        let history = lock(&persist.files.history);
+        (history.get().lineage.clone(), history.get().born)
+    };
     node.server.history.previous = recovered.previous.map(|previous| (previous.replid, previous.offset));
     node.server.persistence.aof_enabled = settings.appendonly;
     node.server.persistence.rewrite_scheduled =

@@ -5,6 +5,7 @@
 
 pub mod latency;
 pub mod pubsub;
+pub mod replication;
 mod server;
 pub mod session;
 pub mod stats;
@@ -16,6 +17,7 @@ use crate::store::Limits;
 use crate::units::{Offset, ReplId};
 
 pub use pubsub::PubSub;
+pub use replication::{Downstream, LinkState, Past, Role, Stage, Upstream};
 pub use session::{ClientId, Session, Sessions, Slot, Transaction};
 pub use stats::{CommandStats, SlowLog, Stats};
 pub use watch::Watchers;
@@ -45,6 +47,10 @@ pub struct Server {
     pub latency: latency::Events,
     pub stats: Stats,
     pub history: History,
+    pub role: Role,
+    /// Clients that get the stream, and when the last one left (Unix milliseconds).
+    pub followers: usize,
+    pub follower_left_ms: Option<i64>,
     pub persistence: Persistence,
     pub random: fastrand::Rng,
     /// Values that wait to be freed by another thread.
@@ -91,8 +97,10 @@ pub struct History {
     /// What the log has `write`n and what it has made durable.
     pub written: Offset,
     pub durable: Offset,
-    /// First offset that the ring still holds.
+    /// First offset that the ring still holds, and the first that ring or log can still give.
     pub ring_start: Offset,
+    pub held_from: Offset,
+    pub past: Past,
 }
 
 /// Status of background persistence, for INFO and for gates (`stop-writes-on-bgsave-error`, P7).
@@ -208,6 +216,9 @@ impl Server {
             latency: latency::Events::default(),
             stats: Stats::default(),
             history,
+            role: Role::Primary,
+            followers: 0,
+            follower_left_ms: None,
             persistence: Persistence {
                 last_save_ok: true,
                 last_rewrite_ok: true,
@@ -242,6 +253,8 @@ impl History {
             written: Offset::ZERO,
             durable: Offset::ZERO,
             ring_start: Offset::ZERO,
+            held_from: Offset::ZERO,
+            past: Past::default(),
         }
     }
 }

@@ -68,13 +68,13 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// The reply: whether the own log has what is waited for, and how many replicas (there are none yet).
-    pub fn counts(&self, local: bool, out: &mut Reply<'_>) {
+    /// The reply: whether the own log has what is waited for, and how many replicas.
+    pub fn counts(&self, local: bool, replicas: u32, out: &mut Reply<'_>) {
         if self.aof {
             out.array(2);
             out.int(local.into());
         }
-        out.int(0);
+        out.int(replicas.into());
     }
 }
 
@@ -163,6 +163,8 @@ pub struct Session {
     pub output_buffer: usize,
     /// Since when the output is above the soft limit of `client-output-buffer-limit`.
     pub over_soft_since_ms: Option<i64>,
+    /// What it said of itself as a replica.
+    pub replica: Option<Box<super::Downstream>>,
 }
 
 impl Session {
@@ -206,6 +208,7 @@ impl Session {
             query_buffer: 0,
             output_buffer: 0,
             over_soft_since_ms: None,
+            replica: None,
         }
     }
 

@@ -28,6 +28,9 @@ pub struct Stats {
     pub snapshots: u64,
     pub last_snapshot_micros: u64,
     /// Verdicts on replicas that asked to continue.
+    /// To replicas and from a primary.
+    pub net_repl_output_bytes: u64,
+    pub net_repl_input_bytes: u64,
     pub sync_full: u64,
     pub sync_partial_ok: u64,
     pub sync_partial_err: u64,

@@ -17,4 +17,5 @@ mod persistence;
 mod position;
 mod protocol;
 mod rdb;
+mod replication;
 mod stock;

@@ -5,6 +5,7 @@
 //! meaning here (forks, active defragmentation) is given as zero, so that a tool that reads it finds it.
 
 mod process;
+mod replication;
 mod statistics;
 mod storage;
 
@@ -87,7 +88,7 @@ const SECTIONS: &[Section] = &[
     section("memory", "Memory", true, process::memory),
     section("persistence", "Persistence", true, storage::persistence),
     section("stats", "Stats", true, statistics::stats),
-    section("replication", "Replication", true, storage::replication),
+    section("replication", "Replication", true, replication::replication),
     section("cpu", "CPU", true, process::cpu),
     section("modules", "Modules", true, |_, _| ()),
     section("commandstats", "Commandstats", false, statistics::commands),
@@ -123,15 +124,6 @@ fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     UNCHANGED
 }
 
-/// ROLE
-fn role(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
-    ctx.out.array(3);
-    ctx.out.bulk_str("master");
-    ctx.out.int(ctx.server.history.end.0 as i64);
-    ctx.out.array(0);
-    UNCHANGED
-}
-
 /// LASTSAVE
 fn lastsave(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
     ctx.out.int(ctx.server.persistence.last_save_time);
@@ -154,8 +146,6 @@ const fn row(name: &'static str, arity: i32, flags: Flags, run: super::Execute) 
 
 pub const COMMANDS: &[Command] = &[
     row("info", -1, EARLY.union(Flags::DANGEROUS), info).doc("1.0.0", "Describes the server in figures."),
-    row("role", 1, EARLY.union(Flags::FAST).union(Flags::NOSCRIPT).union(Flags::DANGEROUS), role)
-        .doc("2.8.12", "Returns the part the server plays in replication."),
     row("lastsave", 1, EARLY.union(Flags::FAST).union(Flags::DANGEROUS), lastsave)
         .doc("1.0.0", "Returns when the last save succeeded."),
     row("time", 1, EARLY.union(Flags::FAST), time).doc("2.6.0", "Returns the server's time."),
@@ -274,7 +264,6 @@ mod tests {
         let stats = bench.run("INFO stats");
         assert!(stats.contains("keyspace_hits:1 keyspace_misses:1"), "{stats}");
         bench.check("TIME", "*2 $10 1700000000 $1 0");
-        bench.check("ROLE", "*3 $6 master :0 *0");
         bench.check("LASTSAVE", ":0");
     }
 

@@ -14,8 +14,8 @@ pub fn stats(facts: &Facts<'_>, text: &mut Text) {
     text.put("instantaneous_ops_per_sec", commands);
     text.put("total_net_input_bytes", stats.net_input_bytes);
     text.put("total_net_output_bytes", stats.net_output_bytes);
-    text.put("total_net_repl_input_bytes", 0);
-    text.put("total_net_repl_output_bytes", 0);
+    text.put("total_net_repl_input_bytes", stats.net_repl_input_bytes);
+    text.put("total_net_repl_output_bytes", stats.net_repl_output_bytes);
     text.ratio("instantaneous_input_kbps", input as f64 / 1024.0);
     text.ratio("instantaneous_output_kbps", output as f64 / 1024.0);
     text.ratio("instantaneous_input_repl_kbps", 0.0);

@@ -1,8 +1,7 @@
-//! INFO about the data and its copies: persistence, replication, keyspace.
+//! INFO about the data and what is kept of them: persistence, keyspace.
 
 use super::{Facts, Text};
 use crate::store::NEVER;
-use crate::units::ReplId;
 
 pub fn persistence(facts: &Facts<'_>, text: &mut Text) {
     let p = &facts.server.persistence;
@@ -66,29 +65,6 @@ fn loading(facts: &Facts<'_>, text: &mut Text) {
     text.put("loading_loaded_bytes", loading.loaded_bytes);
     text.ratio("loading_loaded_perc", percent);
     text.put("loading_eta_seconds", (elapsed.max(1) * left) / (loading.loaded_bytes + 1));
-}
-
-pub fn replication(facts: &Facts<'_>, text: &mut Text) {
-    let history = &facts.server.history;
-    let settings = &facts.server.config.settings;
-    let (replid2, end2) = match history.previous {
-        Some((id, end)) => (id, end.next_byte() as i64),
-        None => (ReplId::NONE, -1),
-    };
-    text.put("role", "master");
-    text.put("connected_slaves", 0);
-    if settings.min_replicas_to_write > 0 && settings.min_replicas_max_lag > 0 {
-        text.put("min_slaves_good_slaves", 0);
-    }
-    text.put("master_failover_state", "no-failover");
-    text.put("master_replid", history.replid);
-    text.put("master_replid2", replid2);
-    text.put("master_repl_offset", history.end);
-    text.put("second_repl_offset", end2);
-    text.put("repl_backlog_active", 1);
-    text.put("repl_backlog_size", settings.repl_backlog_size);
-    text.put("repl_backlog_first_byte_offset", history.ring_start.next_byte());
-    text.put("repl_backlog_histlen", history.end.since(history.ring_start));
 }
 
 pub fn keyspace(facts: &Facts<'_>, text: &mut Text) {

@@ -1,0 +1,172 @@
+//! The node's part in replication: whom it follows, verdicts for those who follow, what time brings about.
+//!
+//! The node decides and keeps the books; sockets, snapshots and the bytes of a feed are the driver's. A follower's
+//! session takes no replies from the moment its PSYNC is accepted: its socket carries the stream.
+//!
+//! Rule 12: a started primary appends nothing until a client writes, a replica attaches or repl-timeout has passed.
+//! Rule 25: PING and PUBLISH enter the stream only while somebody follows, or left within repl-timeout.
+
+use super::node::{Action, Node};
+use crate::config::BetterReplica;
+use crate::error::ReplyError;
+use crate::repl::lineage::Lineage;
+use crate::repl::verdict::{Ask, Held, Verdict};
+use crate::resp::reply::Reply;
+use crate::state::session::{ReplyMode, Slot};
+use crate::state::{Role, Server, Stage};
+use crate::units::{Offset, ReplId};
+
+/// What a client's PSYNC says; SYNC says nothing and is `old`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Psync {
+    pub replid: Option<ReplId>,
+    pub next: i64,
+    pub failover: bool,
+    pub old: bool,
+}
+
+impl Server {
+    /// Somebody follows, or did until a moment ago.
+    pub fn is_followed(&self, now_ms: i64) -> bool {
+        let kept = i64::from(self.config.settings.repl_timeout) * 1000;
+        self.followers > 0 || self.follower_left_ms.is_some_and(|left| now_ms - left < kept)
+    }
+}
+
+impl Node {
+    pub fn is_replica(&self) -> bool {
+        matches!(self.server.role, Role::Replica(_))
+    }
+
+    // ---- those who follow ----
+
+    /// Answers PSYNC. Whoever may follow takes no more replies; how the stream reaches it is the driver's.
+    pub(super) fn psync(&mut self, slot: Slot, asked: Psync, out: &mut Vec<u8>) {
+        let verdict = self.verdict(slot, asked);
+        let now = self.now_ms();
+        let Some(session) = self.server.sessions.get_mut(slot) else { return };
+        if session.downstream().is_some() {
+            return;
+        }
+        let stats = &mut self.server.stats;
+        let stage = match &verdict {
+            Verdict::Refuse(why) => {
+                stats.sync_partial_err += 1;
+                let error = ReplyError::from(format!("NOMASTERLINK {why}"));
+                Reply::new(out, session.proto).error(&error);
+                let addr = session.addr.clone();
+                self.server.remark(format!("Refused to serve the replica at {addr}: {why}"));
+                return;
+            }
+            Verdict::Continue(_) => {
+                stats.sync_partial_ok += 1;
+                Stage::Online
+            }
+            Verdict::Full(_) => {
+                stats.sync_full += 1;
+                stats.sync_partial_err += u64::from(asked.replid.is_some());
+                Stage::WaitSnapshot
+            }
+        };
+        session.reply_mode = ReplyMode::Off;
+        let replica = session.replica.get_or_insert_default();
+        (replica.stage, replica.ack_ms) = (stage, now);
+        self.server.followers += 1;
+        self.silent = false;
+        self.actions.push_back(Action::Follow { slot, verdict, old: asked.old });
+    }
+
+    fn verdict(&self, slot: Slot, asked: Psync) -> Verdict {
+        let replica = self.server.sessions.get(slot).and_then(|session| session.replica.as_deref());
+        let ask = Ask {
+            replid: asked.replid,
+            next: asked.next,
+            psync2: replica.is_some_and(|replica| replica.psync2),
+            shown: replica.map_or(&[], |replica| &replica.shown),
+            operator: replica.is_some_and(|replica| replica.by_order),
+        };
+        if replica.is_some_and(|replica| replica.rdb_only) {
+            return Verdict::Full("it asks for a snapshot only".into());
+        }
+        let history = &self.server.history;
+        let setting = self.server.config.settings.repl_better_replica;
+        let held = Held {
+            replid: history.replid,
+            end: self.stream.end,
+            lineage: &history.past.lineage,
+            born: history.past.born,
+            from: history.held_from,
+            overwrite: history.past.overwrite || setting == BetterReplica::Overwrite,
+            declared_loss: history.past.declared_loss,
+        };
+        held.verdict(&ask)
+    }
+
+    /// A follower of our kind shows under which names its bytes are known; the answer are ours (rule 20).
+    pub(super) fn exchange_lineage(&mut self, slot: Slot, text: &[u8], out: &mut Vec<u8>) {
+        let mut reply = self.reply_in(slot, out);
+        match Lineage::parse(text) {
+            Err(why) => reply.error(&ReplyError::from(format!("ERR not a lineage: {why}"))),
+            Ok(shown) => {
+                let history = &self.server.history;
+                let past = history.past.lineage.clone();
+                let (replid, end) = (history.replid, self.stream.end);
+                let own = Lineage { replid, end, told: true, past, operator: false };
+                reply.bulk(own.encode().as_bytes());
+                let Some(session) = self.server.sessions.get_mut(slot) else { return };
+                let replica = session.replica.get_or_insert_default();
+                replica.by_order = shown.operator;
+                let past = shown.past.iter().map(|past| (past.replid, past.end));
+                replica.shown = [(shown.replid, shown.end)].into_iter().chain(past).collect();
+            }
+        }
+    }
+
+    /// A follower's snapshot is on its way, or it has reached the stream.
+    pub fn follower_is(&mut self, slot: Slot, stage: Stage) {
+        let now = self.now_ms();
+        let Some(session) = self.server.sessions.get_mut(slot) else { return };
+        if let Some(replica) = &mut session.replica {
+            (replica.stage, replica.ack_ms) = (stage, now);
+        }
+    }
+
+    /// A follower said how far it is.
+    pub(super) fn acknowledged(&mut self) {
+        self.finish_waits_for_others();
+    }
+
+    /// Called on every tick.
+    pub(super) fn tend_replicas(&mut self, now: i64) {
+        if self.server.followers == 0 {
+            return;
+        }
+        let settings = &self.server.config.settings;
+        let (timeout, period) =
+            (i64::from(settings.repl_timeout) * 1000, i64::from(settings.repl_ping_replica_period) * 1000);
+        for (slot, _, replica) in self.server.replicas() {
+            if replica.stage == Stage::Online && now - replica.ack_ms > timeout && !replica.rdb_only {
+                self.actions.push_back(Action::Late(slot));
+            }
+        }
+        let may_ping = !self.is_replica() && self.server.persistence.failed.is_none() && !self.is_pausing();
+        if may_ping && now - self.pinged_ms >= period {
+            self.pinged_ms = now;
+            self.stream.op_without_db(&[b"PING"]);
+            self.stream.close_unit();
+        }
+    }
+
+    /// REPLCONF GETACK for all followers: WAIT wants to know now.
+    pub(super) fn ask_for_acks(&mut self) {
+        if !self.is_replica() && self.server.persistence.failed.is_none() {
+            self.stream.op_without_db(&[b"REPLCONF", b"GETACK", b"*"]);
+            self.stream.close_unit();
+        }
+    }
+
+    /// Bytes before this can no longer be sent.
+    pub fn held_from(&mut self, from: Offset) {
+        self.server.history.held_from = from;
+    }
+}

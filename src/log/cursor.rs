@@ -1,0 +1,206 @@
+//! Reading the stream back from the log while it is being written: what a replica behind the ring is fed from.
+//!
+//! A cursor walks the segments that the manifest names, in order, and gives the stream bytes between their annotation
+//! lines. It never gives a byte beyond what the caller calls written. Where it read further than that, it forgets its
+//! place in the file and finds it again the next time: after a failed write the writer may lay the tail out anew.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use super::segments::{Paths, Segments};
+use super::writer::lock;
+use crate::disk::{Disk, DiskFile, Mode, Result};
+use crate::error::IoFailure;
+use crate::format::aof::{SegmentWalk, Strip};
+use crate::format::manifest::Entry;
+use crate::units::Offset;
+
+const PIECE: usize = 256 * 1024;
+/// The opening and its SELECT are shorter.
+const OPENING: usize = 4096;
+
+pub struct LogCursor {
+    disk: Arc<dyn Disk>,
+    paths: Paths,
+    segments: Arc<Mutex<Segments>>,
+    at: Offset,
+    open: Option<Open>,
+}
+
+/// A place in a segment's file.
+struct Open {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    seq: u64,
+    read_at: u64,
+    strip: Strip,
+    /// Stream bytes between the segment's start and the cursor, still to be passed over.
+    skip: u64,
+}
+
+impl LogCursor {
+    pub fn new(disk: Arc<dyn Disk>, paths: Paths, segments: Arc<Mutex<Segments>>, at: Offset) -> LogCursor {
+        LogCursor { disk, paths, segments, at, open: None }
+    }
+
+    pub fn at(&self) -> Offset {
+        self.at
+    }
+
+    /// Replaces `out` by the next stream bytes, none from `written` on. Empty: there are no more for now.
+    /// An error names the segment; one that is gone means that the log no longer reaches back so far.
+    pub fn next(&mut self, written: Offset, out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        let mut piece = vec![0; PIECE];
+        while out.is_empty() && self.at < written {
+            let open = match &mut self.open {
+                Some(open) => open,
+                None => self.open.insert(self.find()?),
+            };
+            let got = open.file.read_at(&mut piece, open.read_at)?;
+            if got == 0 {
+                let ended = open.seq;
+                if !self.has_successor(ended) {
+                    return Ok(());
+                }
+                self.open = None;
+                continue;
+            }
+            open.read_at += got as u64;
+            open.strip
+                .feed(&piece[..got], out)
+                .map_err(|damage| unreadable(&open.path, &damage.to_string()))?;
+            let passed = open.skip.min(out.len() as u64);
+            out.drain(..passed as usize);
+            open.skip -= passed;
+            let most = written.since(self.at);
+            if out.len() as u64 > most {
+                out.truncate(most as usize);
+                self.open = None;
+            }
+            self.at += out.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The segment that holds the byte at the cursor.
+    fn find(&self) -> Result<Open> {
+        let found =
+            lock(&self.segments).manifest().incrs.iter().rev().find(|entry| self.reaches(entry)).cloned();
+        let Some(Entry { name, seq, start_offset: Some(start), .. }) = found else {
+            return Err(unreadable(
+                &self.paths.manifest(),
+                &format!("no segment reaches back to offset {}", self.at),
+            ));
+        };
+        let path = self.paths.log_file(&name);
+        let file = self.disk.open(&path, Mode::Read)?;
+        let mut head = vec![0; OPENING];
+        let got = file.read_at(&mut head, 0)?;
+        let mut walk = SegmentWalk::new(0);
+        walk.feed(&head[..got]);
+        let report = walk.finish();
+        if report.opening.is_none_or(|opening| opening.offset != start) {
+            return Err(unreadable(&path, &format!("the segment does not open at offset {start}")));
+        }
+        let body = report.body;
+        Ok(Open { file, path, seq, read_at: body, strip: Strip::new(body), skip: self.at.since(start) })
+    }
+
+    fn reaches(&self, entry: &Entry) -> bool {
+        entry.start_offset.is_some_and(|start| start <= self.at)
+    }
+
+    fn has_successor(&self, seq: u64) -> bool {
+        lock(&self.segments).manifest().incrs.iter().any(|entry| entry.seq > seq && self.reaches(entry))
+    }
+}
+
+fn unreadable(path: &std::path::Path, why: &str) -> IoFailure {
+    IoFailure::new("reading the stream back from", path, std::io::Error::other(why.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+    use crate::format::aof::{Chain, Place};
+    use crate::units::ReplId;
+
+    fn paths() -> Paths {
+        Paths {
+            data: "/d".into(),
+            log_dir: "appendonlydir".into(),
+            log_name: "appendonly.aof".into(),
+            snapshot: "dump.rdb".into(),
+        }
+    }
+
+    fn unit(n: u64) -> Vec<u8> {
+        let value = format!("{n:0>9}");
+        format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$9\r\n{value}\r\n").into_bytes()
+    }
+
+    /// Two segments with a mark after every fifth unit; returns the whole stream.
+    fn fill(disk: &SimDisk) -> (Arc<Mutex<Segments>>, Vec<u8>) {
+        let mut segments =
+            Segments::new(Arc::new(disk.clone()), paths(), crate::format::manifest::Manifest::default())
+                .unwrap();
+        let (mut stream, replid) = (Vec::new(), ReplId::from_random([1; 20]));
+        for db in [3, 0] {
+            let place = Place { replid, offset: Offset(100 + stream.len() as u64), db };
+            let open = segments.open_next(place).unwrap();
+            let mut text = Vec::new();
+            let mut chain = Chain::open(place, &mut text);
+            for n in 0..50 {
+                chain.cover(&unit(n));
+                text.extend(unit(n));
+                stream.extend(unit(n));
+                if n % 5 == 4 {
+                    let offset = Offset(100 + stream.len() as u64);
+                    chain.mark(Place { replid, offset, db }, Offset(0), &mut text);
+                }
+            }
+            let path = paths().log_file(&open.name);
+            disk.open(&path, Mode::Write).unwrap().write_at(&text, 0).unwrap();
+        }
+        (Arc::new(Mutex::new(segments)), stream)
+    }
+
+    #[test]
+    fn the_stream_comes_back_from_any_offset_up_to_any_other() {
+        let disk = SimDisk::new();
+        let (segments, stream) = fill(&disk);
+        for from in (0..=stream.len()).step_by(61) {
+            for to in (from..=stream.len()).step_by(97) {
+                let mut cursor = LogCursor::new(
+                    Arc::new(disk.clone()),
+                    paths(),
+                    segments.clone(),
+                    Offset(100 + from as u64),
+                );
+                let (mut got, mut out) = (Vec::new(), Vec::new());
+                for written in [from + (to - from) / 2, to, to] {
+                    loop {
+                        cursor.next(Offset(100 + written as u64), &mut out).unwrap();
+                        if out.is_empty() {
+                            break;
+                        }
+                        got.extend_from_slice(&out);
+                    }
+                }
+                assert!(got == stream[from..to], "{from}..{to}: {} bytes", got.len());
+                assert_eq!(cursor.at(), Offset(100 + to as u64));
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_log_no_longer_holds_is_an_error() {
+        let disk = SimDisk::new();
+        let (segments, _) = fill(&disk);
+        let mut cursor = LogCursor::new(Arc::new(disk), paths(), segments, Offset(99));
+        let error = cursor.next(Offset(200), &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("no segment reaches back to offset 99"), "{error}");
+    }
+}

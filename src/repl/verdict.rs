@@ -1,0 +1,271 @@
+//! The answer to PSYNC: one table.
+//!
+//! A replica presents an id and the next byte it wants; its position is the byte before (rule 19). It may have shown
+//! more in the handshake: its lineage, and that an operator pointed it here just now (rule 20).
+//!
+//! | # | the replica presents | and | answer |
+//! |---|---|---|---|
+//! | 1 | `?`, or a next byte below 1 | | full |
+//! | 2 | an id of our lineage, within its end | bytes held; the id is the current one or `capa psync2` | continue |
+//! | 3 | the same | bytes no longer held | full |
+//! | 4 | the same | an older id without `capa psync2` | full |
+//! | 5 | an id of our lineage, beyond its end | a start set that end; nothing exempts | refuse |
+//! | 6 | the same | else | full |
+//! | 7 | an unknown id | its lineage shows its position under an id of ours, within its end; `capa psync2` | as 2, 3 |
+//! | 8 | an unknown id | its lineage reaches beyond an end that a start set; nothing exempts | refuse |
+//! | 9 | an unknown id | our history was born on an empty directory; the replica holds something; nothing exempts | refuse |
+//! | 10 | an unknown id | else | full |
+//!
+//! *Exempt* (rule 5): `repl-better-replica overwrite`, REPLICAOF NO ONE given here since the start, the operator's
+//! REPLICAOF at the replica, and a loss that recovery declared, as long as the replica is ahead by no more.
+//!
+//! "Refuse" keeps a server that lost its history from wiping a replica that still has it (P6). "Continue" is sound by
+//! the argument in the project's rules: an id has one writer, so (id, offset) fixes the bytes.
+
+use crate::format::history::{Ancestor, Born, Cause};
+use crate::units::{Offset, ReplId};
+
+/// What a replica asks for.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    /// `None`: `?`.
+    pub replid: Option<ReplId>,
+    /// As sent: the next byte wanted, counted from 1.
+    pub next: i64,
+    /// `capa psync2`: understands `+CONTINUE` with a new id.
+    pub psync2: bool,
+    /// Names of its history, newest first, each with the offset up to which its bytes have that name.
+    pub shown: &'a [(ReplId, Offset)],
+    /// An operator's REPLICAOF pointed it here just now.
+    pub operator: bool,
+}
+
+/// What this server holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    pub replid: ReplId,
+    pub end: Offset,
+    /// Earlier names, newest first.
+    pub lineage: &'a [Ancestor],
+    pub born: Born,
+    /// The oldest byte that can be sent.
+    pub from: Offset,
+    /// `repl-better-replica overwrite`, or an operator's REPLICAOF NO ONE.
+    pub overwrite: bool,
+    /// Bytes that recovery declared lost at this start, at most.
+    pub declared_loss: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send the stream from here on.
+    Continue(Offset),
+    /// Send a snapshot; why nothing less will do, for the log.
+    Full(String),
+    /// Answer `-NOMASTERLINK` with this text.
+    Refuse(String),
+}
+
+/// Why a name ended, as the table needs it.
+struct Known {
+    end: Offset,
+    ended_by_start: bool,
+    current: bool,
+}
+
+impl Held<'_> {
+    fn known(&self, id: ReplId) -> Option<Known> {
+        if id == self.replid {
+            return Some(Known { end: self.end, ended_by_start: false, current: true });
+        }
+        let past = self.lineage.iter().find(|past| past.replid == id)?;
+        Some(Known { end: past.end, ended_by_start: past.cause == Cause::Start, current: false })
+    }
+
+    /// The table.
+    pub fn verdict(&self, ask: &Ask<'_>) -> Verdict {
+        let Some(id) = ask.replid else { return Verdict::Full("it asks for a full resync".into()) };
+        if ask.next < 1 {
+            return Verdict::Full(format!("it asks for byte {}, which cannot be", ask.next));
+        }
+        let position = Offset(ask.next as u64 - 1);
+        match self.known(id) {
+            Some(known) if position <= known.end => self.within(known.current, position, ask),
+            Some(known) if known.ended_by_start => self.beyond(id, known.end, position, ask),
+            Some(known) => {
+                Verdict::Full(format!("it is at {position}, beyond the end {} of {id}", known.end))
+            }
+            None => self.unknown(id, position, ask),
+        }
+    }
+
+    /// Rows 2 to 4.
+    fn within(&self, current: bool, position: Offset, ask: &Ask<'_>) -> Verdict {
+        if !current && !ask.psync2 {
+            return Verdict::Full(
+                "it knows only the id of before, and cannot take a new one (capa psync2)".into(),
+            );
+        }
+        if position < self.from {
+            return Verdict::Full(format!("it is at {position}; bytes are held from {} on", self.from));
+        }
+        Verdict::Continue(position)
+    }
+
+    /// Rows 5, 6 and 8.
+    fn beyond(&self, id: ReplId, end: Offset, reach: Offset, ask: &Ask<'_>) -> Verdict {
+        let ahead = reach.since(end);
+        if ask.operator || self.overwrite || ahead <= self.declared_loss {
+            return Verdict::Full(format!("it is at {reach}, beyond the end {end} of {id}"));
+        }
+        Verdict::Refuse(format!(
+            "this server came back with history {id} up to {end}, the replica holds it up to {reach}. Start this \
+             server from the data that the replica has, or give it REPLICAOF NO ONE (or repl-better-replica \
+             overwrite) to let the replica copy what is here"
+        ))
+    }
+
+    /// Rows 7 to 10.
+    fn unknown(&self, id: ReplId, position: Offset, ask: &Ask<'_>) -> Verdict {
+        for (name, reach) in ask.shown {
+            let Some(known) = self.known(*name) else { continue };
+            if *reach > known.end && known.ended_by_start {
+                return self.beyond(*name, known.end, *reach, ask);
+            }
+            if ask.psync2 && position <= *reach && position <= known.end {
+                return self.within(known.current, position, ask);
+            }
+        }
+        if self.born == Born::Empty && ask.next > 1 && !ask.operator && !self.overwrite {
+            return Verdict::Refuse(format!(
+                "this server began on an empty directory and never had history {id}, of which the replica holds \
+                 {position} bytes. If its data may go, give this server REPLICAOF NO ONE (or repl-better-replica \
+                 overwrite)"
+            ));
+        }
+        Verdict::Full(format!("history {id} is not known here"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> ReplId {
+        ReplId::from_random([n; 20])
+    }
+
+    fn past(n: u8, end: u64, cause: Cause) -> Ancestor {
+        Ancestor { replid: id(n), end: Offset(end), cause, told: true }
+    }
+
+    /// Current 9 from 500 to 900; before it 8 (promotion at 500), 7 (start at 300).
+    fn lineage() -> Vec<Ancestor> {
+        vec![past(8, 500, Cause::Promotion), past(7, 300, Cause::Start)]
+    }
+
+    fn held(lineage: &[Ancestor]) -> Held<'_> {
+        Held {
+            replid: id(9),
+            end: Offset(900),
+            lineage,
+            born: Born::Empty,
+            from: Offset(100),
+            overwrite: false,
+            declared_loss: 0,
+        }
+    }
+
+    fn ask(replid: Option<u8>, next: i64) -> Ask<'static> {
+        Ask { replid: replid.map(id), next, psync2: true, shown: &[], operator: false }
+    }
+
+    fn word(verdict: &Verdict) -> String {
+        match verdict {
+            Verdict::Continue(at) => format!("continue {at}"),
+            Verdict::Full(_) => "full".into(),
+            Verdict::Refuse(_) => "refuse".into(),
+        }
+    }
+
+    #[test]
+    fn each_row() {
+        let lineage = lineage();
+        let check = |ask: Ask<'_>, expected: &str| {
+            assert_eq!(word(&held(&lineage).verdict(&ask)), expected, "{ask:?}");
+        };
+        check(ask(None, -1), "full"); // 1
+        check(ask(Some(9), 0), "full");
+        check(ask(Some(9), -5), "full");
+        check(ask(Some(9), i64::MIN), "full");
+        check(ask(Some(9), 901), "continue 900"); // 2
+        check(ask(Some(9), 101), "continue 100");
+        check(ask(Some(8), 501), "continue 500");
+        check(ask(Some(7), 301), "continue 300");
+        check(ask(Some(7), 101), "continue 100");
+        check(ask(Some(9), 100), "full"); // 3
+        check(ask(Some(7), 1), "full");
+        check(Ask { psync2: false, ..ask(Some(8), 501) }, "full"); // 4
+        check(Ask { psync2: false, ..ask(Some(9), 501) }, "continue 500");
+        check(ask(Some(7), 302), "refuse"); // 5
+        check(Ask { operator: true, ..ask(Some(7), 302) }, "full"); // 6
+        check(ask(Some(8), 502), "full");
+        check(ask(Some(9), 902), "full");
+        check(ask(Some(9), i64::MAX), "full");
+        check(ask(Some(1), 2), "refuse"); // 9
+        check(ask(Some(1), 1), "full"); // 10: it holds nothing
+        check(Ask { operator: true, ..ask(Some(1), 2) }, "full");
+    }
+
+    #[test]
+    fn what_the_replica_shows_counts() {
+        let lineage = lineage();
+        let check = |next: i64, shown: &[(ReplId, Offset)], expected: &str| {
+            let ask = Ask { shown, ..ask(Some(1), next) };
+            assert_eq!(word(&held(&lineage).verdict(&ask)), expected, "{shown:?}");
+        };
+        // It took no byte under its newer names: 7.
+        check(301, &[(id(1), Offset(300)), (id(7), Offset(300))], "continue 300");
+        check(401, &[(id(1), Offset(400)), (id(9), Offset(800))], "continue 400");
+        // It did take bytes under a name unknown here.
+        check(401, &[(id(1), Offset(400)), (id(8), Offset(350))], "refuse"); // row 9
+        check(401, &[(id(1), Offset(400)), (id(7), Offset(301))], "refuse"); // row 8
+        check(51, &[(id(7), Offset(50))], "full"); // no longer held
+    }
+
+    #[test]
+    fn exemptions() {
+        let lineage = lineage();
+        let check = |held: Held<'_>, asked: Ask<'_>, expected: &str| {
+            assert_eq!(word(&held.verdict(&asked)), expected, "{asked:?}");
+        };
+        let overwrite = Held { overwrite: true, ..held(&lineage) };
+        check(overwrite, ask(Some(7), 302), "full");
+        check(overwrite, ask(Some(1), 2), "full");
+        let lost = Held { declared_loss: 10, ..held(&lineage) };
+        check(lost, ask(Some(7), 311), "full");
+        check(lost, ask(Some(7), 312), "refuse");
+        let imported = Held { born: Born::Import, ..held(&lineage) };
+        check(imported, ask(Some(1), 2), "full");
+        check(imported, ask(Some(7), 302), "refuse");
+    }
+
+    /// No byte is ever sent from a place that is not held, whatever is asked.
+    #[test]
+    fn continues_only_within_what_is_held() {
+        let lineage = lineage();
+        for name in [1, 7, 8, 9] {
+            for next in -2..1000 {
+                if let Verdict::Continue(at) = held(&lineage).verdict(&ask(Some(name), next)) {
+                    assert!(at >= Offset(100) && at <= Offset(900) && at.next_byte() as i64 == next);
+                    let end = match name {
+                        7 => 300,
+                        8 => 500,
+                        _ => 900,
+                    };
+                    assert!(at.0 <= end && name != 1);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The stream on its way to one replica.
+//!
+//! ```text
+//!                ┌─ +CONTINUE ───────────────────────────────────────────────┐
+//! PSYNC accepted ┤                                                           ├─► stream: from the ring,
+//!                └─ wait (a newline each second) ─► +FULLRESYNC ─► snapshot ─┘   where older from the log
+//! ```
+//!
+//! A feed is a cursor: it copies nothing, whatever the replica's pace, and writes from the ring's memory straight into the
+//! socket. A replica behind the ring's start is fed from the log, read on another thread, and the log keeps what it
+//! needs (its *pin*). With `appendfsync always` nothing is sent that is not durable (rule 13).
+//!
+//! A snapshot that ends by a mark is followed by the stream only after the replica's first ACK: it looks for the mark
+//! at the end of what it has read.
+
+use std::cell::{Ref, RefMut};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::connection::Socket;
+use super::driver::Driver;
+use super::logging::{notice, warning};
+use super::persist::{Cut, Persist};
+use crate::log::cursor::LogCursor;
+use crate::state::{Slot, Stage};
+use crate::units::Offset;
+
+/// Bytes sent in one go before others have their turn.
+const TURN: usize = 1 << 20;
+const PIECE: usize = 256 * 1024;
+/// A snapshot alone was asked for: its reader closes. Not at once only if it hangs.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How the stream begins.
+pub enum Beginning {
+    /// The line to say, and where the stream goes on.
+    Continue(String, Offset),
+    /// A snapshot that will be taken; SYNC (`old`) is answered without a line.
+    Snapshot { begun: oneshot::Receiver<Begun>, old: bool },
+}
+
+/// A snapshot was taken.
+pub struct Begun {
+    pub cut: Cut,
+    pub chunks: mpsc::Receiver<Chunk>,
+    /// It ends by a mark.
+    pub marked: bool,
+    pub alone: bool,
+}
+
+/// A part of a snapshot as it is sent. A channel that closes before the end is a snapshot that failed.
+#[derive(Clone)]
+pub enum Chunk {
+    Bytes(Arc<[u8]>),
+    End,
+}
+
+/// Why a feed ended.
+struct Over(String);
+
+impl From<io::Error> for Over {
+    fn from(error: io::Error) -> Over {
+        Over(error.to_string())
+    }
+}
+
+pub struct Feed {
+    pub driver: Rc<Driver>,
+    pub socket: Rc<Socket>,
+    pub slot: Slot,
+    /// New stream bytes, something durable, an ACK.
+    pub news: Rc<Notify>,
+}
+
+impl Feed {
+    /// Feeds until the connection ends, one way or the other.
+    pub async fn run(self, beginning: Beginning) {
+        let Err(Over(why)) = self.feed(beginning).await;
+        if let Ok(mut persist) = self.persist_mut() {
+            persist.unpin(self.slot);
+        }
+        notice!("The stream to the replica at {} ended: {why}", self.name());
+        self.driver.close(self.slot);
+    }
+
+    fn name(&self) -> String {
+        let node = self.driver.node.borrow();
+        node.server.sessions.get(self.slot).map_or("?".into(), |session| {
+            let (ip, port) = session.replica_address();
+            format!("{ip}:{port}")
+        })
+    }
+
+    async fn feed(&self, beginning: Beginning) -> Result<std::convert::Infallible, Over> {
+        let from = match beginning {
+            Beginning::Continue(line, from) => {
+                self.send(line.as_bytes()).await?;
+                from
+            }
+            Beginning::Snapshot { begun, old } => self.snapshot(begun, old).await?,
+        };
+        self.driver.with_node(|node| node.follower_is(self.slot, Stage::Online));
+        notice!("Synchronization with replica {} succeeded", self.name());
+        self.stream(from).await
+    }
+
+    // ---- snapshot ----
+
+    async fn snapshot(&self, mut begun: oneshot::Receiver<Begun>, old: bool) -> Result<Offset, Over> {
+        let mut begun = loop {
+            tokio::select! {
+                begun = &mut begun => break begun.map_err(|_| Over("the snapshot could not be taken".into()))?,
+                () = tokio::time::sleep(Duration::from_secs(1)) => self.send(b"\n").await?,
+            }
+        };
+        if !old {
+            let line = format!("+FULLRESYNC {} {}\r\n", begun.cut.replid, begun.cut.offset);
+            self.send(line.as_bytes()).await?;
+        }
+        let mut sending = false;
+        loop {
+            let chunk = tokio::select! {
+                chunk = begun.chunks.recv() => chunk,
+                () = tokio::time::sleep(Duration::from_secs(1)), if !sending && !begun.marked => {
+                    self.send(b"\n").await?;
+                    continue;
+                }
+            };
+            match chunk {
+                Some(Chunk::Bytes(bytes)) => {
+                    if !std::mem::replace(&mut sending, true) {
+                        self.driver.with_node(|node| node.follower_is(self.slot, Stage::SendSnapshot));
+                    }
+                    self.send(&bytes).await?;
+                }
+                Some(Chunk::End) => break,
+                None => return Err(Over("the snapshot was not written to its end".into())),
+            }
+        }
+        if begun.alone {
+            tokio::time::sleep(GRACE).await;
+            return Err(Over("it asked for a snapshot only, and has it".into()));
+        }
+        if begun.marked {
+            self.first_ack().await?;
+        }
+        Ok(begun.cut.offset)
+    }
+
+    async fn first_ack(&self) -> Result<(), Over> {
+        let acks = || {
+            let node = self.driver.node.borrow();
+            let replica = node.server.sessions.get(self.slot).and_then(|session| session.replica.as_deref());
+            replica.map_or(0, |replica| replica.acks)
+        };
+        let patience = self.driver.node.borrow().config().settings.repl_timeout;
+        let limit = tokio::time::sleep(Duration::from_secs(patience.into()));
+        tokio::pin!(limit);
+        while acks() == 0 {
+            tokio::select! {
+                () = self.news.notified() => {}
+                () = &mut limit => return Err(Over("no ACK came after the snapshot".into())),
+            }
+        }
+        Ok(())
+    }
+
+    // ---- stream ----
+
+    async fn stream(&self, from: Offset) -> Result<std::convert::Infallible, Over> {
+        let mut sent = from;
+        let mut turn = 0;
+        loop {
+            let step = self.persist()?.piece(sent, |first, rest| match self.socket.write(first) {
+                Ok(n) if n == first.len() && !rest.is_empty() => match self.socket.write(rest) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(n),
+                    more => more.map(|more| n + more),
+                },
+                other => other,
+            });
+            match step {
+                Piece::Nothing => {
+                    turn = 0;
+                    self.persist_mut()?.unpin(self.slot);
+                    self.news.notified().await;
+                }
+                Piece::Ring(Ok(n)) => {
+                    sent += n as u64;
+                    turn += n;
+                    self.count(n);
+                    if turn >= TURN {
+                        turn = 0;
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Piece::Ring(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.socket.writable().await?;
+                }
+                Piece::Ring(Err(error)) => return Err(error.into()),
+                Piece::Older => sent = self.from_log(sent).await?,
+            }
+        }
+    }
+
+    /// Feeds from the log until the ring holds what comes next.
+    async fn from_log(&self, sent: Offset) -> Result<Offset, Over> {
+        let cursor = {
+            let mut persist = self.persist_mut()?;
+            persist.pin(self.slot, sent);
+            let files = &persist.files;
+            LogCursor::new(files.disk.clone(), files.paths.clone(), files.segments.clone(), sent)
+        };
+        let mut state = (cursor, Vec::with_capacity(PIECE));
+        while state.0.at() < self.persist()?.ring.start() {
+            let (written, end, most) = {
+                let persist = self.persist()?;
+                let most = self.driver.node.borrow().config().settings.repl_pin_max_bytes;
+                (persist.sendable_from_log(), persist.cut().offset, most)
+            };
+            let at = state.0.at();
+            if most > 0 && end.since(at) > most {
+                return Err(Over(format!(
+                    "it is {} bytes behind, more than repl-pin-max-bytes ({most})",
+                    end.since(at)
+                )));
+            }
+            let read = tokio::task::spawn_blocking(move || {
+                let (mut cursor, mut bytes) = state;
+                let read = cursor.next(written, &mut bytes);
+                (cursor, bytes, read)
+            });
+            let (cursor, bytes, read) = read.await.map_err(|_| Over("reading the log ended early".into()))?;
+            read.map_err(|failure| Over(failure.to_string()))?;
+            if bytes.is_empty() {
+                self.news.notified().await;
+            }
+            self.send(&bytes).await?;
+            self.persist_mut()?.pin(self.slot, cursor.at());
+            state = (cursor, bytes);
+        }
+        Ok(state.0.at())
+    }
+
+    /// Ring and log, until the server shuts down.
+    fn persist(&self) -> Result<Ref<'_, Persist>, Over> {
+        let open = self.driver.is_open().then(|| self.driver.persist());
+        open.ok_or_else(|| Over("the server shuts down".into()))
+    }
+
+    fn persist_mut(&self) -> Result<RefMut<'_, Persist>, Over> {
+        let open = self.driver.is_open().then(|| self.driver.persist_mut());
+        open.ok_or_else(|| Over("the server shuts down".into()))
+    }
+
+    async fn send(&self, mut bytes: &[u8]) -> Result<(), Over> {
+        while !bytes.is_empty() {
+            match self.socket.write(bytes) {
+                Ok(n) => {
+                    self.count(n);
+                    bytes = &bytes[n..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, bytes: usize) {
+        let mut node = self.driver.node.borrow_mut();
+        node.server.stats.net_repl_output_bytes += bytes as u64;
+    }
+}
+
+/// What the ring gave.
+pub enum Piece {
+    /// Everything that may be sent has been.
+    Nothing,
+    /// What the writer said.
+    Ring(io::Result<usize>),
+    /// The ring no longer holds it.
+    Older,
+}
+
+/// Logs why a replica gets a snapshot or goes on.
+pub fn log_verdict(name: &str, verdict: &crate::repl::verdict::Verdict) {
+    use crate::repl::verdict::Verdict;
+    match verdict {
+        Verdict::Continue(from) => {
+            notice!("Partial resynchronization request from {name} accepted: it goes on at offset {from}.");
+        }
+        Verdict::Full(why) => notice!("Full resync for replica {name}: {why}."),
+        Verdict::Refuse(why) => warning!("Replica {name} refused: {why}"),
+    }
+}

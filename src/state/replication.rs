@@ -1,0 +1,203 @@
+//! This server's place among others: whom it follows, and who follows it.
+//!
+//! Plain data for INFO, ROLE, WAIT and the gates. The links are the driver's; what they learn is noted here.
+//!
+//! A follower's life, as INFO's `state` shows it:
+//!
+//! ```text
+//!                    ┌─ full sync ─► wait_bgsave ─► send_bulk ─┐
+//! REPLCONF … PSYNC ──┤                                         ├─► online ─► (connection closed)
+//!                    └─ continue ──────────────────────────────┘
+//! ```
+
+use crate::format::history::{Ancestor, Born};
+use crate::units::{Offset, ReplId};
+
+use super::session::{Session, Slot};
+use super::{History, Server};
+
+/// Whose writes this server takes.
+#[derive(Clone, Debug, Default)]
+pub enum Role {
+    /// Its clients'.
+    #[default]
+    Primary,
+    /// Another server's.
+    Replica(Upstream),
+}
+
+/// The server that a replica follows.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub host: String,
+    pub port: u16,
+    pub link: LinkState,
+    /// Unix milliseconds: the last byte from it, and since when the link is down.
+    pub last_io_ms: i64,
+    pub down_since_ms: i64,
+    /// Why the link is down, if it is not just the network.
+    pub trouble: Option<String>,
+    /// An operator's REPLICAOF named it, and no sync with it has begun since.
+    pub by_order: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// To be connected.
+    Connect,
+    Connecting,
+    Handshake,
+    /// A full sync is under way: bytes to come (if told) and come.
+    Sync {
+        total: Option<u64>,
+        read: u64,
+    },
+    Connected,
+}
+
+impl LinkState {
+    /// As ROLE says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            LinkState::Connect => "connect",
+            LinkState::Connecting => "connecting",
+            LinkState::Handshake => "handshake",
+            LinkState::Sync { .. } => "sync",
+            LinkState::Connected => "connected",
+        }
+    }
+}
+
+/// A client that has said something about itself as a replica.
+#[derive(Clone, Debug, Default)]
+pub struct Downstream {
+    pub stage: Stage,
+    pub port: u16,
+    /// `replica-announce-ip`; empty: the connection's own address.
+    pub ip: String,
+    /// `capa`: takes an RDB of unknown length; takes `+CONTINUE` with another id.
+    pub eof: bool,
+    pub psync2: bool,
+    /// Wants a snapshot and nothing after it.
+    pub rdb_only: bool,
+    /// Wants only the functions of it.
+    pub functions_only: bool,
+    /// Its stream position, what it has made durable, and when it last said so (Unix milliseconds).
+    pub ack: Offset,
+    pub durable: Offset,
+    pub ack_ms: i64,
+    /// How often it has.
+    pub acks: u64,
+    /// Names of its history that it showed: each with the offset up to which its bytes have that name.
+    pub shown: Vec<(ReplId, Offset)>,
+    /// An operator pointed it here just now.
+    pub by_order: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Has not asked for the stream.
+    #[default]
+    Handshake,
+    /// Waits for a snapshot to begin or to be written.
+    WaitSnapshot,
+    /// Is sent a snapshot.
+    SendSnapshot,
+    Online,
+}
+
+impl Stage {
+    /// As INFO says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Stage::Handshake => "handshake",
+            Stage::WaitSnapshot => "wait_bgsave",
+            Stage::SendSnapshot => "send_bulk",
+            Stage::Online => "online",
+        }
+    }
+}
+
+impl Session {
+    /// The follower that this client is; `None` for clients that only talk of it.
+    pub fn downstream(&self) -> Option<&Downstream> {
+        self.replica.as_deref().filter(|replica| replica.stage != Stage::Handshake)
+    }
+
+    /// Where a replica's own clients reach it.
+    pub fn replica_address(&self) -> (String, u16) {
+        let replica = self.replica.as_deref();
+        let announced = replica.map(|replica| replica.ip.clone()).unwrap_or_default();
+        let peer = self.addr.rsplit_once(':').map_or("", |(ip, _)| ip);
+        let ip = if announced.is_empty() { peer.trim_matches(['[', ']']).to_string() } else { announced };
+        (ip, replica.map_or(0, |replica| replica.port))
+    }
+}
+
+impl Server {
+    pub fn upstream(&self) -> Option<&Upstream> {
+        match &self.role {
+            Role::Primary => None,
+            Role::Replica(upstream) => Some(upstream),
+        }
+    }
+
+    pub fn upstream_mut(&mut self) -> Option<&mut Upstream> {
+        match &mut self.role {
+            Role::Primary => None,
+            Role::Replica(upstream) => Some(upstream),
+        }
+    }
+
+    /// All followers, in the order in which they connected.
+    pub fn replicas(&self) -> Vec<(Slot, &Session, &Downstream)> {
+        let followers = self.sessions.iter();
+        let mut list: Vec<_> =
+            followers.filter_map(|(slot, session)| Some((slot, session, session.downstream()?))).collect();
+        list.sort_by_key(|(_, session, _)| session.id);
+        list
+    }
+
+    /// Followers that have the stream up to `offset` (and have made it durable).
+    pub fn replicas_at(&self, offset: Offset, durable: bool) -> u32 {
+        let has = |replica: &Downstream| {
+            replica.stage == Stage::Online && (if durable { replica.durable } else { replica.ack }) >= offset
+        };
+        self.replicas().iter().filter(|(_, _, replica)| has(replica)).count() as u32
+    }
+
+    /// Followers in sync whose last word is no older than `min-replicas-max-lag`.
+    pub fn good_replicas(&self, now_ms: i64) -> u32 {
+        let most = i64::from(self.config.settings.min_replicas_max_lag);
+        let good =
+            |replica: &Downstream| replica.stage == Stage::Online && (now_ms - replica.ack_ms) / 1000 <= most;
+        self.replicas().iter().filter(|(_, _, replica)| good(replica)).count() as u32
+    }
+}
+
+/// What is known of the history beyond its end; filled by recovery and by changes of the name.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// Newest first.
+    pub lineage: Vec<Ancestor>,
+    pub born: Born,
+    /// Bytes that recovery declared lost at this start, at most.
+    pub declared_loss: u64,
+    /// An operator's REPLICAOF NO ONE: replicas that hold more may be overwritten (rule 5).
+    pub overwrite: bool,
+}
+
+impl Default for Past {
+    fn default() -> Past {
+        Past { lineage: Vec::new(), born: Born::Import, declared_loss: 0, overwrite: false }
+    }
+}
+
+impl History {
+    /// Another name from `at` on; the present one joins the past.
+    pub fn rename(&mut self, replid: ReplId, at: Offset, lineage: Vec<Ancestor>) {
+        self.previous = Some((self.replid, at));
+        self.replid = replid;
+        self.past.lineage = lineage;
+    }
+}

@@ -1,0 +1,123 @@
+//! Replicas of a server of ours, and what becomes of them when it is stopped, killed, or loses its data.
+
+use crate::client::Client;
+use crate::compare::assert_servers_agree;
+use crate::fill::{fill, noise};
+use crate::harness::{Launch, Server, eventually, info, stock_tool, subject_is_ours};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Waits until the replica's link is up and it has all that its primary has.
+fn in_sync(primary: &mut Client, replica: &mut Client) {
+    eventually("the link to be up", LIMIT, || (info(replica, "master_link_status") == "up").then_some(()));
+    eventually("the replica to have everything", LIMIT, || {
+        (info(replica, "slave_repl_offset") == info(primary, "master_repl_offset")).then_some(())
+    });
+}
+
+fn count(c: &mut Client, field: &str) -> u64 {
+    info(c, field).parse().unwrap()
+}
+
+fn stock_replica(of: &Server) -> Option<Server> {
+    let primary = format!("127.0.0.1 {}", of.port());
+    Some(Launch::stock(&[("replicaof", &primary), ("save", "")])?.start())
+}
+
+/// The common case of ten years of issues: the primary is restarted, by order or by `kill -9`, and its replicas must
+/// not copy everything again.
+#[test]
+fn a_stock_replica_goes_on_after_every_restart_of_its_primary() {
+    if !subject_is_ours() || stock_tool("redis-server").is_none() {
+        return;
+    }
+    let off = [("appendonly", "no"), ("save", "3600 1")];
+    for setting in [&[("appendfsync", "everysec")][..], &[("appendfsync", "always")], &off] {
+        for diskless in ["yes", "no"] {
+            let mut directives = setting.to_vec();
+            directives.extend([("repl-diskless-sync", diskless), ("repl-diskless-sync-delay", "0")]);
+            let mut primary = Launch::ours(&directives).start();
+            fill(&mut primary.connect());
+            let replica = stock_replica(&primary).unwrap();
+            let mut r = replica.connect();
+            in_sync(&mut primary.connect(), &mut r);
+            assert_servers_agree(&mut primary.connect(), &mut r);
+            for (round, killed) in [true, false, true].into_iter().enumerate() {
+                let mut c = primary.connect();
+                c.must(&["SELECT", "3"]);
+                c.must(&["RPUSH", "rounds", &round.to_string()]);
+                if killed {
+                    primary.kill();
+                } else {
+                    primary.stop();
+                }
+                primary = primary.restart();
+                let mut c = primary.connect();
+                in_sync(&mut c, &mut r);
+                assert_eq!((count(&mut c, "sync_full"), count(&mut c, "sync_partial_ok")), (0, 1));
+                c.must(&["SELECT", "3"]);
+                c.must(&["RPUSH", "rounds", "after"]);
+                assert_eq!(c.must(&["WAIT", "1", "10000"]).int(), 1);
+                assert_servers_agree(&mut c, &mut r);
+            }
+        }
+    }
+}
+
+/// A replica that is slower than the ring is long is fed from the log and does not need a second full sync.
+#[test]
+fn a_replica_behind_the_ring_is_fed_from_the_log() {
+    if !subject_is_ours() || stock_tool("redis-server").is_none() {
+        return;
+    }
+    for setting in [[("appendonly", "yes"), ("save", "")], [("appendonly", "no"), ("save", "3600 1")]] {
+        let mut directives = setting.to_vec();
+        directives.extend([("repl-backlog-size", "64kb"), ("repl-diskless-sync-delay", "0")]);
+        let primary = Launch::ours(&directives).start();
+        let replica = stock_replica(&primary).unwrap();
+        let (mut c, mut r) = (primary.connect(), replica.connect());
+        in_sync(&mut c, &mut r);
+        // Long enough for the replica's socket to fill up.
+        replica.signal(rustix::process::Signal::STOP);
+        for n in 0..3000 {
+            c.must(&[b"SET".as_slice(), format!("k{}", n % 50).as_bytes(), &noise(n, 10_000)]);
+        }
+        replica.signal(rustix::process::Signal::CONT);
+        in_sync(&mut c, &mut r);
+        assert_servers_agree(&mut c, &mut r);
+        assert_eq!(count(&mut c, "sync_full"), 1, "{}", primary.log());
+    }
+}
+
+/// P6: a primary whose directory is gone does not make its replicas copy its emptiness.
+#[test]
+fn an_emptied_primary_does_not_wipe_its_replica() {
+    if !subject_is_ours() || stock_tool("redis-server").is_none() {
+        return;
+    }
+    let mut primary = Launch::ours(&[("repl-diskless-sync-delay", "0")]).start();
+    primary.connect().must(&["SET", "a", "1"]);
+    let replica = stock_replica(&primary).unwrap();
+    let mut r = replica.connect();
+    in_sync(&mut primary.connect(), &mut r);
+    primary.kill();
+    for entry in std::fs::read_dir(primary.data()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap()
+        } else {
+            std::fs::remove_file(path).unwrap()
+        }
+    }
+    let primary = primary.restart();
+    eventually("the refusal in the log", LIMIT, || {
+        primary.log().contains("began on an empty directory").then_some(())
+    });
+    assert_eq!(r.must(&["GET", "a"]).text(), "1");
+    // The operator says that it may be so.
+    let mut c = primary.connect();
+    c.must(&["CONFIG", "SET", "repl-better-replica", "overwrite"]);
+    in_sync(&mut c, &mut r);
+    assert_eq!(r.must(&["DBSIZE"]).int(), 0);
+}
