@@ -1,7 +1,7 @@
 //! Replicas of a server of ours, and what becomes of them when it is stopped, killed, or loses its data.
 
 use crate::client::Client;
-use crate::compare::assert_servers_agree;
+use crate::compare::{assert_same, dataset};
 use crate::fill::{fill, noise};
 use crate::harness::{Launch, Server, eventually, info, stock_tool, subject_is_ours};
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn a_stock_replica_goes_on_after_every_restart_of_its_primary() {
             let replica = stock_replica(&primary).unwrap();
             let mut r = replica.connect();
             in_sync(&mut primary.connect(), &mut r);
-            assert_servers_agree(&mut primary.connect(), &mut r);
+            assert_same(&dataset(&mut primary.connect()), &dataset(&mut r));
             for (round, killed) in [true, false, true].into_iter().enumerate() {
                 let mut c = primary.connect();
                 c.must(&["SELECT", "3"]);
@@ -59,7 +59,7 @@ fn a_stock_replica_goes_on_after_every_restart_of_its_primary() {
                 c.must(&["SELECT", "3"]);
                 c.must(&["RPUSH", "rounds", "after"]);
                 assert_eq!(c.must(&["WAIT", "1", "10000"]).int(), 1);
-                assert_servers_agree(&mut c, &mut r);
+                assert_same(&dataset(&mut c), &dataset(&mut r));
             }
         }
     }
@@ -85,7 +85,7 @@ fn a_replica_behind_the_ring_is_fed_from_the_log() {
         }
         replica.signal(rustix::process::Signal::CONT);
         in_sync(&mut c, &mut r);
-        assert_servers_agree(&mut c, &mut r);
+        assert_same(&dataset(&mut c), &dataset(&mut r));
         assert_eq!(count(&mut c, "sync_full"), 1, "{}", primary.log());
     }
 }
