@@ -126,7 +126,11 @@ impl Kind {
     }
 
     fn of(session: &Session) -> Kind {
-        if session.subscriptions() > 0 { Kind::Subscriber } else { Kind::Normal }
+        match session {
+            session if session.upstream => Kind::Primary,
+            session if session.subscriptions() > 0 => Kind::Subscriber,
+            _ => Kind::Normal,
+        }
     }
 }
 
@@ -170,6 +174,7 @@ pub fn describe(session: &Session, now: i64, text: &mut Vec<u8>) {
 fn flags(session: &Session) -> String {
     let all = [
         ('O', session.monitor),
+        ('M', session.upstream),
         ('P', session.subscriptions() > 0),
         ('x', session.multi.is_some()),
         ('b', session.blocked.is_some()),

@@ -140,6 +140,7 @@ impl Node {
         }
         for (slot, session) in self.server.sessions.iter() {
             let exempt = session.downstream().is_some()
+                || session.upstream
                 || session.blocked.is_some()
                 || session.subscriptions() > 0
                 || session.monitor;

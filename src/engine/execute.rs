@@ -7,7 +7,7 @@
 
 use super::node::{Action, Clock, Node};
 use super::replicas::Psync;
-use crate::commands::{Block, BlockCause, Command, Ctx, Effect, Flags, Outcome, Request};
+use crate::commands::{Block, BlockCause, Command, Ctx, Effect, Flags, Outcome, Request, UNCHANGED};
 use crate::error::ReplyError;
 use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::reply::Reply;
@@ -308,7 +308,7 @@ impl Node {
     }
 
     /// Tells watchers of touched keys, and remembers touched keys that somebody waits for.
-    fn note_touched(&mut self) {
+    pub(super) fn note_touched(&mut self) {
         let now = self.now_ms();
         let changes = &mut self.store.changes;
         if changes.touched.is_empty() && changes.touched_dbs.is_empty() {
@@ -343,7 +343,7 @@ impl Node {
         }
     }
 
-    fn publish_events(&mut self) {
+    pub(super) fn publish_events(&mut self) {
         for event in std::mem::take(&mut self.store.changes.events) {
             self.server.publish_event(&event);
         }
@@ -365,31 +365,31 @@ impl Node {
         }
     }
 
-    /// Replays one command of a log or ring: bytes alone decide (rule 11).
-    pub(super) fn run_replayed(
+    /// Runs one command of a stream, recovered or from upstream: bytes alone decide (rule 11). Its reply and its
+    /// effect are dropped, since it stands in the stream already; what it changed is the caller's to look at.
+    pub(super) fn run_of_stream(
         &mut self,
         slot: Slot,
         command: &'static Command,
         args: Args<'_>,
-    ) -> Result<(), ReplyError> {
-        let Some(session) = self.server.sessions.get_mut(slot) else { return Ok(()) };
+        stamp: u32,
+    ) -> Result<Outcome, ReplyError> {
+        let now = self.now_micros / 1000;
+        self.server.now_micros = self.now_micros;
+        self.server.redacted.clear();
+        let Some(session) = self.server.sessions.get(slot) else { return UNCHANGED };
         let (db, proto) = (session.db, session.proto);
         let mut out = Vec::new();
         let mut ctx = Ctx {
-            db: self.store.db(db, self.now_micros / 1000, Expiry::Ignore, 0),
+            db: self.store.db(db, now, Expiry::Ignore, stamp),
             out: Reply::new(&mut out, proto),
             server: &mut self.server,
             slot,
-            now: self.now_micros / 1000,
+            now,
             command,
             deny_blocking: true,
         };
-        let result = (command.run)(&mut ctx, args);
-        self.store.changes.touched.clear();
-        self.store.changes.touched_dbs.clear();
-        self.store.changes.events.clear();
-        self.store.changes.garbage.clear();
-        result.map(|_| ())
+        (command.run)(&mut ctx, args)
     }
 }
 

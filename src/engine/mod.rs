@@ -20,6 +20,8 @@ pub mod blocking;
 pub mod cron;
 pub mod dispatch;
 pub mod execute;
+pub mod follow;
+mod incoming;
 pub mod input;
 pub mod node;
 pub mod replay;

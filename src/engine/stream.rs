@@ -115,17 +115,30 @@ impl Stream {
         if self.scratch.capacity() > 1 << 20 {
             self.scratch = Vec::new();
         }
-        self.end += (self.out.len() - before) as u64;
+        self.count((self.out.len() - before) as u64, data);
+        true
+    }
+
+    /// Appends a unit that a primary made, byte for byte; `db` is selected after it. No unit of our own may be open.
+    pub fn append_verbatim(&mut self, unit: &[u8], db: u32, data: bool) {
+        debug_assert!(self.ops.is_empty(), "a replica makes no units of its own");
+        self.out.extend_from_slice(unit);
+        self.db = Some(db);
+        self.count(unit.len() as u64, data);
+    }
+
+    /// A unit of `len` bytes was put at the end of `out`.
+    fn count(&mut self, len: u64, data: bool) {
+        self.end += len;
         if data {
             self.data_end = self.end;
         }
-        if (self.out.len() - before) as u64 > self.ring_limit {
+        if len > self.ring_limit {
             self.oversized_end = self.end;
         }
         if self.out.len() - self.cuts.last().copied().unwrap_or(0) >= CUT_EVERY {
             self.cuts.push(self.out.len());
         }
-        true
     }
 
     /// Forgets the operations of the open unit (a transaction that turned out to do nothing).

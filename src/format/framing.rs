@@ -1,6 +1,7 @@
 //! Where the commands of a log file begin and end, without looking at what they mean.
 //!
-//! A log file is RESP arrays of bulk strings with `#` annotation lines between them. [`Framer`] is fed the file in
+//! A log file is RESP arrays of bulk strings with `#` annotation lines between them (and a bare newline where a primary
+//! put one into its stream: a command that does nothing). [`Framer`] is fed the file in
 //! pieces of any size and tells its sink the stream bytes, the annotation lines and the end of each command, skipping
 //! payloads by their length, so that gigabytes are walked at the speed of memory and nothing is held but a short line. Of a
 //! command it learns only what the log layer needs: is it MULTI or EXEC (units), is it SELECT (the stream's db).
@@ -13,7 +14,7 @@ use crate::error::Corrupt;
 /// Redis refuses annotation lines from 1024 bytes on (CRLF included).
 pub const MAX_LINE: usize = 1023;
 /// Redis' limits for a command.
-const MAX_ARGS: u64 = 1024 * 1024;
+const MAX_ARGS: u64 = i32::MAX as u64;
 const MAX_BULK: u64 = 4 << 30;
 
 /// Receives what the walk finds, in file order.
@@ -86,6 +87,12 @@ impl Framer {
     pub fn feed(&mut self, mut bytes: &[u8], sink: &mut impl Sink) -> Result<(), Corrupt> {
         while let Some(&first) = bytes.first() {
             match self.state {
+                State::Between if first == b'\n' => {
+                    sink.stream(&bytes[..1]);
+                    self.at += 1;
+                    bytes = &bytes[1..];
+                    sink.command_end(Command::Other, self.at);
+                }
                 State::Between => {
                     self.began = self.at;
                     self.line.clear();
@@ -368,6 +375,8 @@ mod tests {
         assert_eq!(unit_bounds(stream, 0, 1), [(14, 0), (66, 7), (80, 7)]);
         assert_eq!(unit_bounds(stream, 0, 15), [(66, 7), (80, 7)]);
         assert_eq!(unit_bounds(&stream[..40], 0, 999), [(14, 0)]);
+        let with_newlines = [b"\n".as_slice(), &stream[..14], b"\n"].concat();
+        assert_eq!(unit_bounds(&with_newlines, 0, 1), [(1, 0), (15, 0), (16, 0)]);
     }
 
     #[test]

@@ -125,7 +125,7 @@ enum State {
     Sized {
         left: u64,
     },
-    Marked(MarkFinder),
+    Marked(Box<MarkFinder>),
     Loading,
     Online,
     Ended,
@@ -386,7 +386,7 @@ impl Link {
             }
             [b'$', b'E', b'O', b'F', b':', mark @ ..] => match mark.first_chunk::<MARK>() {
                 Some(mark) => {
-                    self.state = State::Marked(MarkFinder::new(*mark));
+                    self.state = State::Marked(Box::new(MarkFinder::new(*mark)));
                     Some(Event::PayloadSize(None))
                 }
                 None => self.fail(format!("Bad end mark of the payload from MASTER: '{}'", quoted(line))),

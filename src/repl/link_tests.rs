@@ -33,8 +33,7 @@ fn run(hello: &Hello, input: &[u8], sizes: &[usize]) -> Vec<String> {
     loop {
         link.poll_send(&mut sent);
         let (mut piece, after) = rest.split_at(sizes.next().copied().unwrap_or(usize::MAX).min(rest.len()));
-        loop {
-            let Some(event) = link.handle_input(&mut piece, 0) else { break };
+        while let Some(event) = link.handle_input(&mut piece, 0) {
             match event {
                 Event::Payload(bytes) => payload.extend_from_slice(&bytes),
                 Event::Stream(bytes) => stream.extend_from_slice(bytes),

@@ -168,6 +168,11 @@ impl Parser {
         if self.is_inline { self.inline.as_args() } else { Args::new(buf, &self.spans) }
     }
 
+    /// Where its arguments lie in that buffer; none for an inline command, whose words are copies.
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
     /// Whether that command was an inline one (a primary never sends those).
     pub fn is_inline(&self) -> bool {
         self.is_inline

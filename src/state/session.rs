@@ -127,6 +127,8 @@ pub struct Session {
     pub db: usize,
     pub proto: Protocol,
     pub authenticated: bool,
+    /// This is the link to our primary: its commands are the stream, nobody reads its replies, no time-out ends it.
+    pub upstream: bool,
     pub user: String,
     pub multi: Option<Transaction>,
     pub watched: Vec<Watched>,
@@ -183,6 +185,7 @@ impl Session {
             db: 0,
             proto: Protocol::Resp2,
             authenticated: true,
+            upstream: false,
             user: "default".into(),
             multi: None,
             watched: Vec::new(),

@@ -14,6 +14,8 @@ pub struct Stats {
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
     pub error_replies: u64,
+    /// Those to commands of our primary.
+    pub unexpected_errors: u64,
     pub evicted_keys: u64,
     pub evicted_clients: u64,
     /// Refused for a wrong password, or (by ACL rules) for a command, a key, a channel.

@@ -116,6 +116,14 @@ impl Changes {
         }
     }
 
+    /// Drops what only those who look on would want to know: while data are recovered there are none.
+    pub fn forget(&mut self) {
+        self.touched.clear();
+        self.touched_dbs.clear();
+        self.events.clear();
+        self.garbage.clear();
+    }
+
     fn touch(&mut self, db: u32, key: &[u8]) {
         if !self.interest.is_empty() && self.interest.contains_key(&(db, key.to_vec())) {
             self.touched.push((db, key.to_vec()));

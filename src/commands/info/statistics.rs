@@ -42,7 +42,7 @@ pub fn stats(facts: &Facts<'_>, text: &mut Text) {
     for unused in UNUSED {
         text.put(unused, 0);
     }
-    text.put("unexpected_error_replies", 0);
+    text.put("unexpected_error_replies", stats.unexpected_errors);
     text.put("total_error_replies", stats.error_replies);
     text.put("dump_payload_sanitizations", stats.payloads_checked);
     text.put("total_reads_processed", stats.reads);
