@@ -292,6 +292,11 @@ impl Ring {
         }
     }
 
+    /// The file has another name now.
+    pub fn is_now_at(&mut self, path: &Path) {
+        self.path = path.to_path_buf();
+    }
+
     /// Gives a resize up; the caller removes the file.
     pub fn drop_twin(&mut self) {
         self.twin = None;

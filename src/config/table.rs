@@ -191,37 +191,37 @@ settings! {
 
     // ---- replication ----
     /// Primary to follow, as host and port; `no one` for none.
-    "replicaof" | "slaveof" => replicaof: Option<ReplicaOf> = None, ANY, IMMUTABLE, MULTI, LATER;
+    "replicaof" | "slaveof" => replicaof: Option<ReplicaOf> = None, ANY, IMMUTABLE, MULTI;
     /// Password to present to the primary; empty for none.
-    "masterauth" => masterauth: Secret = Secret::NONE, ANY, SENSITIVE, LATER;
+    "masterauth" => masterauth: Secret = Secret::NONE, ANY, SENSITIVE;
     /// User to authenticate as at the primary; empty for the default user.
-    "masteruser" => masteruser: Secret = Secret::NONE, ANY, SENSITIVE, LATER;
+    "masteruser" => masteruser: Secret = Secret::NONE, ANY, SENSITIVE;
     /// Size in bytes of the ring, the disk-backed backlog.
     "repl-backlog-size" => repl_backlog_size: u64 = 64 << 20, bytes(1, I64);
     /// Seconds without replicas after which the backlog may be dropped. The ring is kept.
     "repl-backlog-ttl" => repl_backlog_ttl: u64 = 3600, count(0, I64), INERT;
     /// What a primary does with a replica that holds more than itself: `refuse` it or `overwrite` it.
-    "repl-better-replica" => repl_better_replica: BetterReplica = BetterReplica::Refuse, ANY, LATER;
+    "repl-better-replica" => repl_better_replica: BetterReplica = BetterReplica::Refuse, ANY;
     /// Most bytes of stream kept on disk for a full sync in progress; 0 for no limit.
-    "repl-pin-max-bytes" => repl_pin_max_bytes: u64 = 0, bytes(0, I64), LATER;
+    "repl-pin-max-bytes" => repl_pin_max_bytes: u64 = 0, bytes(0, I64);
     /// Seconds of silence after which a replication link counts as broken.
     "repl-timeout" => repl_timeout: u32 = 60, count(1, I32);
     /// Seconds between the primary's PINGs.
-    "repl-ping-replica-period" | "repl-ping-slave-period" => repl_ping_replica_period: u32 = 10, count(1, I32), LATER;
+    "repl-ping-replica-period" | "repl-ping-slave-period" => repl_ping_replica_period: u32 = 10, count(1, I32);
     /// Send to replicas in larger packets, at the price of delay.
     "repl-disable-tcp-nodelay" => repl_disable_tcp_nodelay: bool = false, ANY, LATER;
     /// Send the snapshot of a full sync without a file in between.
-    "repl-diskless-sync" => repl_diskless_sync: bool = true, ANY, LATER;
+    "repl-diskless-sync" => repl_diskless_sync: bool = true, ANY;
     /// Seconds to wait for more replicas before such a snapshot starts.
-    "repl-diskless-sync-delay" => repl_diskless_sync_delay: u32 = 5, count(0, I32), LATER;
+    "repl-diskless-sync-delay" => repl_diskless_sync_delay: u32 = 5, count(0, I32);
     /// Number of waiting replicas that starts it at once; 0 for none.
-    "repl-diskless-sync-max-replicas" => repl_diskless_sync_max_replicas: u32 = 0, count(0, I32), LATER;
+    "repl-diskless-sync-max-replicas" => repl_diskless_sync_max_replicas: u32 = 0, count(0, I32);
     /// Whether a replica loads a full sync without a file in between.
     "repl-diskless-load" => repl_diskless_load: DisklessLoad = DisklessLoad::Disabled, ANY, DENY_LOADING, LATER;
     /// Answer reads while the link to the primary is down.
-    "replica-serve-stale-data" | "slave-serve-stale-data" => replica_serve_stale_data: bool = true, ANY, LATER;
+    "replica-serve-stale-data" | "slave-serve-stale-data" => replica_serve_stale_data: bool = true, ANY;
     /// Refuse clients' writes on a replica.
-    "replica-read-only" | "slave-read-only" => replica_read_only: bool = true, ANY, LATER;
+    "replica-read-only" | "slave-read-only" => replica_read_only: bool = true, ANY;
     /// Empty the dataset in the background before a full sync is loaded.
     "replica-lazy-flush" | "slave-lazy-flush" => replica_lazy_flush: bool = false, ANY, LATER;
     /// Leave eviction to the primary.
@@ -229,13 +229,13 @@ settings! {
     /// A replica goes on after a failed disk write.
     "replica-ignore-disk-write-errors" => replica_ignore_disk_write_errors: bool = false, ANY, LATER;
     /// Rank for promotion by Sentinel, lower first; 0 is never promoted.
-    "replica-priority" | "slave-priority" => replica_priority: u32 = 100, count(0, I32), LATER;
+    "replica-priority" | "slave-priority" => replica_priority: u32 = 100, count(0, I32);
     /// Let Sentinel know this replica.
-    "replica-announced" => replica_announced: bool = true, ANY, LATER;
+    "replica-announced" => replica_announced: bool = true, ANY;
     /// Address that a replica gives as its own; empty for the real one.
-    "replica-announce-ip" | "slave-announce-ip" => replica_announce_ip: String = String::new(), ANY, LATER;
+    "replica-announce-ip" | "slave-announce-ip" => replica_announce_ip: String = String::new(), ANY;
     /// Port that a replica gives as its own; 0 for the real one.
-    "replica-announce-port" | "slave-announce-port" => replica_announce_port: u16 = 0, PORT, LATER;
+    "replica-announce-port" | "slave-announce-port" => replica_announce_port: u16 = 0, PORT;
     /// Refuse writes with fewer good replicas than this; 0 never does.
     "min-replicas-to-write" | "min-slaves-to-write" => min_replicas_to_write: u32 = 0, count(0, I32);
     /// Seconds since its last ACK within which a replica counts as good.

@@ -329,7 +329,7 @@ fn what_has_no_effect_is_noted_once() {
     let expected = [
         "'list-max-ziplist-value' is accepted, but has had no effect for several versions of Redis",
         "Accepted, but without effect in Ringhold: io-threads, tls-port",
-        "Accepted, but without effect until Ringhold has what they are for: masterauth",
+        "Accepted, but without effect until Ringhold has what they are for: maxmemory-policy",
     ];
     assert_eq!(texts, expected);
 }

@@ -14,6 +14,7 @@ use super::node::{Clock, Node};
 use crate::commands::{Block, BlockCause, Command, Flags};
 use crate::error::ReplyError;
 use crate::resp::args::{Args, OwnedArgs};
+use crate::state::Session;
 use crate::state::session::{Blocked, Slot, Wait};
 use crate::store::Type;
 use crate::units::Offset;
@@ -140,6 +141,14 @@ impl Node {
     }
 
     // ---- keys ----
+
+    /// All clients that wait for keys.
+    pub(super) fn waiting_for_keys(&self) -> Vec<Slot> {
+        let waits = |session: &Session| {
+            session.blocked.as_ref().is_some_and(|blocked| matches!(blocked.cause, BlockCause::Keys(_)))
+        };
+        self.server.sessions.iter().filter(|(_, session)| waits(session)).map(|(slot, _)| slot).collect()
+    }
 
     pub(super) fn wait_for_keys(&mut self, slot: Slot, args: Args<'_>, block: Block) {
         let Some(session) = self.server.sessions.get(slot) else { return };

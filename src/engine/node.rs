@@ -119,6 +119,15 @@ impl Node {
         self.silent_until_ms = now_ms + i64::from(self.server.config.settings.repl_timeout) * 1000;
     }
 
+    /// Another dataset takes the place of this one (a full sync): watched keys count as touched.
+    pub fn replace(&mut self, store: Store, end: Offset, now_ms: i64) {
+        let watched: Vec<_> = self.server.watchers.all();
+        self.go_live(store, end, now_ms);
+        for id in watched {
+            self.server.break_watches(&id, true);
+        }
+    }
+
     pub fn config(&self) -> &Config {
         &self.server.config
     }

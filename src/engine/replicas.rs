@@ -16,6 +16,10 @@ use crate::state::session::{ReplyMode, Slot};
 use crate::state::{Role, Server, Stage};
 use crate::units::{Offset, ReplId};
 
+const FORCED: ReplyError = ReplyError::new(
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+);
+
 /// What a client's PSYNC says; SYNC says nothing and is `old`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Psync {
@@ -36,6 +40,15 @@ impl Server {
 impl Node {
     pub fn is_replica(&self) -> bool {
         matches!(self.server.role, Role::Replica(_))
+    }
+
+    /// Became a replica, or a primary: who waits for keys will not be served here as it was.
+    pub fn role_changed(&mut self) {
+        if self.is_replica() {
+            for slot in self.waiting_for_keys() {
+                self.unblock_client(slot, Some(FORCED));
+            }
+        }
     }
 
     // ---- those who follow ----

@@ -10,7 +10,7 @@ use super::thread::LogSender;
 use super::writer::Closed;
 use crate::disk::{Disk, Result, durable, read_all};
 use crate::error::Corrupt;
-use crate::format::history::{Base, Cause, Clean, History, RESERVE, SegmentLen};
+use crate::format::history::{Base, Cause, Clean, History, RESERVE, Role, SegmentLen};
 use crate::ring::Ring;
 use crate::units::{Offset, ReplId};
 
@@ -75,6 +75,11 @@ impl HistoryFile {
     pub fn save(&mut self) -> Result<()> {
         self.history.clean = None;
         self.write()
+    }
+
+    /// The role is written with the next change.
+    pub fn update_role(&mut self, role: Role) {
+        self.history.role = role;
     }
 
     /// The history goes on under `replid` from `at` on (rule 1). `log` is `None` where no segment is open yet: the

@@ -43,8 +43,7 @@
 //!           sealed:     health Latched → sender.reopen(place at a new cut, …); base as in a rewrite; sender.base_is_durable()
 //!           end:        log.stop()? → store.mark_clean(&closed); ring.publish_notes(); ring.flush()
 //!           new id:     store.begin(id, Cause::Promotion, end, &mut ring, Some(&sender))
-//!           full sync:  segments.next_generation(n) → commit_base_pending, open_next; store.update(generation = n …) is the
-//!                       commit; finish_generation()
+//!           full sync:  generation::adopt
 //!
 //! ring      match Ring::open(disk, path)? { Found::Ring(ring, check) | Found::Missing | Found::Damaged(why) }
 //!           Ring::create(disk, path, capacity, Begin { replid, begun, tag, at, db })?
@@ -55,6 +54,7 @@
 
 pub mod commit;
 pub mod cursor;
+pub mod generation;
 pub mod history_file;
 pub mod plan;
 pub mod rdb_probe;

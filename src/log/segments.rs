@@ -255,12 +255,19 @@ impl Segments {
         }
     }
 
+    /// Puts the pending manifest there, if it has anything to say: what is to be deleted after the commit.
+    pub fn name_pending(&mut self) -> Result<()> {
+        self.replace(self.manifest.clone())
+    }
+
     /// After the commit: the pending manifest becomes the manifest, the old generation is deleted.
     pub fn finish_generation(&mut self) -> Result<()> {
         let path = self.paths.manifest();
         if self.manifest_path != path {
-            self.disk.rename(&self.manifest_path, &path)?;
-            self.disk.fsync_dir(&self.paths.log())?; // before the old generation's files go
+            if self.disk.exists(&self.manifest_path)? {
+                self.disk.rename(&self.manifest_path, &path)?;
+                self.disk.fsync_dir(&self.paths.log())?; // before the old generation's files go
+            }
             self.manifest_path = path;
         }
         self.delete_history()
@@ -301,7 +308,7 @@ pub fn settle_generation(disk: &dyn Disk, paths: &Paths, committed: u64) -> Resu
     for dir in [paths.log(), paths.data.clone()] {
         let mut changed = false;
         for name in disk.list(&dir)? {
-            let Some((stem, generation)) = split_pending(&name) else { continue };
+            let Some((stem, generation)) = split_pending(&name, paths) else { continue };
             let path = dir.join(&name);
             changed = true;
             if generation == committed {
@@ -338,9 +345,9 @@ fn remove_uncommitted(disk: &dyn Disk, paths: &Paths, manifest: &Path) -> Result
     Ok(())
 }
 
-fn split_pending(name: &str) -> Option<(&str, u64)> {
+fn split_pending<'a>(name: &'a str, paths: &Paths) -> Option<(&'a str, u64)> {
     let (stem, digits) = name.rsplit_once(".g")?;
-    let known = stem.ends_with(".manifest") || stem.ends_with(".ring") || stem.ends_with(".rdb");
+    let known = stem.ends_with(".manifest") || stem.ends_with(".ring") || stem == paths.snapshot;
     Some((stem, digits.parse().ok()?)).filter(|_| known)
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::driver::Driver;
 use super::logging::{self, notice, warning};
 use super::process;
+use super::upstream;
 use super::snapshots::{self, Job, Kind, Progress, Written};
 use crate::commands::Request;
 use crate::config::{AppendFsync, Change, Settings, apply_failed};
@@ -85,9 +86,7 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
         Request::ConfigRewrite { all } => config_rewrite(driver, slot, all),
         Request::DebugReload { .. } | Request::DebugLoadAof => super::reload::debug(driver, slot, request),
         Request::DebugChangeReplId => super::reload::change_replid(driver, slot),
-        Request::ReplicaOf(_) => {
-            reply(driver, slot, Err(ReplyError::new("ERR following is not available in this version")));
-        }
+        Request::ReplicaOf(whom) => replica_of(driver, slot, whom),
         Request::Psync { .. }
         | Request::Acknowledged
         | Request::ShowLineage(_)
@@ -102,6 +101,31 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
 
 pub fn reply(driver: &Rc<Driver>, slot: Slot, reply: Result<&str, ReplyError>) {
     driver.with_node(|node| node.finish(slot, reply));
+}
+
+/// REPLICAOF.
+fn replica_of(driver: &Rc<Driver>, slot: Slot, whom: Option<(String, u16)>) {
+    let Some((host, port)) = whom else {
+        if !driver.node.borrow().is_replica() {
+            driver.node.borrow_mut().server.history.past.overwrite = true;
+            return reply(driver, slot, Ok("OK"));
+        }
+        let driver = Rc::clone(driver);
+        tokio::task::spawn_local(async move {
+            let done = upstream::promote(Rc::clone(&driver)).await;
+            match &done {
+                Ok(()) => reply(&driver, slot, Ok("OK")),
+                Err(why) => {
+                    warning!("REPLICAOF NO ONE: {why}");
+                    reply(&driver, slot, Err(ReplyError::from(format!("ERR {why}"))));
+                }
+            }
+        });
+        return;
+    };
+    notice!("REPLICAOF {host}:{port} enabled");
+    upstream::follow(driver, host, port, true);
+    reply(driver, slot, Ok("OK"));
 }
 
 // ---- saves ----

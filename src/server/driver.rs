@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use super::actions::{Purpose, Running};
 use super::connection::Socket;
@@ -87,6 +88,14 @@ struct Client {
     wake: Rc<Wake>,
 }
 
+/// A replica's feed.
+struct Feeding {
+    slot: Slot,
+    /// Told of new stream bytes, of something durable, of an ACK.
+    news: Rc<Notify>,
+    task: AbortHandle,
+}
+
 pub struct Driver {
     pub node: RefCell<Node>,
     /// `None` while the dataset is being loaded: nothing enters the stream then.
@@ -106,7 +115,9 @@ pub struct Driver {
     listening: RefCell<Listeners>,
     loading: RefCell<Option<std::sync::Arc<LoadProgress>>>,
     /// Feeds of replicas, to be told of news.
-    feeds: RefCell<Vec<(Slot, Rc<Notify>)>>,
+    feeds: RefCell<Vec<Feeding>>,
+    /// The link to our primary, if we are a replica.
+    pub following: RefCell<super::upstream::Following>,
     /// Replicas that wait for a snapshot.
     pub waiting: RefCell<super::full_sync::Waiting>,
     /// Waits for a snapshot job to end.
@@ -129,6 +140,7 @@ impl Driver {
             listening: RefCell::new(Listeners::default()),
             loading: RefCell::new(None),
             feeds: RefCell::new(Vec::new()),
+            following: RefCell::default(),
             waiting: RefCell::default(),
             shutdown: Cell::new(None),
         })
@@ -166,12 +178,7 @@ impl Driver {
 
     pub fn disconnect(self: &Rc<Self>, slot: Slot) {
         self.with_node(|node| node.handle_disconnect(slot));
-        self.feeds.borrow_mut().retain(|(other, news)| {
-            if *other == slot {
-                news.notify_one();
-            }
-            *other != slot
-        });
+        self.end_feed(slot);
         if let Some(wake) = self.wakes.borrow_mut().get_mut(slot.place()) {
             *wake = None;
         }
@@ -335,12 +342,34 @@ impl Driver {
         self.wake_of(slot)?.socket.get().cloned()
     }
 
-    pub fn add_feed(&self, slot: Slot, news: Rc<Notify>) {
-        self.feeds.borrow_mut().push((slot, news));
+    pub fn add_feed(&self, slot: Slot, news: Rc<Notify>, task: AbortHandle) {
+        self.feeds.borrow_mut().push(Feeding { slot, news, task });
+    }
+
+    /// The replica has gone: its socket is shared with the feed, which must not keep it open.
+    fn end_feed(&self, slot: Slot) {
+        self.feeds.borrow_mut().retain(|feed| {
+            if feed.slot == slot {
+                feed.task.abort();
+            }
+            feed.slot != slot
+        });
+        if let Some(persist) = &mut *self.persist.borrow_mut() {
+            persist.unpin(slot);
+        }
+    }
+
+    /// Cuts off all replicas: they come back and ask again.
+    pub fn drop_followers(&self) {
+        let slots: Vec<Slot> = {
+            let node = self.node.borrow();
+            node.server.replicas().iter().map(|(slot, ..)| *slot).collect()
+        };
+        slots.into_iter().for_each(|slot| self.close(slot));
     }
 
     fn tell_feeds(&self) {
-        self.feeds.borrow().iter().for_each(|(_, news)| news.notify_one());
+        self.feeds.borrow().iter().for_each(|feed| feed.news.notify_one());
     }
 
     pub fn wake(&self, slot: Slot) {
@@ -350,8 +379,9 @@ impl Driver {
     }
 
     pub fn close(&self, slot: Slot) {
-        if let Some(wake) = self.wake_of(slot) {
-            wake.close();
+        match self.wake_of(slot) {
+            Some(wake) => wake.close(),
+            None => super::upstream::close_if_ours(self, slot),
         }
     }
 
@@ -369,6 +399,7 @@ impl Driver {
         self.tell_log_status();
         self.settle();
         self.tell_feeds();
+        super::upstream::log_moved(self);
         for slot in std::mem::take(&mut *self.stalled.borrow_mut()) {
             self.wake(slot);
         }

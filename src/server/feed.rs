@@ -80,9 +80,6 @@ impl Feed {
     /// Feeds until the connection ends, one way or the other.
     pub async fn run(self, beginning: Beginning) {
         let Err(Over(why)) = self.feed(beginning).await;
-        if let Ok(mut persist) = self.persist_mut() {
-            persist.unpin(self.slot);
-        }
         notice!("The stream to the replica at {} ended: {why}", self.name());
         self.driver.close(self.slot);
     }

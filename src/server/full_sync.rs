@@ -56,8 +56,7 @@ struct Waiter {
 pub fn follow(driver: &Rc<Driver>, slot: Slot, verdict: Verdict, old: bool) {
     let Some(socket) = driver.socket_of(slot) else { return };
     let news = Rc::new(Notify::new());
-    driver.add_feed(slot, Rc::clone(&news));
-    let feed = Feed { driver: Rc::clone(driver), socket, slot, news };
+    let feed = Feed { driver: Rc::clone(driver), socket, slot, news: Rc::clone(&news) };
     let (name, psync2, waiter) = {
         let node = driver.node.borrow();
         let Some(session) = node.server.sessions.get(slot) else { return };
@@ -85,7 +84,8 @@ pub fn follow(driver: &Rc<Driver>, slot: Slot, verdict: Verdict, old: bool) {
             Beginning::Snapshot { begun: receive, old }
         }
     };
-    tokio::task::spawn_local(begin(Rc::clone(driver), feed, beginning));
+    let task = tokio::task::spawn_local(begin(Rc::clone(driver), feed, beginning));
+    driver.add_feed(slot, news, task.abort_handle());
 }
 
 /// Before this id is told to anyone, it is noted that it was (rule 20).

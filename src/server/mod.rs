@@ -20,11 +20,14 @@
 //! | [`shutdown`] | the way out |
 //! | [`feed`] | the stream on its way to one replica |
 //! | [`full_sync`] | one snapshot for all replicas that wait for one |
+//! | [`upstream`] | following a primary: REPLICAOF, the connection, the stream |
+//! | [`adopt`] | a full sync at the replica |
 //! | [`logging`] | the server's own log |
 //! | [`alloc`] | the counting allocator |
 //! | [`process`] | facts from the operating system, signals |
 
 pub mod actions;
+pub mod adopt;
 pub mod alloc;
 pub mod connection;
 pub mod driver;
@@ -40,6 +43,7 @@ pub mod reload;
 pub mod shutdown;
 pub mod snapshots;
 pub mod start;
+pub mod upstream;
 
 /// Runs the server with the arguments of its command line (without the program's name); returns the exit code.
 pub fn run(args: Vec<std::ffi::OsString>) -> i32 {

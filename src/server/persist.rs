@@ -372,6 +372,42 @@ impl Persist {
         node.stream.ring_limit = if promised { self.ring.limit() } else { u64::MAX };
     }
 
+    // ---- another history ----
+
+    /// The stream goes on under another id, recorded in `replication.toml` already (rule 1).
+    pub fn rename_in_band(&mut self, replid: ReplId) {
+        self.ring.set_replid(replid);
+        if let Some(sender) = &self.sender {
+            sender.set_replid(replid);
+        }
+        self.replid = replid;
+    }
+
+    pub fn waker(&self) -> Waker {
+        Arc::clone(&self.waker)
+    }
+
+    /// How a log of a new generation would be opened, if there is to be one.
+    pub fn log_plan(&self, settings: &Settings) -> Option<(Options, Waker)> {
+        settings.appendonly.then(|| (self.options(settings), self.waker()))
+    }
+
+    /// Takes a log that was opened at the end of the stream.
+    pub fn go_on(&mut self, log: LogThread, settings: &Settings) {
+        self.sender = Some(log.sender());
+        self.log = Some(log);
+        self.appendonly = true;
+        self.sends_durable = settings.appendfsync == AppendFsync::Always;
+    }
+
+    /// Gives up a generation whose files another has replaced. Blocks.
+    pub fn abandon(mut self) {
+        self.sender = None;
+        if let Some(Err(why)) = self.log.take().map(LogThread::stop) {
+            notice!("Closing the log of the history of before: {why}");
+        }
+    }
+
     // ---- replicas ----
 
     /// Keeps the stream from `at` on for a replica, in the log if the ring moves on.

@@ -24,7 +24,7 @@ use crate::disk::{Disk, DiskFile, Mode, OsDisk};
 use crate::engine::Node;
 use crate::engine::replay::Replay;
 use crate::error::{Corrupt, IoFailure};
-use crate::format::history::Cause;
+use crate::format::history::{Cause, Role};
 use crate::format::rdb::LoadError;
 use crate::format::ring::Layout;
 use crate::log::commit::{prepare, tidy_up};
@@ -105,7 +105,7 @@ pub fn recover(config: &Config, progress: &LoadProgress) -> Result<Recovered, St
     let mut ring = found.ring.map(|ring| *ring);
     replay(&*disk, &plan, &mut node, ring.as_ref(), progress)?;
     let ring = ready_ring(&*disk, &paths, &plan, ring.take(), config.settings.repl_backlog_size)?;
-    let mut recovered = begin(disk, paths, plan, prepared.segments, ring)?;
+    let mut recovered = begin(disk, paths, plan, prepared.segments, ring, role(config))?;
     recovered.keys = node.store.key_count() as u64;
     recovered.expired = expired(&node.store, process::now_ms());
     recovered.store = node.store;
@@ -210,6 +210,14 @@ fn load_rdb(
     }
 }
 
+/// A snapshot file of a full sync, as a store of its own.
+pub fn load_file(disk: &dyn Disk, path: &Path, len: u64, config: &Config) -> Result<Store, String> {
+    let mut node = replaying_node(config);
+    let file = Load { path: path.to_path_buf(), rdb: len, commands_end: len };
+    load_rdb(disk, &file, &mut node, config, &LoadProgress::default())?;
+    Ok(node.store)
+}
+
 fn replay(
     disk: &dyn Disk,
     plan: &Plan,
@@ -292,6 +300,14 @@ fn ready_ring(
     Ok(ring)
 }
 
+/// What the configuration makes of this server.
+fn role(config: &Config) -> Role {
+    match &config.settings.replicaof {
+        None => Role::Primary,
+        Some(primary) => Role::Replica { host: primary.host.clone(), port: primary.port },
+    }
+}
+
 /// The new name of this execution, durable before anything is written under it (rule 1).
 fn begin(
     disk: Arc<dyn Disk>,
@@ -299,17 +315,23 @@ fn begin(
     plan: Plan,
     segments: crate::log::segments::Segments,
     mut ring: Ring,
+    role: Role,
 ) -> Result<Recovered, String> {
     notice!("{}", plan.log_line);
     let old = plan.history.replid;
     let mut history = HistoryFile::recovered(Arc::clone(&disk), paths.history(), plan.history);
-    if plan.fresh {
+    let was_replica = matches!(history.get().role, Role::Replica { .. });
+    let stays = plan.fresh || matches!(role, Role::Replica { .. });
+    history.update_role(role);
+    if stays {
         history.save().map_err(text)?;
     } else {
-        history.begin(process::random_id(), Cause::Start, plan.end, &mut ring, None).map_err(text)?;
+        // The configuration decides the role (rule 27): a replica's directory started as a primary is a promotion.
+        let cause = if was_replica { Cause::Promotion } else { Cause::Start };
+        history.begin(process::random_id(), cause, plan.end, &mut ring, None).map_err(text)?;
     }
     let replid = history.get().replid;
-    let previous = (!plan.fresh).then_some(Cut { replid: old, offset: plan.end, db: plan.db });
+    let previous = (!stays).then_some(Cut { replid: old, offset: plan.end, db: plan.db });
     Ok(Recovered {
         store: Store::new(1),
         files: Files {

@@ -189,6 +189,10 @@ async fn load(driver: Rc<Driver>, lock: DirLock) -> Result<std::convert::Infalli
     let log_news = Arc::new(Notify::new());
     let news = Arc::clone(&log_news);
     go_live(&driver, recovered, Arc::new(move || news.notify_one()))?;
+    let primary = driver.node.borrow().config().settings.replicaof.clone();
+    if let Some(primary) = primary {
+        super::upstream::follow(&driver, primary.host, primary.port, false);
+    }
     notice!("Ready to accept connections");
     let _held_as_long_as_this_runs = lock;
     loop {
@@ -222,12 +226,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
         persist.measure_log();
     }
     let mut node = driver.node.borrow_mut();
-    let past = &mut node.server.history.past;
-    (past.lineage, past.born) = {
-        let history = lock(&persist.files.history);
-        (history.get().lineage.clone(), history.get().born)
-    };
-    node.server.history.previous = recovered.previous.map(|previous| (previous.replid, previous.offset));
+    node.server.history.remember(lock(&persist.files.history).get());
     node.server.persistence.aof_enabled = settings.appendonly;
     node.server.persistence.rewrite_scheduled =
         settings.appendonly && recovered.needs_base && recovered.keys > 0;

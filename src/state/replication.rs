@@ -10,7 +10,7 @@
 //!                    └─ continue ──────────────────────────────┘
 //! ```
 
-use crate::format::history::{Ancestor, Born};
+use crate::format::history::{Ancestor, Born, History as Recorded};
 use crate::units::{Offset, ReplId};
 
 use super::session::{Session, Slot};
@@ -194,10 +194,10 @@ impl Default for Past {
 }
 
 impl History {
-    /// Another name from `at` on; the present one joins the past.
-    pub fn rename(&mut self, replid: ReplId, at: Offset, lineage: Vec<Ancestor>) {
-        self.previous = Some((self.replid, at));
-        self.replid = replid;
-        self.past.lineage = lineage;
+    /// Takes over what `replication.toml` says of the names.
+    pub fn remember(&mut self, recorded: &Recorded) {
+        self.replid = recorded.replid;
+        self.previous = recorded.lineage.first().map(|past| (past.replid, past.end));
+        self.past = Past { lineage: recorded.lineage.clone(), born: recorded.born, ..Past::default() };
     }
 }

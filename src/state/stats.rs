@@ -33,6 +33,8 @@ pub struct Stats {
     /// To replicas and from a primary.
     pub net_repl_output_bytes: u64,
     pub net_repl_input_bytes: u64,
+    /// Full syncs that this server received.
+    pub full_syncs_received: u64,
     pub sync_full: u64,
     pub sync_partial_ok: u64,
     pub sync_partial_err: u64,

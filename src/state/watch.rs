@@ -38,6 +38,11 @@ impl Watchers {
         self.by_key.get(id).map_or(&[], Vec::as_slice)
     }
 
+    /// Everything that is watched.
+    pub fn all(&self) -> Vec<(u32, Vec<u8>)> {
+        self.by_key.keys().cloned().collect()
+    }
+
     /// All watched keys of one database, for FLUSHDB and SWAPDB.
     pub fn in_db(&self, db: u32) -> impl Iterator<Item = (&[u8], &[Slot])> {
         self.by_key.iter().filter(move |(id, _)| id.0 == db).map(|(id, slots)| (&*id.1, &**slots))

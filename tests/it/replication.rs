@@ -121,3 +121,108 @@ fn an_emptied_primary_does_not_wipe_its_replica() {
     in_sync(&mut c, &mut r);
     assert_eq!(r.must(&["DBSIZE"]).int(), 0);
 }
+
+// ---- a replica of ours ----
+
+fn our_replica(of: &Server, directives: &[(&str, &str)]) -> Server {
+    let primary = format!("127.0.0.1 {}", of.port());
+    Launch::ours(directives).with("replicaof", &primary).start()
+}
+
+const SETTINGS: [&[(&str, &str)]; 3] =
+    [&[("appendfsync", "everysec")], &[("appendfsync", "always")], &[("appendonly", "no"), ("save", "3600 1")]];
+
+/// Whatever is restarted, in whatever way: nobody copies everything again.
+#[test]
+fn primary_and_replica_of_ours_go_on_after_restarts_of_either() {
+    if !subject_is_ours() {
+        return;
+    }
+    for setting in SETTINGS {
+        let mut directives = setting.to_vec();
+        directives.push(("repl-diskless-sync-delay", "0"));
+        let mut primary = Launch::ours(&directives).start();
+        fill(&mut primary.connect());
+        let mut replica = our_replica(&primary, &directives);
+        in_sync(&mut primary.connect(), &mut replica.connect());
+        assert_same(&dataset(&mut primary.connect()), &dataset(&mut replica.connect()));
+        let reply = replica.connect().cmd(&["SET", "a", "1"]);
+        assert!(reply.text().starts_with("READONLY"), "{reply:?}");
+        for (round, (who, killed)) in
+            [("primary", true), ("replica", true), ("replica", false), ("both", true), ("primary", false)]
+                .into_iter()
+                .enumerate()
+        {
+            primary.connect().must(&["RPUSH", "rounds", &round.to_string()]);
+            let end = |server: &mut Server| if killed { server.kill() } else { server.stop() };
+            if who != "replica" {
+                end(&mut primary);
+            }
+            if who != "primary" {
+                end(&mut replica);
+            }
+            if who != "replica" {
+                primary = primary.restart();
+            }
+            primary.connect().must(&["RPUSH", "rounds", who]);
+            if who != "primary" {
+                replica = replica.restart();
+            }
+            in_sync(&mut primary.connect(), &mut replica.connect());
+            let mut c = primary.connect();
+            assert_eq!(c.must(&["WAIT", "1", "10000"]).int(), 1);
+            assert_same(&dataset(&mut c), &dataset(&mut replica.connect()));
+            assert_eq!(info(&mut c, "master_replid"), info(&mut replica.connect(), "master_replid"));
+            let full = count(&mut c, "sync_full");
+            assert!(full == u64::from(round == 0 && who == "replica"), "{who} {killed}: {full} full syncs\n{}", primary.log());
+        }
+    }
+}
+
+/// Ours follows stock, stock follows ours, and a promotion in the middle costs nobody a full sync.
+#[test]
+fn a_chain_with_stock_at_both_ends_and_a_promotion() {
+    if !subject_is_ours() || stock_tool("redis-server").is_none() {
+        return;
+    }
+    let mut top = Launch::stock(&[("save", ""), ("repl-diskless-sync-delay", "0")]).unwrap().start();
+    fill(&mut top.connect());
+    let middle = our_replica(&top, &[("repl-diskless-sync-delay", "0")]);
+    in_sync(&mut top.connect(), &mut middle.connect());
+    let bottom = stock_replica(&middle).unwrap();
+    in_sync(&mut middle.connect(), &mut bottom.connect());
+    top.connect().must(&["SET", "through", "all"]);
+    in_sync(&mut top.connect(), &mut middle.connect());
+    in_sync(&mut middle.connect(), &mut bottom.connect());
+    assert_same(&dataset(&mut top.connect()), &dataset(&mut bottom.connect()));
+    top.kill();
+    let mut m = middle.connect();
+    m.must(&["REPLICAOF", "NO", "ONE"]);
+    m.must(&["SET", "written", "here"]);
+    in_sync(&mut m, &mut bottom.connect());
+    assert_eq!(bottom.connect().must(&["GET", "written"]).text(), "here");
+    assert_eq!(count(&mut m, "sync_full"), 1, "only the first\n{}", middle.log());
+}
+
+/// The failover of every day: the replica is promoted, the old primary comes back as its replica.
+#[test]
+fn an_old_primary_returns_as_a_replica_by_partial_resync() {
+    if !subject_is_ours() {
+        return;
+    }
+    let directives = [("repl-diskless-sync-delay", "0")];
+    let mut old = Launch::ours(&directives).start();
+    let new = our_replica(&old, &directives);
+    old.connect().must(&["SET", "a", "1"]);
+    in_sync(&mut old.connect(), &mut new.connect());
+    old.kill();
+    let mut n = new.connect();
+    n.must(&["REPLICAOF", "NO", "ONE"]);
+    n.must(&["SET", "b", "2"]);
+    let old = old.restart();
+    let mut o = old.connect();
+    o.must(&["REPLICAOF", "127.0.0.1", &new.port().to_string()]);
+    in_sync(&mut n, &mut o);
+    assert_same(&dataset(&mut n), &dataset(&mut o));
+    assert_eq!((count(&mut n, "sync_full"), count(&mut n, "sync_partial_ok")), (0, 1), "{}", new.log());
+}

@@ -1,0 +1,486 @@
+//! Following a primary: REPLICAOF, the connection, and what its bytes do.
+//!
+//! ```text
+//! REPLICAOF ─► connect ─► handshake ([`Link`]) ─► +CONTINUE ─► (new id: recorded, then in force, rule 1) ─► stream
+//!                 ▲                            └► +FULLRESYNC ─► payload ([`adopt`]) ─► switch ─────────────► stream
+//!                 └──── any failure: wait a second (and up to half of one more), again ◄─────────────────────┘
+//! REPLICAOF NO ONE ─► the link ends ─► new id recorded, then in force ─► writes are taken
+//! ```
+//!
+//! The position after any failure is the last whole unit that was applied; nothing is given up before something
+//! better is durable. While the log cannot take more, the stream is not read (rule 6).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::adopt::{self, Incoming, Plan};
+use super::driver::Driver;
+use super::logging::{notice, warning};
+use super::persist::{Cut, lock};
+use super::process::{self, WallClock};
+use crate::commands::connection::REDIS_VERSION;
+use crate::config::ReplicaOf;
+use crate::engine::follow::Follower;
+use crate::format::history::{Ancestor, Cause, Role as Recorded};
+use crate::repl::lineage::Lineage;
+use crate::repl::link::{Ask, Event, Hello, Link};
+use crate::state::{LinkState, Role, Slot, Upstream};
+use crate::units::{Offset, ReplId};
+
+const READ: usize = 64 * 1024;
+/// Between two attempts: this, and up to half of it more.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The link as others reach it.
+#[derive(Default)]
+pub struct Following {
+    task: Option<JoinHandle<()>>,
+    /// Its client, while the stream flows.
+    slot: Option<Slot>,
+    /// Told of the log's progress, and when the link shall end.
+    news: Rc<Notify>,
+    ends: bool,
+}
+
+/// Begins to follow, or follows another.
+pub fn follow(driver: &Rc<Driver>, host: String, port: u16, by_order: bool) {
+    end_link(driver);
+    {
+        let mut node = driver.node.borrow_mut();
+        let now = node.now_ms();
+        node.server.config.settings.replicaof = Some(ReplicaOf { host: host.clone(), port });
+        node.server.role = Role::Replica(Upstream {
+            host: host.clone(),
+            port,
+            link: LinkState::Connect,
+            last_io_ms: 0,
+            down_since_ms: now,
+            trouble: None,
+            by_order,
+        });
+        node.role_changed();
+    }
+    driver.drop_followers();
+    driver.settle();
+    let task = tokio::task::spawn_local(keep_following(Rc::clone(driver), host, port));
+    driver.following.borrow_mut().task = Some(task);
+}
+
+/// REPLICAOF NO ONE: another name from here on, and clients may write. The old name is kept with its end.
+pub async fn promote(driver: Rc<Driver>) -> Result<(), String> {
+    end_link(&driver);
+    driver.settle();
+    let end = driver.persist().cut().offset;
+    rename(&driver, process::random_id(), end, Cause::Promotion, Recorded::Primary).await?;
+    let mut node = driver.node.borrow_mut();
+    node.server.config.settings.replicaof = None;
+    node.server.role = Role::Primary;
+    node.server.history.past.overwrite = true;
+    node.stream.forget_db();
+    node.role_changed();
+    drop(node);
+    // They come back and learn the new name.
+    driver.drop_followers();
+    driver.settle();
+    notice!("MASTER MODE enabled at offset {end}");
+    Ok(())
+}
+
+fn end_link(driver: &Rc<Driver>) {
+    let following = std::mem::take(&mut *driver.following.borrow_mut());
+    if let Some(task) = following.task {
+        task.abort();
+    }
+    if let Some(slot) = following.slot {
+        driver.with_node(|node| node.handle_disconnect(slot));
+    }
+}
+
+/// Rule 1: recorded durably, then in the ring and the log, then in force.
+async fn rename(
+    driver: &Rc<Driver>,
+    replid: ReplId,
+    at: Offset,
+    cause: Cause,
+    role: Recorded,
+) -> Result<(), String> {
+    let history = Arc::clone(&driver.persist().files.history);
+    let recorded = tokio::task::spawn_blocking(move || {
+        lock(&history).update(|history| {
+            history.rename(replid, at, cause);
+            history.told = cause == Cause::Continue;
+            history.role = role;
+        })
+    });
+    let recorded = recorded.await.map_err(|_| "recording the new id ended early".to_string())?;
+    recorded.map_err(|failure| failure.to_string())?;
+    let mut persist = driver.persist_mut();
+    persist.rename_in_band(replid);
+    let mut node = driver.node.borrow_mut();
+    node.server.history.remember(lock(&persist.files.history).get());
+    persist.describe(&mut node);
+    Ok(())
+}
+
+async fn keep_following(driver: Rc<Driver>, host: String, port: u16) {
+    loop {
+        if driver.is_open() {
+            let why = match attempt(&driver, &host, port).await {
+                Err(why) => why,
+                Ok(never) => match never {},
+            };
+            warning!("MASTER <-> REPLICA link: {why}");
+            lost(&driver, why);
+        }
+        let spread = Duration::from_millis(process::random_u64() % 500);
+        tokio::time::sleep(PAUSE + spread).await;
+    }
+}
+
+fn lost(driver: &Rc<Driver>, why: String) {
+    let slot = driver.following.borrow_mut().slot.take();
+    driver.with_node(|node| {
+        if let Some(slot) = slot {
+            node.handle_disconnect(slot);
+        }
+        let now = node.now_ms();
+        if let Some(upstream) = node.server.upstream_mut() {
+            if upstream.link == LinkState::Connected || upstream.down_since_ms == 0 {
+                upstream.down_since_ms = now;
+            }
+            upstream.link = LinkState::Connect;
+            upstream.trouble = Some(why);
+        }
+    });
+}
+
+fn set_link(driver: &Driver, link: LinkState) {
+    let mut node = driver.node.borrow_mut();
+    let now = process::now_ms();
+    if let Some(upstream) = node.server.upstream_mut() {
+        upstream.link = link;
+        upstream.last_io_ms = now;
+        if link == LinkState::Connected {
+            (upstream.trouble, upstream.by_order) = (None, false);
+        }
+    }
+}
+
+/// One connection, from its beginning to its end.
+async fn attempt(driver: &Rc<Driver>, host: &str, port: u16) -> Result<std::convert::Infallible, String> {
+    notice!("Connecting to MASTER {host}:{port}");
+    set_link(driver, LinkState::Connecting);
+    let patience = Duration::from_secs(driver.node.borrow().config().settings.repl_timeout.into());
+    let socket = match tokio::time::timeout(patience, TcpStream::connect((host, port))).await {
+        Ok(connected) => connected.map_err(|error| format!("connecting to {host}:{port}: {error}"))?,
+        Err(_) => return Err(format!("connecting to {host}:{port}: no answer within repl-timeout")),
+    };
+    let _latency_only = socket.set_nodelay(true);
+    set_link(driver, LinkState::Handshake);
+    let (hello, mine) = present(driver);
+    let news = Rc::clone(&driver.following.borrow().news);
+    let link = Link::new(hello, process::now_ms());
+    let connection = Connection {
+        driver: Rc::clone(driver),
+        socket,
+        link,
+        news,
+        host: host.into(),
+        port,
+        mine,
+        theirs: None,
+        incoming: None,
+        follower: None,
+        out: Vec::new(),
+    };
+    connection.run().await
+}
+
+/// How we present ourselves: the names of our history, and which of them we would go on under.
+fn present(driver: &Driver) -> (Hello, Lineage) {
+    let node = driver.node.borrow();
+    let settings = &node.config().settings;
+    let end = node.stream.end;
+    let by_order = node.server.upstream().is_some_and(|upstream| upstream.by_order);
+    let mine = Lineage::of(lock(&driver.persist().files.history).get(), end, by_order);
+    let secret = |secret: &crate::config::Secret| secret.get().map(|text| text.to_vec());
+    let announced = settings.replica_announce_port;
+    let hello = Hello {
+        user: secret(&settings.masteruser),
+        password: secret(&settings.masterauth),
+        port: if announced != 0 { announced } else { settings.port },
+        ip: (!settings.replica_announce_ip.is_empty()).then(|| settings.replica_announce_ip.clone()),
+        version: REDIS_VERSION,
+        lineage: Some(mine.encode()),
+        ask: offer(&mine, None),
+        failover: false,
+        allow_sync: false,
+    };
+    (hello, mine)
+}
+
+/// Which name to go on under (rule 20): of those under which our position is valid, one that the primary knows; to a
+/// primary that tells nothing, the newest that any peer was ever told.
+fn offer(mine: &Lineage, theirs: Option<&Lineage>) -> Ask {
+    let at = mine.end;
+    if at == Offset::ZERO {
+        return Ask { replid: None, at };
+    }
+    let begun = mine.past.first().map_or(Offset::ZERO, |past: &Ancestor| past.end);
+    let valid = || {
+        let past = mine.past.iter().filter(|past| past.end >= at).map(|past| (past.replid, past.told));
+        [(mine.replid, mine.told || begun < at)].into_iter().chain(past)
+    };
+    let known = |id: ReplId| {
+        theirs.is_some_and(|theirs| {
+            theirs.replid == id && theirs.end >= at
+                || theirs.past.iter().any(|past| past.replid == id && past.end >= at)
+        })
+    };
+    let by_primary = valid().find(|(id, _)| known(*id));
+    let by_peers = || valid().find(|(_, told)| *told);
+    let replid = by_primary.or_else(by_peers).map_or(mine.replid, |(id, _)| id);
+    Ask { replid: Some(replid), at }
+}
+
+struct Connection {
+    driver: Rc<Driver>,
+    socket: TcpStream,
+    link: Link,
+    news: Rc<Notify>,
+    host: String,
+    port: u16,
+    mine: Lineage,
+    theirs: Option<Lineage>,
+    incoming: Option<(Incoming, u64, Option<u64>)>,
+    follower: Option<Follower>,
+    out: Vec<u8>,
+}
+
+impl Connection {
+    async fn run(mut self) -> Result<std::convert::Infallible, String> {
+        let mut buf: Vec<u8> = Vec::with_capacity(READ);
+        let mut pace = tokio::time::interval(Duration::from_secs(1));
+        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.send().await?;
+            tokio::select! {
+                read = self.socket.read_buf(&mut buf) => {
+                    if read.map_err(|error| format!("reading from the primary: {error}"))? == 0 {
+                        return Err("Connection with master lost.".into());
+                    }
+                }
+                _ = pace.tick() => self.each_second()?,
+            }
+            self.count(buf.len());
+            let mut input = buf.as_slice();
+            loop {
+                let now = process::now_ms();
+                match self.link.handle_input(&mut input, now) {
+                    None => break,
+                    Some(Event::Payload(bytes)) => {
+                        let Some((incoming, read, total)) = &mut self.incoming else {
+                            return Err("a payload without a cut".into());
+                        };
+                        incoming.push(&bytes).await?;
+                        *read += bytes.len() as u64;
+                        set_link(&self.driver, LinkState::Sync { total: *total, read: *read });
+                    }
+                    Some(Event::Stream(bytes)) => {
+                        let bytes = bytes.to_vec();
+                        self.apply(&bytes).await?;
+                    }
+                    Some(Event::Full { replid, cut }) => self.begin_full_sync(replid, cut)?,
+                    Some(Event::PayloadSize(size)) => {
+                        if let Some((_, _, total)) = &mut self.incoming {
+                            *total = size;
+                        }
+                        set_link(&self.driver, LinkState::Sync { total: size, read: 0 });
+                    }
+                    Some(Event::PayloadDone) => self.take_over().await?,
+                    Some(Event::Continue { replid }) => self.go_on(replid).await?,
+                    Some(Event::Lineage(theirs)) => {
+                        self.link.set_ask(offer(&self.mine, Some(&theirs)));
+                        self.theirs = Some(theirs);
+                    }
+                    Some(Event::Note(note)) => notice!("{note}"),
+                    Some(Event::Sync { why }) => return Err(why),
+                    Some(Event::Refused { why }) => {
+                        return Err(format!(
+                            "Master is currently unable to PSYNC but should be in the future: {why}"
+                        ));
+                    }
+                    Some(Event::Failed(why)) => return Err(why),
+                }
+                self.send().await?;
+            }
+            buf.clear();
+        }
+    }
+
+    async fn send(&mut self) -> Result<(), String> {
+        self.link.poll_send(&mut self.out);
+        if !self.out.is_empty() {
+            let sent = self.socket.write_all(&self.out).await;
+            self.out.clear();
+            sent.map_err(|error| format!("writing to the primary: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn count(&self, bytes: usize) {
+        let mut node = self.driver.node.borrow_mut();
+        node.server.stats.net_repl_input_bytes += bytes as u64;
+        let now = process::now_ms();
+        if bytes > 0 && let Some(upstream) = node.server.upstream_mut() {
+            upstream.last_io_ms = now;
+        }
+    }
+
+    fn each_second(&mut self) -> Result<(), String> {
+        let limit = {
+            let node = self.driver.node.borrow();
+            i64::from(node.config().settings.repl_timeout) * 1000
+        };
+        if let Some(why) = self.link.timed_out(process::now_ms(), limit) {
+            return Err(why.into());
+        }
+        if self.driver.following.borrow().ends {
+            return Err("the link was closed by a client".into());
+        }
+        self.ack();
+        Ok(())
+    }
+
+    fn ack(&mut self) {
+        let node = self.driver.node.borrow();
+        let durable = node.server.persistence.aof_enabled.then_some(node.server.history.durable);
+        self.link.ack(node.stream.end, durable);
+    }
+
+    // ---- verdicts ----
+
+    /// `+CONTINUE`: from our position on, perhaps under a new name, which is recorded before a byte comes under it.
+    async fn go_on(&mut self, replid: Option<ReplId>) -> Result<(), String> {
+        let cut = self.driver.persist().cut();
+        let new = replid.filter(|replid| *replid != cut.replid);
+        if let Some(replid) = new {
+            let role = self.recorded();
+            rename(&self.driver, replid, cut.offset, Cause::Continue, role).await?;
+            self.driver.drop_followers();
+        }
+        notice!(
+            "MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization at offset {}{}",
+            cut.offset,
+            new.map(|id| format!(", under the id {id}")).unwrap_or_default()
+        );
+        self.begin_stream(cut.db);
+        Ok(())
+    }
+
+    fn recorded(&self) -> Recorded {
+        Recorded::Replica { host: self.host.clone(), port: self.port }
+    }
+
+    fn begin_stream(&mut self, db: u32) {
+        let addr = format!("{}:{}", self.host, self.port);
+        let laddr = self.socket.local_addr().map(|addr| addr.to_string()).unwrap_or_default();
+        let follower = Follower::new(&mut self.driver.node.borrow_mut(), db, addr, laddr);
+        self.driver.following.borrow_mut().slot = Some(follower.slot());
+        self.follower = Some(follower);
+        set_link(&self.driver, LinkState::Connected);
+        self.ack();
+    }
+
+    // ---- full sync ----
+
+    fn begin_full_sync(&mut self, replid: ReplId, cut: Offset) -> Result<(), String> {
+        notice!("Full resync from master: {replid}:{cut}");
+        set_link(&self.driver, LinkState::Sync { total: None, read: 0 });
+        let theirs = self.theirs.as_ref().filter(|theirs| theirs.replid == replid);
+        let lineage = theirs.map(|theirs| theirs.past.clone()).unwrap_or_default();
+        let begun = lineage.first().map_or(Offset::ZERO, |past| past.end);
+        let node = self.driver.node.borrow();
+        let persist = self.driver.persist();
+        let plan = Plan {
+            cut: Cut { replid, offset: cut, db: 0 },
+            begun,
+            lineage,
+            role: self.recorded(),
+            config: node.config().clone(),
+            files: persist.files.clone(),
+            ring_capacity: node.config().settings.repl_backlog_size,
+            log: persist.log_plan(&node.config().settings),
+        };
+        self.incoming = Some((Incoming::begin(plan)?, 0, None));
+        Ok(())
+    }
+
+    /// The payload is complete: loaded, committed, served. The primary is told that we live meanwhile.
+    async fn take_over(&mut self) -> Result<(), String> {
+        let Some((incoming, ..)) = self.incoming.take() else { return Err("a payload without a cut".into()) };
+        let mut result = incoming.finish().await;
+        let ready = loop {
+            tokio::select! {
+                ready = &mut result => break ready.map_err(|_| "loading ended early".to_string())??,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    self.link.keep_alive();
+                    self.send().await?;
+                }
+            }
+        };
+        let cut = ready.cut;
+        adopt::switch(&self.driver, ready);
+        self.driver.node.borrow_mut().server.stats.full_syncs_received += 1;
+        let durable = self.driver.node.borrow().server.persistence.aof_enabled.then_some(cut.offset);
+        self.link.loaded(cut.offset, durable);
+        self.begin_stream(cut.db);
+        Ok(())
+    }
+
+    // ---- stream ----
+
+    async fn apply(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(READ / 4));
+            self.wait_for_log(now.len() as u64).await;
+            let Some(follower) = &mut self.follower else { return Err("a stream without a position".into()) };
+            let fed = self.driver.with_node(|node| follower.feed(node, now, &mut WallClock));
+            let fed = fed.map_err(|stopped| stopped.to_string())?;
+            if fed.ack_wanted {
+                self.ack();
+                self.send().await?;
+            }
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Rule 6, and P7: nothing is applied that the log cannot take.
+    async fn wait_for_log(&self, bytes: u64) {
+        loop {
+            let failed = self.driver.node.borrow().server.persistence.failed.is_some();
+            if !failed && !self.driver.persist().is_behind(bytes) {
+                return;
+            }
+            let _or_a_second = tokio::time::timeout(PAUSE, self.news.notified()).await;
+        }
+    }
+}
+
+/// The link's client is to be closed (CLIENT KILL).
+pub fn close_if_ours(driver: &Driver, slot: Slot) {
+    let mut following = driver.following.borrow_mut();
+    following.ends |= following.slot == Some(slot);
+}
+
+/// The log has moved.
+pub fn log_moved(driver: &Driver) {
+    driver.following.borrow().news.notify_one();
+}
