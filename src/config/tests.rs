@@ -323,7 +323,7 @@ fn a_start_stops_at_a_bad_line_and_says_why() {
 
 #[test]
 fn what_has_no_effect_is_noted_once() {
-    let conf = "tls-port 0\ntls-port 1\nlist-max-ziplist-value 3\nport 1\nio-threads 2\nmasterauth x\n";
+    let conf = "tls-port 0\ntls-port 1\nlist-max-ziplist-value 3\nport 1\nio-threads 2\nmaxmemory-policy allkeys-lru\n";
     let (_, notices) = start(&["/x"], &mut files(&[("/x", conf)])).expect("starts");
     let texts: Vec<String> = notices.iter().map(Notice::to_string).collect();
     let expected = [
