@@ -338,7 +338,9 @@ impl Connection {
         let mut node = self.driver.node.borrow_mut();
         node.server.stats.net_repl_input_bytes += bytes as u64;
         let now = process::now_ms();
-        if bytes > 0 && let Some(upstream) = node.server.upstream_mut() {
+        if bytes > 0
+            && let Some(upstream) = node.server.upstream_mut()
+        {
             upstream.last_io_ms = now;
         }
     }

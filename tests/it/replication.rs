@@ -129,8 +129,11 @@ fn our_replica(of: &Server, directives: &[(&str, &str)]) -> Server {
     Launch::ours(directives).with("replicaof", &primary).start()
 }
 
-const SETTINGS: [&[(&str, &str)]; 3] =
-    [&[("appendfsync", "everysec")], &[("appendfsync", "always")], &[("appendonly", "no"), ("save", "3600 1")]];
+const SETTINGS: [&[(&str, &str)]; 3] = [
+    &[("appendfsync", "everysec")],
+    &[("appendfsync", "always")],
+    &[("appendonly", "no"), ("save", "3600 1")],
+];
 
 /// Whatever is restarted, in whatever way: nobody copies everything again.
 #[test]
@@ -174,7 +177,11 @@ fn primary_and_replica_of_ours_go_on_after_restarts_of_either() {
             assert_same(&dataset(&mut c), &dataset(&mut replica.connect()));
             assert_eq!(info(&mut c, "master_replid"), info(&mut replica.connect(), "master_replid"));
             let full = count(&mut c, "sync_full");
-            assert!(full == u64::from(round == 0 && who == "replica"), "{who} {killed}: {full} full syncs\n{}", primary.log());
+            assert!(
+                full == u64::from(round == 0 && who == "replica"),
+                "{who} {killed}: {full} full syncs\n{}",
+                primary.log()
+            );
         }
     }
 }
