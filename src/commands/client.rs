@@ -128,6 +128,7 @@ impl Kind {
     fn of(session: &Session) -> Kind {
         match session {
             session if session.upstream => Kind::Primary,
+            session if session.downstream().is_some() => Kind::Replica,
             session if session.subscriptions() > 0 => Kind::Subscriber,
             _ => Kind::Normal,
         }
@@ -174,6 +175,7 @@ pub fn describe(session: &Session, now: i64, text: &mut Vec<u8>) {
 fn flags(session: &Session) -> String {
     let all = [
         ('O', session.monitor),
+        ('S', session.downstream().is_some()),
         ('M', session.upstream),
         ('P', session.subscriptions() > 0),
         ('x', session.multi.is_some()),
