@@ -138,6 +138,12 @@ impl Segments {
         closed.filter_map(len).sum()
     }
 
+    /// Name and length of each segment, for the clean mark (rule 14).
+    pub fn lens(&self) -> Result<Vec<(String, u64)>> {
+        let len = |entry: &Entry| self.disk.len(&self.paths.log_file(&entry.name));
+        self.manifest.incrs.iter().map(|entry| Ok((entry.name.clone(), len(entry)?.unwrap_or(0)))).collect()
+    }
+
     /// Opens the next segment at `place`, between two units; durable and named by the manifest when it returns.
     pub fn open_next(&mut self, place: Place) -> Result<OpenSegment> {
         let seq = self.manifest.next_incr_seq();

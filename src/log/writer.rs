@@ -366,14 +366,8 @@ impl LogWriter {
             job.run().map_err(|failure| failure.to_string())?;
             self.durable = self.written();
         }
-        let segments = lock(&self.segments);
-        let mut lens = Vec::new();
-        for entry in &segments.manifest().incrs {
-            let path = segments.paths().log_file(&entry.name);
-            let len = segments.disk().len(&path).map_err(|failure| failure.to_string())?;
-            lens.push((entry.name.clone(), len.unwrap_or(0)));
-        }
-        Ok(Closed { place: self.cursor.place, durable: self.durable, segments: lens })
+        let segments = lock(&self.segments).lens().map_err(|failure| failure.to_string())?;
+        Ok(Closed { place: self.cursor.place, durable: self.durable, segments })
     }
 
     fn synced_upto(&self) -> Offset {

@@ -281,8 +281,14 @@ impl Persist {
         if had_log && closed.is_none() {
             return Err("the log was not closed cleanly".into());
         }
-        let closed =
-            closed.unwrap_or(Closed { place: cut.place(), durable: cut.offset, segments: Vec::new() });
+        let closed = match closed {
+            Some(closed) => closed,
+            None => {
+                // Also segments that are not written to now: another server may append to the last of them (rule 14).
+                let segments = lock(&self.files.segments).lens().map_err(|failure| failure.to_string())?;
+                Closed { place: cut.place(), durable: cut.offset, segments }
+            }
+        };
         lock(&self.files.history).mark_clean(&closed).map_err(|failure| failure.to_string())?;
         Ok(self.waker)
     }

@@ -24,13 +24,16 @@ use crate::commands::Request;
 use crate::error::ReplyError;
 use crate::format::history::{Born, History};
 use crate::ring::Begin;
-use crate::state::Slot;
+use crate::state::{Loading, Slot};
 use crate::store::rdb::{LoadOptions, load};
 use crate::store::{Limits, Snapshot};
 
+/// A snapshot that is being written must not come into force in another history than its own.
+const BUSY: ReplyError = ReplyError::new("ERR a background save or rewrite is in progress");
+
 pub fn debug(driver: &Rc<Driver>, slot: Slot, request: Request) {
     if driver.running().is_some() {
-        return reply(driver, slot, Err(ReplyError::new("ERR a background save or rewrite is in progress")));
+        return reply(driver, slot, Err(BUSY));
     }
     let (done, what) = match request {
         Request::DebugReload { save, flush, merge } => (reload(driver, save, flush, merge), "DEBUG RELOAD"),
@@ -46,6 +49,9 @@ pub fn debug(driver: &Rc<Driver>, slot: Slot, request: Request) {
 }
 
 pub fn change_replid(driver: &Rc<Driver>, slot: Slot) {
+    if driver.running().is_some() {
+        return reply(driver, slot, Err(BUSY));
+    }
     match new_history(driver) {
         Ok(()) => reply(driver, slot, Ok("OK")),
         Err(why) => reply(driver, slot, Err(ReplyError::from(format!("ERR {why}")))),
@@ -64,7 +70,12 @@ fn reload(driver: &Rc<Driver>, save: bool, flush: bool, merge: bool) -> Result<(
             now_ms: node.now_ms(),
             ..LoadOptions::default()
         };
-        (driver.persist().snapshot_paths().0, options)
+        let persist = driver.persist();
+        let path = match persist.exports() {
+            true => persist.export_paths(&node.config().settings).0,
+            false => persist.snapshot_paths().0,
+        };
+        (path, options)
     };
     let mut into = {
         let node = driver.node.borrow();
@@ -87,10 +98,20 @@ fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
     driver.settle();
     let config = driver.node.borrow().config().clone();
     driver.persist().sync_log()?; // while it can still be refused
-    let persist = driver.close_persist();
-    let waker = persist.close()?;
-    let recovered = recovery::recover(&config, &LoadProgress::default())?;
-    start::go_live(driver, recovered, waker)
+    let reopened = driver.close_persist().close().and_then(|waker| {
+        let recovered = recovery::recover(&config, &LoadProgress::default())?;
+        start::go_live(driver, recovered, waker)
+    });
+    if let Err(why) = &reopened {
+        // There is nowhere to write to any more. As after a failed start, and as stock does here: the end. What was
+        // acknowledged is on disk, and until the process is gone every command is answered -LOADING.
+        warning!("DEBUG LOADAOF: {why}. Exiting");
+        eprintln!("ringhold: {why}");
+        let loading = Loading { started_ms: process::now_ms(), ..Loading::default() };
+        driver.node.borrow_mut().server.persistence.loading = Some(loading);
+        driver.end_with(1);
+    }
+    reopened
 }
 
 /// Rule 18: another id, no lineage, an empty ring, and a base that is durable when this returns.

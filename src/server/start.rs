@@ -30,7 +30,7 @@ use crate::engine::Node;
 use crate::log::thread::Waker;
 use crate::state::{History, Loading, Server};
 use crate::store::Store;
-use crate::units::ReplId;
+use crate::units::{Offset, ReplId};
 
 /// Reads what the configuration names.
 pub struct Files;
@@ -228,8 +228,9 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     let mut node = driver.node.borrow_mut();
     node.server.history.remember(lock(&persist.files.history).get());
     node.server.persistence.aof_enabled = settings.appendonly;
-    node.server.persistence.rewrite_scheduled =
-        settings.appendonly && recovered.needs_base && recovered.keys > 0;
+    // Also of no keys: the base says that there are none.
+    let has_history = recovered.keys > 0 || recovered.at.offset > Offset::ZERO;
+    node.server.persistence.rewrite_scheduled = settings.appendonly && recovered.needs_base && has_history;
     node.server.persistence.load_keys = recovered.keys - recovered.expired;
     node.server.persistence.load_keys_expired = recovered.expired;
     persist.describe_log(&mut node);

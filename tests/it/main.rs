@@ -15,6 +15,7 @@ mod info;
 mod interop;
 mod persistence;
 mod position;
+mod promise;
 mod protocol;
 mod rdb;
 mod replication;
