@@ -315,7 +315,7 @@ impl Server {
         assert_eq!(rotated.start, self.end());
         let bytes = rdb(Some((self.store.get().replid, self.end())), &self.stream);
         let mut segments = self.segments.lock().unwrap();
-        let (name, seq) = segments.next_base();
+        let (name, seq) = segments.next_base(rotated.seq);
         durable::write_new(&self.disk, &paths().log_file(&name), &bytes)?;
         let base = self.base(paths().relative(&name), &bytes);
         self.store.announce_base(base.clone())?;

@@ -168,10 +168,10 @@ impl Segments {
         Ok(OpenSegment { file, name, seq, len: opening.len() as u64, chain })
     }
 
-    /// Name and sequence number for the next base. The caller writes and fsyncs it under this name in
-    /// [`Paths::log`], then calls [`Segments::commit_base`].
-    pub fn next_base(&self) -> (String, u64) {
-        let seq = self.manifest.next_base_seq();
+    /// Name and sequence number for the base that goes with segment `first_incr`, whose number it takes where that is
+    /// free. The caller writes and fsyncs it under this name in [`Paths::log`], then calls [`Segments::commit_base`].
+    pub fn next_base(&self, first_incr: u64) -> (String, u64) {
+        let seq = self.manifest.next_base_seq().max(first_incr);
         (format!("{}.{seq}.base.rdb", self.paths.log_name), seq)
     }
 
@@ -404,7 +404,7 @@ mod tests {
             disk.fail_from(step);
             let rewrite = |log: &mut Segments| -> Result<()> {
                 let first = log.open_next(place(100))?.seq;
-                let (name, seq) = log.next_base();
+                let (name, seq) = log.next_base(first);
                 durable::write_new(&disk, &paths().log_file(&name), b"REDIS")?;
                 log.commit_base(&name, seq, Offset(100), first)
             };
@@ -441,7 +441,7 @@ mod tests {
             disk.fail_from(step);
             let switch = |log: &Segments| -> Result<()> {
                 let mut next = log.next_generation(2);
-                let (name, seq) = next.next_base();
+                let (name, seq) = next.next_base(0);
                 durable::write_new(&disk, &paths().log_file(&name), b"REDIS")?;
                 next.commit_base_pending(&name, seq, Offset(9000))?;
                 next.open_next(place(9000))?;

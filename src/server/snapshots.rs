@@ -18,7 +18,8 @@ use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::persist::{Cut, Files, lock};
@@ -28,7 +29,7 @@ use crate::log::thread::LogSender;
 use crate::log::writer::Rotated;
 use crate::store::Snapshot;
 use crate::store::rdb::{self, SaveOptions};
-use crate::units::{Offset, Position};
+use crate::units::Position;
 
 /// What is done with the file.
 pub enum Kind {
@@ -93,21 +94,22 @@ pub struct Written {
 
 /// Writes the snapshot; on an error everything is as before, but for the log having a segment more.
 pub fn write(job: &Job) -> Result<Written, String> {
-    let (path, name) = match &job.kind {
-        Kind::Save { temporary, .. } | Kind::Export { temporary, .. } => (temporary.clone(), String::new()),
+    let (path, base) = match &job.kind {
+        Kind::Save { temporary, .. } | Kind::Export { temporary, .. } => (temporary.clone(), None),
         Kind::Payload => return Err("a payload has no file".into()),
-        Kind::Rewrite { .. } => {
-            let (name, _) = lock(&job.files.segments).next_base();
-            (job.files.paths.log_file(&name), name)
+        Kind::Rewrite { rotated } => {
+            let first_segment = rotation(job, rotated)?.seq;
+            let (name, seq) = lock(&job.files.segments).next_base(first_segment);
+            (job.files.paths.log_file(&name), Some(NewBase { name, seq, first_segment }))
         }
     };
     let result = encode(job, &path).and_then(|saved| {
         wait_until_durable(job)?;
-        match &job.kind {
-            Kind::Save { target, rotated, .. } => publish(job, &path, target, rotated.as_ref(), &saved)?,
-            Kind::Rewrite { rotated } => commit(job, &name, rotated, &saved)?,
-            Kind::Export { target, .. } => rename(job, &path, target)?,
-            Kind::Payload => {}
+        match (&job.kind, &base) {
+            (Kind::Save { target, rotated, .. }, _) => publish(job, &path, target, rotated.as_ref(), &saved)?,
+            (Kind::Rewrite { .. }, Some(base)) => commit(job, base, &saved)?,
+            (Kind::Export { target, .. }, _) => rename(job, &path, target)?,
+            (Kind::Rewrite { .. } | Kind::Payload, _) => {}
         }
         Ok(job.written(&saved))
     });
@@ -142,9 +144,29 @@ pub(super) fn wait_until_durable(job: &Job) -> Result<(), String> {
     }
 }
 
-fn rotation(receive: &mpsc::Receiver<Result<Rotated, String>>, cut: Offset) -> Result<Rotated, String> {
-    let rotated =
-        receive.recv().map_err(|_| "the log ended before it opened a new segment".to_string())??;
+/// A base of the log that is being written.
+struct NewBase {
+    name: String,
+    seq: u64,
+    /// The segment opened at the cut.
+    first_segment: u64,
+}
+
+/// The segment that the log opens at the cut. A full disk delays it; that must not keep a cancelled job.
+fn rotation(job: &Job, receive: &mpsc::Receiver<Result<Rotated, String>>) -> Result<Rotated, String> {
+    let cut = job.cut.offset;
+    let rotated = loop {
+        match receive.recv_timeout(Duration::from_millis(20)) {
+            Ok(rotated) => break rotated?,
+            Err(RecvTimeoutError::Timeout) if job.progress.cancelled.load(Ordering::Relaxed) => {
+                return Err("cancelled while it waited for the log".into());
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err("the log ended before it opened a new segment".into());
+            }
+        }
+    };
     if rotated.start != cut {
         return Err(format!("the log opened its segment at {}, not at the cut {cut}", rotated.start));
     }
@@ -158,7 +180,7 @@ fn publish(
     rotated: Option<&mpsc::Receiver<Result<Rotated, String>>>,
     saved: &Saved,
 ) -> Result<(), String> {
-    let rotated = rotated.map(|receive| rotation(receive, job.cut.offset)).transpose()?;
+    let rotated = rotated.map(|receive| rotation(job, receive)).transpose()?;
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let base = base(job, &name, saved);
     let mut history = lock(&job.files.history);
@@ -177,21 +199,13 @@ fn rename(job: &Job, temporary: &Path, target: &Path) -> Result<(), String> {
     durable::publish(&*job.files.disk, temporary, target).map_err(|e| e.to_string())
 }
 
-fn commit(
-    job: &Job,
-    name: &str,
-    rotated: &mpsc::Receiver<Result<Rotated, String>>,
-    saved: &Saved,
-) -> Result<(), String> {
-    let cut = job.cut.offset;
-    let rotated = rotation(rotated, cut)?;
-    let base = base(job, &job.files.paths.relative(name), saved);
+fn commit(job: &Job, new: &NewBase, saved: &Saved) -> Result<(), String> {
+    let base = base(job, &job.files.paths.relative(&new.name), saved);
     let mut history = lock(&job.files.history);
     history.announce_base(base.clone()).map_err(|e| e.to_string())?;
-    let mut segments = lock(&job.files.segments);
-    let (expected, seq) = segments.next_base();
-    debug_assert_eq!(expected, name, "one rewrite at a time");
-    segments.commit_base(name, seq, cut, rotated.seq).map_err(|e| e.to_string())?;
+    lock(&job.files.segments)
+        .commit_base(&new.name, new.seq, job.cut.offset, new.first_segment)
+        .map_err(|e| e.to_string())?;
     // dump.rdb stays named as long as it is there: without a name it would be an operator's restore (rule 15).
     let of_the_log =
         |other: &Base| other.files.iter().any(|file| file.name.starts_with(&job.files.paths.relative("")));
