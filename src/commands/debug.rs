@@ -50,6 +50,13 @@ const fn form(
 const MANY: usize = usize::MAX - 2;
 
 const FORMS: &[Form] = &[
+    form(
+        "AOF-FLUSH-SLEEP",
+        (1, 1),
+        aof_flush_sleep,
+        "AOF-FLUSH-SLEEP <microsec>",
+        "Makes every sync of the log take longer.",
+    ),
     form("CHANGE-REPL-ID", (0, 0), change_repl_id, "CHANGE-REPL-ID", "Gives the history a new name."),
     form(
         "CONFIG-REWRITE-FORCE-ALL",
@@ -309,6 +316,11 @@ fn sleep(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let seconds = parse_f64(&args[2]).filter(|seconds| *seconds > 0.0).unwrap_or(0.0);
     ctx.out.ok();
     Ok(Outcome::Request(Request::Sleep { micros: (seconds * 1e6) as u64 }))
+}
+
+fn aof_flush_sleep(_: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
+    let micros = parse_i64(&args[2]).and_then(|n| u64::try_from(n).ok()).ok_or(ReplyError::NOT_INTEGER)?;
+    Ok(Outcome::Request(Request::DebugSyncDelay { micros }))
 }
 
 fn log(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {

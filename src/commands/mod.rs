@@ -211,6 +211,10 @@ pub enum Request {
     ShowLineage(Vec<u8>),
     /// A replica has said how far it is. No reply.
     Acknowledged,
+    /// Every fsync of the log takes so much longer from now on.
+    DebugSyncDelay {
+        micros: u64,
+    },
     /// `all`: every setting is written, not only what differs from its default.
     ConfigRewrite {
         all: bool,

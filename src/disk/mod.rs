@@ -24,6 +24,7 @@ mod sim;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use lock::{DirLock, LockRefused};
 pub use os::OsDisk;
@@ -60,6 +61,9 @@ pub trait Disk: Send + Sync {
     fn create_dir(&self, dir: &Path) -> Result<()>;
     fn is_dir(&self, path: &Path) -> bool;
     fn fsync_dir(&self, dir: &Path) -> Result<()>;
+    /// From now on each `fdatasync` takes `delay` longer, also on files that are open already: for tests of slow
+    /// disks against a real process (DEBUG AOF-FLUSH-SLEEP).
+    fn set_sync_delay(&self, _delay: Duration) {}
 
     fn exists(&self, path: &Path) -> Result<bool> {
         Ok(self.len(path)?.is_some())

@@ -30,10 +30,6 @@ impl OsDisk {
     pub fn new() -> OsDisk {
         OsDisk::default()
     }
-    /// From now on each `fdatasync` takes `delay` longer, also on files that are open already.
-    pub fn set_sync_delay(&self, delay: Duration) {
-        self.sync_delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
 }
 
 impl Disk for OsDisk {
@@ -94,6 +90,10 @@ impl Disk for OsDisk {
 
     fn is_dir(&self, path: &Path) -> bool {
         path.is_dir()
+    }
+
+    fn set_sync_delay(&self, delay: Duration) {
+        self.sync_delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn fsync_dir(&self, dir: &Path) -> Result<()> {

@@ -73,6 +73,8 @@ pub struct OpenSegment {
     pub file: Arc<dyn DiskFile>,
     pub name: String,
     pub seq: u64,
+    /// Where it starts.
+    pub place: Place,
     /// Bytes of the opening.
     pub len: u64,
     pub chain: Chain,
@@ -165,7 +167,7 @@ impl Segments {
         let start_offset = Some(place.offset);
         manifest.incrs.push(Entry { name: name.clone(), seq, file_type: FileType::Incr, start_offset });
         self.replace(manifest)?;
-        Ok(OpenSegment { file, name, seq, len: opening.len() as u64, chain })
+        Ok(OpenSegment { file, name, seq, place, len: opening.len() as u64, chain })
     }
 
     /// Name and sequence number for the base that goes with segment `first_incr`, whose number it takes where that is

@@ -524,10 +524,14 @@ impl LogWriter {
         if let Health::Latched(text) = &self.health {
             return Err(text.clone());
         }
+        let place = self.cursor.place;
+        if self.cursor.file_len == self.segment.len && place == self.segment.place {
+            // Nothing stands behind its opening: it is the segment that starts here.
+            return Ok(Rotated { seq: self.segment.seq, start: place.offset });
+        }
         if !self.put_mark(now) {
             return Err("the old segment could not be closed: the disk is full".into());
         }
-        let place = self.cursor.place;
         let next = lock(&self.segments).open_next(place).map_err(|failure| failure.to_string())?;
         let old = std::mem::replace(&mut self.segment, next);
         self.unsynced.push(old.file);

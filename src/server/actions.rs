@@ -39,13 +39,15 @@ pub struct Running {
     /// `dirty` when the snapshot was taken: what it covers.
     dirty_at_start: u64,
     started_ms: i64,
+    pub used_at_start: u64,
 }
 
 impl Running {
     fn now(driver: &Driver, purpose: Purpose, asker: Option<Asker>, progress: Arc<Progress>) -> Running {
         let node = driver.node.borrow();
         let dirty_at_start = node.server.persistence.dirty;
-        Running { purpose, progress, asker, dirty_at_start, started_ms: node.now_ms() }
+        let used_at_start = super::alloc::used();
+        Running { purpose, progress, asker, dirty_at_start, started_ms: node.now_ms(), used_at_start }
     }
 }
 
@@ -85,6 +87,10 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
         Request::ShutdownAbort => reply(driver, slot, Err(ReplyError::new("ERR No shutdown in progress."))),
         Request::ConfigRewrite { all } => config_rewrite(driver, slot, all),
         Request::DebugReload { .. } | Request::DebugLoadAof => super::reload::debug(driver, slot, request),
+        Request::DebugSyncDelay { micros } => {
+            driver.persist().files.disk.set_sync_delay(Duration::from_micros(micros));
+            reply(driver, slot, Ok("OK"));
+        }
         Request::DebugChangeReplId => super::reload::change_replid(driver, slot),
         Request::ReplicaOf(whom) => replica_of(driver, slot, whom),
         Request::Psync { .. }
@@ -319,6 +325,11 @@ pub fn write_here(driver: &Rc<Driver>, purpose: Purpose) -> Result<(), String> {
     Ok(())
 }
 
+/// Saves in the background, for a shutdown.
+pub fn save(driver: &Rc<Driver>) -> Result<(), String> {
+    start(driver, Purpose::Save, None)
+}
+
 /// Takes a snapshot and starts the thread that writes it.
 fn start(driver: &Rc<Driver>, purpose: Purpose, asker: Option<Asker>) -> Result<(), String> {
     let job = job(driver, kept(driver, purpose));
@@ -382,8 +393,16 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
         sender.set_rewriting(false);
     }
     let mut node = driver.node.borrow_mut();
-    node.server.persistence.saving = false;
-    node.server.persistence.rewriting = false;
+    let persistence = &mut node.server.persistence;
+    persistence.saving = false;
+    persistence.rewriting = false;
+    persistence.cow_size = 0;
+    let grown = std::mem::take(&mut persistence.cow_peak);
+    match running.purpose {
+        Purpose::Save => persistence.last_save_cow = grown,
+        Purpose::Rewrite => persistence.last_rewrite_cow = grown,
+        Purpose::Sync => {}
+    }
     driver.persist_mut().log_rewritten(running.progress.log_closed_len.load(Ordering::Relaxed));
     match &result {
         Ok(written) => succeeded(&driver, &mut node, &running, written),
@@ -403,7 +422,7 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
         reply(&driver, slot, answer.map_err(ReplyError::new));
     }
     driver.settle();
-    super::shutdown::job_ended(&driver);
+    super::shutdown::job_ended(&driver, result.err());
     super::full_sync::consider(&driver);
 }
 

@@ -102,7 +102,7 @@ pub struct Driver {
     persist: RefCell<Option<Persist>>,
     /// By place; a slot whose client has gone finds nothing.
     wakes: RefCell<Vec<Option<Client>>>,
-    /// Connections that wait for the log to catch up (rule 6).
+    /// Connections that wait for the log to catch up (rule 6), or while a shutdown saves.
     stalled: RefCell<Vec<Slot>>,
     /// Set when the process should end; the code to end with.
     pub exit: Cell<Option<i32>>,
@@ -120,6 +120,8 @@ pub struct Driver {
     pub following: RefCell<super::upstream::Following>,
     /// Replicas that wait for a snapshot.
     pub waiting: RefCell<super::full_sync::Waiting>,
+    /// A shutdown saves: clients wait.
+    deaf: Cell<bool>,
     /// Waits for a snapshot job to end.
     pub shutdown: Cell<Option<super::shutdown::Plan>>,
 }
@@ -142,6 +144,7 @@ impl Driver {
             feeds: RefCell::new(Vec::new()),
             following: RefCell::default(),
             waiting: RefCell::default(),
+            deaf: Cell::new(false),
             shutdown: Cell::new(None),
         })
     }
@@ -187,6 +190,10 @@ impl Driver {
     /// Executes what `input` holds; returns how many bytes are missing for the next command, 0 if the client does
     /// not run now, however many came.
     pub fn feed(self: &Rc<Self>, slot: Slot, input: &mut Input) -> usize {
+        if self.deaf.get() {
+            self.stalled.borrow_mut().push(slot);
+            return 0;
+        }
         let behind = |persist: &Persist| persist.is_behind(input.len() as u64).then(|| persist.log_is_well());
         match self.persist.borrow().as_ref().and_then(behind) {
             None => {}
@@ -400,9 +407,7 @@ impl Driver {
         self.settle();
         self.tell_feeds();
         super::upstream::log_moved(self);
-        for slot in std::mem::take(&mut *self.stalled.borrow_mut()) {
-            self.wake(slot);
-        }
+        self.wake_stalled();
     }
 
     fn tell_log_status(&self) {
@@ -474,7 +479,10 @@ impl Driver {
     pub fn note_progress(&self, node: &mut Node) {
         if let Some(running) = &*self.running.borrow() {
             let done = running.progress.keys.load(Ordering::Relaxed);
-            node.server.persistence.save_keys_done = done;
+            let persistence = &mut node.server.persistence;
+            persistence.save_keys_done = done;
+            persistence.cow_size = super::alloc::used().saturating_sub(running.used_at_start);
+            persistence.cow_peak = persistence.cow_peak.max(persistence.cow_size);
         }
         if let (Some(progress), Some(loading)) =
             (&*self.loading.borrow(), &mut node.server.persistence.loading)
@@ -496,6 +504,20 @@ impl Driver {
         changed?;
         self.node.borrow_mut().server.process.port = settings.port;
         Ok(())
+    }
+
+    /// Whether clients wait with what they send.
+    pub fn read_no_clients(&self, deaf: bool) {
+        self.deaf.set(deaf);
+        if !deaf {
+            self.wake_stalled();
+        }
+    }
+
+    fn wake_stalled(&self) {
+        for slot in std::mem::take(&mut *self.stalled.borrow_mut()) {
+            self.wake(slot);
+        }
     }
 
     /// A shutdown was asked for and has not failed.

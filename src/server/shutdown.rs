@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! requested ─► a snapshot job runs? cancel it, go on when it has ended
-//!           ─► save, if save points say so or SAVE was asked        (on failure: stay, unless FORCE)
+//!           ─► save, if save points say so or SAVE was asked        (on failure: stay, unless FORCE);
+//!              no client is read from meanwhile
 //!           ─► log: write, mark, fsync, close
 //!           ─► replication.toml: clean mark with the end and every segment's length
 //!           ─► ring flushed, pid file and Unix socket removed, exit 0
@@ -12,7 +13,8 @@
 //! said. Nothing acknowledged is lost by that, as the ring has what the log lacks, but the shutdown was not clean: no clean
 //! mark, exit 1. (Stock Redis drops its unwritten buffer there and exits 0.)
 //!
-//! A second signal hurries: the process ends at once, with nothing more lost than by a crash.
+//! A second signal hurries, also while the snapshot is written: the process ends at once, with nothing more lost than
+//! by a crash.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -31,10 +33,23 @@ pub struct Plan {
     /// `None`: as the save points say.
     save: Option<bool>,
     force: bool,
+    stage: Stage,
+}
+
+/// What the shutdown waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The end of a job that was cancelled.
+    Cancelling,
+    /// The snapshot that it asked for itself.
+    Saving,
 }
 
 pub fn requested(driver: &Rc<Driver>, asker: Option<Slot>, save: Option<bool>, force: bool) {
     notice!("User requested shutdown...");
+    if driver.shutdown_is_on_its_way() {
+        return;
+    }
     if let Some(progress) = driver.job_progress() {
         if driver.running() != Some(Purpose::Rewrite) {
             notice!("There is a background save running. Cancelling it before exiting.");
@@ -42,17 +57,31 @@ pub fn requested(driver: &Rc<Driver>, asker: Option<Slot>, save: Option<bool>, f
             notice!("There is a background AOF rewrite running. Cancelling it before exiting.");
         }
         progress.cancelled.store(true, Ordering::Relaxed);
-        driver.shutdown.set(Some(Plan { asker, save, force }));
+        driver.shutdown.set(Some(Plan { asker, save, force, stage: Stage::Cancelling }));
         return;
     }
-    go(driver, Plan { asker, save, force });
+    go(driver, Plan { asker, save, force, stage: Stage::Saving });
 }
 
 /// The snapshot job has ended: goes on with a shutdown that waited for it.
-pub fn job_ended(driver: &Rc<Driver>) {
-    if let Some(plan) = driver.shutdown.take() {
-        go(driver, plan);
+pub fn job_ended(driver: &Rc<Driver>, failure: Option<String>) {
+    match (driver.shutdown.take(), failure) {
+        (Some(plan), _) if plan.stage == Stage::Cancelling => {
+            go(driver, Plan { stage: Stage::Saving, ..plan })
+        }
+        (Some(plan), Some(why)) => not_saved(driver, plan, &why),
+        (Some(_), None) => close(driver),
+        (None, _) => {}
     }
+}
+
+/// A second signal: no file of a snapshot that will never be whole is left behind.
+pub fn at_once(driver: &Driver) {
+    if driver.running().is_some() {
+        // If it cannot be removed now, the next start does it.
+        let _leftover = std::fs::remove_file(driver.persist().snapshot_paths().1);
+    }
+    driver.end_with(1);
 }
 
 fn go(driver: &Rc<Driver>, plan: Plan) {
@@ -64,21 +93,31 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
     let save_points = !driver.node.borrow().config().settings.save.0.is_empty();
     if plan.save.unwrap_or(save_points) {
         notice!("Saving the final RDB snapshot before exiting.");
-        if let Err(why) = actions::save_here(driver) {
-            warning!("Error trying to save the DB, can't exit. {why}");
-            if !plan.force {
-                warning!("Errors trying to shut down the server. Check the logs for more information.");
-                if let Some(slot) = plan.asker {
-                    actions::reply(
-                        driver,
-                        slot,
-                        Err(ReplyError::new("ERR Errors trying to SHUTDOWN. Check logs.")),
-                    );
-                }
-                return;
-            }
+        driver.read_no_clients(true);
+        driver.shutdown.set(Some(plan));
+        if let Err(why) = actions::save(driver) {
+            driver.shutdown.set(None);
+            not_saved(driver, plan, &why);
         }
+        return;
     }
+    close(driver);
+}
+
+fn not_saved(driver: &Rc<Driver>, plan: Plan, why: &str) {
+    warning!("Error trying to save the DB, can't exit. {why}");
+    if plan.force {
+        return close(driver);
+    }
+    warning!("Errors trying to shut down the server. Check the logs for more information.");
+    driver.read_no_clients(false);
+    if let Some(slot) = plan.asker {
+        actions::reply(driver, slot, Err(ReplyError::new("ERR Errors trying to SHUTDOWN. Check logs.")));
+    }
+}
+
+fn close(driver: &Rc<Driver>) {
+    driver.settle();
     let closed = driver.close_persist().close();
     let node = driver.node.borrow();
     let settings = &node.config().settings;

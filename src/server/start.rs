@@ -297,9 +297,9 @@ async fn until_exit(driver: Rc<Driver>) -> i32 {
 
 /// The first signal asks for a clean shutdown; a second one ends the process as a crash would.
 fn signalled(driver: &Rc<Driver>, name: &str, asked: &mut bool) {
-    if std::mem::replace(asked, true) {
+    if std::mem::replace(asked, true) && driver.shutdown_is_on_its_way() {
         warning!("Received {name} again: exiting at once");
-        return driver.end_with(1);
+        return shutdown::at_once(driver);
     }
     notice!("Received {name} scheduling shutdown...");
     let flags = {
@@ -313,5 +313,4 @@ fn signalled(driver: &Rc<Driver>, name: &str, asked: &mut bool) {
         _ => None,
     };
     shutdown::requested(driver, None, save, flags.contains(ShutdownFlags::FORCE));
-    *asked = driver.shutdown_is_on_its_way();
 }

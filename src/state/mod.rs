@@ -136,6 +136,12 @@ pub struct Persistence {
     pub rewrite_put_off_minutes: u32,
     pub save_keys_total: u64,
     pub save_keys_done: u64,
+    /// Bytes by which memory has grown since the snapshot that is being written was taken: what writes copied and
+    /// added, and the writer's buffers. Now, at most, and at most during the last save and rewrite.
+    pub cow_size: u64,
+    pub cow_peak: u64,
+    pub last_save_cow: u64,
+    pub last_rewrite_cow: u64,
     pub current_rewrite_started_ms: i64,
     /// Bytes handed to the log but not yet written, and fsyncs under way.
     pub aof_buffer_length: u64,

@@ -9,8 +9,8 @@ pub fn persistence(facts: &Facts<'_>, text: &mut Text) {
     let running = |on: bool, since: i64| if on { (facts.now - since).max(0) / 1000 } else { -1 };
     text.switch("loading", p.loading.is_some());
     text.put("async_loading", 0);
-    text.put("current_cow_peak", 0);
-    text.put("current_cow_size", 0);
+    text.put("current_cow_peak", p.cow_peak);
+    text.put("current_cow_size", p.cow_size);
     text.put("current_cow_size_age", 0);
     text.ratio("current_fork_perc", percent);
     text.put("current_save_keys_processed", p.save_keys_done);
@@ -22,7 +22,7 @@ pub fn persistence(facts: &Facts<'_>, text: &mut Text) {
     text.put("rdb_last_bgsave_time_sec", p.last_save_secs);
     text.put("rdb_current_bgsave_time_sec", running(p.saving, p.current_save_started_ms));
     text.put("rdb_saves", facts.server.stats.saves);
-    text.put("rdb_last_cow_size", 0);
+    text.put("rdb_last_cow_size", p.last_save_cow);
     text.put("rdb_last_load_keys_expired", p.load_keys_expired);
     text.put("rdb_last_load_keys_loaded", p.load_keys);
     text.switch("aof_enabled", p.aof_enabled);
@@ -34,7 +34,7 @@ pub fn persistence(facts: &Facts<'_>, text: &mut Text) {
     text.put("aof_rewrites", facts.server.stats.rewrites);
     text.put("aof_rewrites_consecutive_failures", facts.server.stats.rewrite_failures_in_a_row);
     text.status("aof_last_write_status", p.failed.is_none());
-    text.put("aof_last_cow_size", 0);
+    text.put("aof_last_cow_size", p.last_rewrite_cow);
     text.put("module_fork_in_progress", 0);
     text.put("module_fork_last_cow_size", 0);
     if let Some(why) = &p.failed {
