@@ -13,6 +13,7 @@ mod fill;
 mod harness;
 mod info;
 mod interop;
+mod jobs;
 mod persistence;
 mod position;
 mod promise;
