@@ -483,7 +483,7 @@ mod tests {
         assert_eq!(bench.server.limits.list_plain_element, 100);
         bench.check("DEBUG LOG hi", "+OK");
         assert_eq!(bench.server.remarks, ["DEBUG LOG: hi"]);
-        assert!(bench.run("DEBUG HELP").starts_with("*49 +DEBUG <subcommand>"));
+        assert!(bench.run("DEBUG HELP").starts_with("*51 +DEBUG <subcommand>"));
         bench.check("DEBUG PROTOCOL map", "*6 :0 :0 :1 :1 :2 :0");
         bench.check("DEBUG PROTOCOL push", "-ERR RESP2 is not supported by this command");
         bench.proto = Protocol::Resp3;

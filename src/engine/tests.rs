@@ -383,7 +383,7 @@ fn late_answers_never_reach_the_next_client_in_a_place() {
     let last = bench.connect();
     bench.actions();
     bench.node.handle_log_failure("disk".into());
-    assert!(matches!(bench.actions()[..], [Action::Close(slot)] if slot == next));
+    assert!(!bench.actions().iter().any(|action| matches!(action, Action::Close(slot) if *slot == last)));
     bench.check(last, "GET b", "$-1");
 }
 

@@ -420,7 +420,7 @@ mod tests {
                     assert!(after.exists(&paths().log_file(name)).unwrap(), "step {step} {cut:?} {name}");
                 }
                 if done {
-                    assert_eq!(names, ["appendonly.aof.1.base.rdb", "appendonly.aof.2.incr.aof"]);
+                    assert_eq!(names, ["appendonly.aof.2.base.rdb", "appendonly.aof.2.incr.aof"]);
                     assert_eq!(after.list(&paths().log()).unwrap().len(), 3);
                 }
                 log.open_next(place(200)).unwrap();

@@ -411,7 +411,9 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
                 Purpose::Save | Purpose::Sync => warning!("Background saving error: {why}"),
                 Purpose::Rewrite => warning!("Background AOF rewrite terminated with error: {why}"),
             }
-            if !running.progress.cancelled.load(Ordering::Relaxed) {
+            // Neither is a failed background save: a job told to stop, and the snapshot of a shutdown, which says so.
+            let expected = running.progress.cancelled.load(Ordering::Relaxed);
+            if !expected && !driver.shutdown_is_on_its_way() {
                 failed(&mut node, running.purpose);
             }
         }
