@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use super::blocking::Queues;
 use super::input::Input;
-use super::stream::Stream;
+use super::stream::{Stream, UnitEnd};
 use crate::commands::{BlockCause, Request};
 use crate::config::{AppendFsync, Change, Config, SetContext};
 use crate::error::ReplyError;
@@ -317,8 +317,9 @@ impl Node {
 
     // ---- outputs ----
 
-    /// Bytes for the ring and the log: whole units, and places between units where the log may put a mark.
-    pub fn poll_stream(&self) -> Option<(&[u8], &[usize])> {
+    /// Bytes for the ring and the log: whole units, and places between units where the log may put a mark, the last
+    /// one at their end.
+    pub fn poll_stream(&self) -> Option<(&[u8], &[UnitEnd])> {
         let (bytes, cuts) = self.stream.pending();
         (!bytes.is_empty()).then_some((bytes, cuts))
     }

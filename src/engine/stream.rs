@@ -21,23 +21,34 @@ struct Op {
     end: usize,
 }
 
+/// Where a unit ends within the bytes that the driver has not taken yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnitEnd {
+    pub at: usize,
+    /// The database selected there; `None`: the one selected before these bytes.
+    pub db: Option<u32>,
+}
+
 #[derive(Default)]
 pub struct Stream {
     /// Bytes of closed units not yet taken by the driver.
     out: Vec<u8>,
-    /// Ends of units within `out`, at least [`CUT_EVERY`] apart; the end of `out` is one implicitly.
-    cuts: Vec<usize>,
+    /// Ends of units within `out`, the last one at its end, the others at least [`CUT_EVERY`] apart unless the ring is
+    /// too small for that.
+    cuts: Vec<UnitEnd>,
     /// Operations of the open unit, encoded one after the other.
     scratch: Vec<u8>,
     ops: Vec<Op>,
-    /// The database that the stream has selected.
+    /// The database that the next operation may rely on.
     db: Option<u32>,
+    /// The last one selected in `out`: also after [`Stream::forget_db`] what readers are in.
+    selected: Option<u32>,
     pub end: Offset,
     /// End of the last unit that changed data: what replies wait for with `appendfsync always`.
     pub data_end: Offset,
-    /// Units longer than this do not fit into the ring.
+    /// No run of several units between two cuts is longer: it would not fit into the ring, though each of them does.
     pub ring_limit: u64,
-    /// End of the last unit that did not.
+    /// End of the last bytes that the ring could not take.
     pub oversized_end: Offset,
 }
 
@@ -102,7 +113,7 @@ impl Stream {
                 let mut number = itoa::Buffer::new();
                 let number = number.format(op.db.unwrap_or(0)).as_bytes();
                 encode_command([b"SELECT".as_slice(), number].into_iter(), &mut self.out);
-                self.db = op.db;
+                (self.db, self.selected) = (op.db, op.db);
             }
             self.out.extend_from_slice(&self.scratch[start..op.end]);
             start = op.end;
@@ -123,7 +134,7 @@ impl Stream {
     pub fn append_verbatim(&mut self, unit: &[u8], db: u32, data: bool) {
         debug_assert!(self.ops.is_empty(), "a replica makes no units of its own");
         self.out.extend_from_slice(unit);
-        self.db = Some(db);
+        (self.db, self.selected) = (Some(db), Some(db));
         self.count(unit.len() as u64, data);
     }
 
@@ -133,11 +144,19 @@ impl Stream {
         if data {
             self.data_end = self.end;
         }
-        if len > self.ring_limit {
-            self.oversized_end = self.end;
-        }
-        if self.out.len() - self.cuts.last().copied().unwrap_or(0) >= CUT_EVERY {
-            self.cuts.push(self.out.len());
+        self.cut();
+    }
+
+    /// A unit has ended: it joins the run of those before it, or begins the next.
+    fn cut(&mut self) {
+        let end = UnitEnd { at: self.out.len(), db: self.selected };
+        let runs = self.cuts.len();
+        let began = if runs >= 2 { self.cuts[runs - 2].at } else { 0 };
+        match self.cuts.last_mut() {
+            Some(last) if last.at - began < CUT_EVERY && (end.at - began) as u64 <= self.ring_limit => {
+                *last = end;
+            }
+            _ => self.cuts.push(end),
         }
     }
 
@@ -147,14 +166,15 @@ impl Stream {
         self.scratch.clear();
     }
 
-    /// Bytes of whole units produced since the last [`Stream::clear`], and the unit ends within them.
-    pub fn pending(&self) -> (&[u8], &[usize]) {
+    /// Bytes of whole units produced since the last [`Stream::clear`], and unit ends within them, the last at their end.
+    pub fn pending(&self) -> (&[u8], &[UnitEnd]) {
         (&self.out, &self.cuts)
     }
 
     pub fn clear(&mut self) {
         self.out.clear();
         self.cuts.clear();
+        self.selected = None;
         if self.out.capacity() > 1 << 20 {
             self.out = Vec::new();
         }
@@ -164,6 +184,7 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::framing::leads;
     use crate::resp::args::OwnedArgs;
 
     fn text(stream: &Stream) -> String {
@@ -196,6 +217,49 @@ mod tests {
         stream.op_without_db(&[b"PUBLISH", b"c", b"m"]);
         stream.close_unit();
         assert_eq!((text(&stream).as_str(), stream.data_end), ("PUBLISH c m", Offset(0)));
+    }
+
+    /// Each cut, walked to from the one before, is a unit's end in the database it names.
+    #[test]
+    fn cuts_say_the_database_that_is_selected_there() {
+        let mut stream = Stream::at(Offset(0));
+        stream.op_without_db(&[b"PING"]);
+        stream.close_unit();
+        assert_eq!(stream.pending().1, [UnitEnd { at: 14, db: None }]);
+        for n in 0..200 {
+            op(&mut stream, n / 60, &[b"SET", b"k", &[b'v'; 1000]]);
+            stream.close_unit();
+        }
+        stream.forget_db();
+        let (bytes, cuts) = stream.pending();
+        assert!(cuts.len() > 10);
+        let (mut from, mut db) = (0, 0);
+        for cut in cuts {
+            let to = cut.db.unwrap_or(db);
+            assert!(leads(&bytes[from..cut.at], db, to), "{db} to {cut:?}");
+            (from, db) = (cut.at, to);
+        }
+        assert_eq!((from, db), (bytes.len(), 3));
+    }
+
+    /// Rule 8: only a unit that is alone larger than the ring goes past it.
+    #[test]
+    fn runs_of_units_fit_into_the_ring() {
+        let check = |ring_limit: u64, units: &[usize], expected: &[usize]| {
+            let mut stream = Stream { ring_limit, ..Stream::at(Offset(0)) };
+            for len in units {
+                let around = 9 + len.to_string().len(); // *1␍␊$5000␍␊…␍␊
+                stream.op_without_db(&[&vec![b'x'; len - around]]);
+                stream.close_unit();
+            }
+            let ends = stream.pending().1.iter().map(|cut| cut.at);
+            let runs = std::iter::once(0).chain(ends.clone()).zip(ends).map(|(from, to)| to - from);
+            assert_eq!(runs.collect::<Vec<_>>(), expected);
+        };
+        check(u64::MAX, &[1100, 2000, 20_000, 1100], &[23_100, 1100]);
+        check(20_000, &[1100, 2000, 19_999, 1100], &[3100, 19_999, 1100]);
+        check(8192, &[5000, 3000, 5000, 3000, 1100, 9000], &[8000, 8000, 1100, 9000]);
+        check(4096, &[4096, 4096, 2000, 2000, 2000], &[4096, 4096, 4000, 2000]);
     }
 
     #[test]

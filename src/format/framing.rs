@@ -282,6 +282,12 @@ impl Sink for Found {
     }
 }
 
+/// Whether `bytes` are whole units that lead from database `from` to database `to`.
+pub fn leads(bytes: &[u8], from: u32, to: u32) -> bool {
+    let mut walk = UnitWalk::new(0, from);
+    walk.feed(bytes).is_ok() && walk.end() == (bytes.len() as u64, to)
+}
+
 /// Unit boundaries in whole units of stream bytes: `(length so far, db there)`, at least `every` bytes apart, the last
 /// one at the end of the last whole unit.
 pub fn unit_bounds(bytes: &[u8], db: u32, every: u64) -> Vec<(u64, u32)> {

@@ -28,6 +28,7 @@ use crate::config::{AppendFsync, Settings};
 use crate::disk::Disk;
 use crate::engine::Node;
 use crate::format::aof::Place;
+use crate::format::framing::leads;
 use crate::log::history_file::HistoryFile;
 use crate::log::segments::{Paths, Segments};
 use crate::log::thread::{HealthKind, LogSender, LogThread, Waker};
@@ -144,24 +145,23 @@ impl Persist {
 
     /// Takes the node's new stream bytes: into the ring, and to the log. `true`: there were any.
     pub fn take_stream(&mut self, node: &mut Node) -> bool {
-        let db = node.stream.db().unwrap_or(self.db);
         let Some((bytes, cuts)) = node.poll_stream() else { return false };
-        let mut from = 0;
-        for to in cuts.iter().copied().chain([bytes.len()]) {
-            if to > from {
-                self.append(&bytes[from..to], db);
-                from = to;
-            }
+        let (mut from, mut in_ring) = (0, true);
+        for cut in cuts {
+            in_ring &= self.append(&bytes[from..cut.at], cut.db.unwrap_or(self.db));
+            from = cut.at;
         }
         node.stream_taken();
-        if !self.waiting.is_empty() {
+        if !in_ring {
             node.await_log();
         }
         self.describe(node);
         true
     }
 
-    fn append(&mut self, units: &[u8], db: u32) {
+    /// False: the log has them, or will have, but the ring has not.
+    fn append(&mut self, units: &[u8], db: u32) -> bool {
+        debug_assert!(leads(units, self.db, db), "what stands at a cut must be what was written");
         self.spill_if_needed(units.len() as u64);
         self.end += units.len() as u64;
         self.db = db;
@@ -177,6 +177,8 @@ impl Persist {
                 sender.mark();
             }
         }
+        let fits = units.len() as u64 <= self.ring.limit(); // else rule 8
+        self.sender.is_none() || fits && self.waiting.is_empty()
     }
 
     /// Whether an append to the ring would push out bytes that the log does not prove yet.
@@ -374,8 +376,7 @@ impl Persist {
         node.server.history.ring_start = self.ring.start();
         node.server.history.held_from = self.held_from();
         node.server.history.replid = self.replid;
-        let promised = self.appendonly || self.spill_from.is_some();
-        node.stream.ring_limit = if promised { self.ring.limit() } else { u64::MAX };
+        node.stream.ring_limit = self.ring.limit();
     }
 
     // ---- another history ----

@@ -14,6 +14,7 @@ mod harness;
 mod info;
 mod interop;
 mod jobs;
+mod marks;
 mod persistence;
 mod position;
 mod promise;
