@@ -174,16 +174,20 @@ impl Ring {
     pub fn path(&self) -> &Path {
         &self.path
     }
-    /// The largest append that leaves its bytes in the ring; a larger one empties it (rule 8).
+    /// The largest append that leaves its bytes in the ring; a larger one empties it (rule 8). During a resize: in
+    /// both files.
     pub fn limit(&self) -> u64 {
-        self.layout.capacity - 2 * BLOCK
+        self.twin.as_ref().map_or(u64::MAX, |twin| twin.own_limit()).min(self.own_limit())
     }
-    /// The oldest offset after an append of `len` bytes: what must be `written` before it (rule 6).
+    /// The oldest offset after an append of `len` bytes: what must be `written` before it (rule 6). During a resize:
+    /// the oldest that both files hold.
     pub fn start_after(&self, len: u64) -> Offset {
-        if len > self.limit() {
-            return self.window.end + len;
-        }
-        self.new_start(self.window.end + len).unwrap_or(self.window.start)
+        let own = if len > self.own_limit() {
+            self.window.end + len
+        } else {
+            self.new_start(self.window.end + len).unwrap_or(self.window.start)
+        };
+        self.twin.as_ref().map_or(own, |twin| own.max(twin.start_after(len)))
     }
 
     /// Appends whole units; `db` is the stream's after them. In the file when it returns.
@@ -262,34 +266,59 @@ impl Ring {
         self.region.flush()
     }
 
-    /// Starts a resize (rule 9): `twin` is a ring made for it at another path. It receives the newest bytes now and all
-    /// appends from now on. When its file has been renamed over this one's, durably, call [`Ring::switch_to_twin`].
-    pub fn attach_twin(&mut self, mut twin: Ring) {
-        let room = twin.limit().min(self.window.end - self.window.start);
-        let mut at = Offset(self.window.end.0 - room);
-        twin.restart(Begin {
+    /// Where a ring of `capacity` that is to take this one's place begins: with the newest bytes that it can hold.
+    pub fn twin_begin(&self, capacity: u64) -> Begin {
+        let room =
+            (Layout::for_capacity(capacity).capacity - 2 * BLOCK).min(self.window.end - self.window.start);
+        let at = Offset(self.window.end.0 - room);
+        Begin { replid: self.name.replid, begun: self.name.begun, tag: self.name.tag, at, db: self.window.db }
+    }
+
+    /// Touches every page of a new file, so that the data thread finds them there. Not for the data thread.
+    pub fn prefault(&mut self) {
+        let data = self.layout.data();
+        self.region.bytes_mut()[data..].fill(0);
+        self.restart(Begin {
             replid: self.name.replid,
             begun: self.name.begun,
             tag: self.name.tag,
-            at,
+            at: self.window.end,
             db: self.window.db,
         });
-        while at < self.window.end {
-            let Some((first, rest)) = self.read(at, 1 << 16) else { break };
+    }
+
+    /// Copies up to `most` more bytes of the window into `twin`. `true`: it has all up to the end.
+    pub fn copy_to(&self, twin: &mut Ring, mut most: u64) -> bool {
+        let same = (twin.name.tag, twin.name.replid, twin.name.begun)
+            == (self.name.tag, self.name.replid, self.name.begun);
+        if !same || !(self.window.start..=self.window.end).contains(&twin.window.end) {
+            twin.restart(self.twin_begin(twin.capacity()));
+        }
+        while most > 0 && twin.window.end < self.window.end {
+            let piece = most.min(twin.own_limit());
+            let Some((first, rest)) = self.read(twin.window.end, piece as usize) else { break };
             twin.append(first, self.window.db);
             twin.append(rest, self.window.db);
-            at += (first.len() + rest.len()) as u64;
+            most -= piece;
         }
+        twin.window.end == self.window.end
+    }
+
+    /// Starts a resize (rule 9): `twin` is a ring made for it at another path. What [`Ring::copy_to`] has not given it is
+    /// copied now, and it receives all appends from now on. When its file has been renamed over this one's,
+    /// durably, call [`Ring::switch_to_twin`].
+    pub fn attach_twin(&mut self, mut twin: Ring) {
+        while !self.copy_to(&mut twin, u64::MAX) {}
         twin.note(self.window.written, self.window.durable);
         self.twin = Some(Box::new(twin));
     }
 
-    /// Ends a resize: the twin's file has this ring's name now.
-    pub fn switch_to_twin(&mut self) {
-        if let Some(mut twin) = self.twin.take() {
-            twin.path.clone_from(&self.path);
-            *self = *twin;
-        }
+    /// Ends a resize: the twin's file has this ring's name now. Returns what was the ring, whose file has no name any
+    /// more: dropping it frees its space, which takes a while.
+    pub fn switch_to_twin(&mut self) -> Option<Ring> {
+        let mut twin = self.twin.take()?;
+        twin.path.clone_from(&self.path);
+        Some(std::mem::replace(self, *twin))
     }
 
     /// The file has another name now.
@@ -302,9 +331,13 @@ impl Ring {
         self.twin = None;
     }
 
+    fn own_limit(&self) -> u64 {
+        self.layout.capacity - 2 * BLOCK
+    }
+
     fn append_in_steps(&mut self, mut bytes: &[u8], db: u32, mut observe: impl FnMut(&[u8])) {
         let new_end = self.window.end + bytes.len() as u64;
-        if bytes.len() as u64 > self.limit() {
+        if bytes.len() as u64 > self.own_limit() {
             return self.empty_at(new_end, db);
         }
         if let Some(start) = self.new_start(new_end) {

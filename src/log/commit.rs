@@ -41,16 +41,13 @@ pub fn tidy_up(disk: &dyn Disk, paths: &Paths) -> Result<Vec<String>> {
     {
         done = settle_generation(disk, paths, history.generation)?;
     }
-    let resized = durable::with_suffix(&paths.ring(), RESIZED);
+    let resized = paths.new_ring();
     if disk.exists(&resized)? {
         disk.remove(&resized)?;
         done.push("removed an unfinished resize of the ring".into());
     }
     Ok(done)
 }
-
-/// Suffix of the ring that is to take over after a resize.
-pub const RESIZED: &str = ".new";
 
 /// Carries the plan out on the log's files. `manifest` is what is on disk now. Fills the plan's history with what
 /// is known only afterwards (the seal of a file that was cut).

@@ -59,6 +59,10 @@ impl Paths {
     pub fn ring(&self) -> PathBuf {
         self.data.join("backlog.ring")
     }
+    /// A ring of another size, until it takes the ring's place.
+    pub fn new_ring(&self) -> PathBuf {
+        durable::with_suffix(&self.ring(), ".new")
+    }
     pub fn history(&self) -> PathBuf {
         self.data.join("replication.toml")
     }

@@ -203,30 +203,66 @@ fn a_narrowed_window_goes_on() {
     assert_holds_the_stream(&ring);
 }
 
-/// Scenario 35: until the switch both files hold everything.
+/// Where a resize is cut short by a crash.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Crash {
+    Copying,
+    Attached,
+    Renamed,
+    Switched,
+}
+
+/// Scenario 35: a crash at any step of a resize, to a smaller or a larger ring, finds a ring with every byte so far.
 #[test]
 fn a_resize_keeps_both_files_current() {
     for capacity in [16 * 1024, 256 * 1024] {
-        let disk = SimDisk::new();
-        let mut ring = create(&disk, 64 * 1024, 0);
-        append(&mut ring, 50_000);
-        append(&mut ring, 40_000);
-        let new_path = Path::new("/d/backlog.ring.new");
-        ring.attach_twin(Ring::create(&disk, new_path, capacity, begin(0)).unwrap());
-        append(&mut ring, 777);
-        ring.set_replid(id(9));
-        append(&mut ring, 3);
-        assert_holds_the_stream(&ring);
-        disk.rename(new_path, Path::new(PATH)).unwrap();
-        ring.switch_to_twin();
-        assert_eq!((ring.capacity(), ring.end(), ring.path()), (capacity, Offset(90_780), Path::new(PATH)));
-        assert!(ring.end() - ring.start() >= (capacity - 3 * BLOCK).min(50_000));
-        assert_holds_the_stream(&ring);
-        drop(ring);
-        let (ring, check) = open(&disk);
-        assert_eq!((ring.replid(), check.damage), (id(9), None));
-        assert_holds_the_stream(&ring);
+        for crash in [Crash::Copying, Crash::Attached, Crash::Renamed, Crash::Switched] {
+            let disk = SimDisk::new();
+            let ring = resize_until(&disk, capacity, crash);
+            let (end, replid) = (ring.end(), ring.replid());
+            drop(ring); // what is in the map is in the file
+            let (found, check) = open(&disk);
+            assert_eq!((found.replid(), found.end(), check.damage), (replid, end, None), "{crash:?}");
+            let taken_over = matches!(crash, Crash::Renamed | Crash::Switched);
+            assert_eq!(found.capacity(), if taken_over { capacity } else { 64 * 1024 }, "{crash:?}");
+            assert!(end - found.start() >= (found.capacity() - 3 * BLOCK).min(50_000), "{crash:?}");
+            assert_holds_the_stream(&found);
+        }
     }
+}
+
+fn resize_until(disk: &SimDisk, capacity: u64, crash: Crash) -> Ring {
+    let mut ring = create(disk, 64 * 1024, 0);
+    append(&mut ring, 50_000);
+    append(&mut ring, 20_000);
+    let new_path = Path::new("/d/backlog.ring.new");
+    let mut twin = Ring::create(disk, new_path, capacity, ring.twin_begin(capacity)).unwrap();
+    twin.prefault();
+    while !ring.copy_to(&mut twin, 5000) {
+        append(&mut ring, 1000); // meanwhile
+        if crash == Crash::Copying {
+            return ring;
+        }
+    }
+    append(&mut ring, 2000);
+    ring.attach_twin(twin);
+    assert_eq!(ring.limit(), capacity.min(64 * 1024) - 2 * BLOCK);
+    append(&mut ring, 7000);
+    ring.set_replid(id(9));
+    append(&mut ring, 3);
+    assert_holds_the_stream(&ring);
+    if crash == Crash::Attached {
+        return ring;
+    }
+    disk.rename(new_path, Path::new(PATH)).unwrap();
+    if crash == Crash::Renamed {
+        return ring;
+    }
+    assert_eq!(ring.switch_to_twin().map(|old| old.capacity()), Some(64 * 1024));
+    assert_eq!((ring.capacity(), ring.path()), (capacity, Path::new(PATH)));
+    append(&mut ring, 6000);
+    assert_holds_the_stream(&ring);
+    ring
 }
 
 #[test]

@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 
 use super::driver::Driver;
 use super::logging::{self, notice, warning};
-use super::process;
 use super::snapshots::{self, Job, Kind, Progress, Written};
 use super::upstream;
+use super::{process, resize};
 use crate::commands::Request;
 use crate::config::{AppendFsync, Change, Settings, apply_failed};
 use crate::engine::Node;
@@ -345,17 +345,13 @@ pub fn start_job(
     write: impl FnOnce(&Job) -> Result<Written, String> + Send + 'static,
 ) -> Result<(), String> {
     let running = Running::now(driver, purpose, asker, Arc::clone(&job.progress));
-    let (send, receive) = oneshot::channel();
     let keys: usize = job.snapshot.dbs.iter().map(|db| db.entries.len()).sum();
-    std::thread::Builder::new()
-        .name("snapshot".into())
-        .spawn(move || {
-            let written = write(&job);
-            // The clone is freed here, on this thread, before the result is told.
-            drop(job);
-            let _server_gone = send.send(written);
-        })
-        .map_err(|error| format!("starting a thread: {error}"))?;
+    // The clone is freed there too, before the result is told.
+    let receive = process::on_thread("snapshot", move || {
+        let written = write(&job);
+        drop(job);
+        written
+    })?;
     began(&mut driver.node.borrow_mut(), purpose, running.started_ms, keys as u64);
     driver.set_running(Some(running));
     if let Some(sender) = driver.persist().sender() {
@@ -524,6 +520,8 @@ pub fn config_changed(driver: &Rc<Driver>, slot: Option<Slot>, change: Change) {
         driver.persist_mut().settings_changed(&settings);
     }
     let answer = match refused {
+        // It answers at its end.
+        None if resize::start(driver, slot, &change) => return,
         None => Ok("OK"),
         Some(error) => {
             driver.with_node(|node| {
@@ -546,7 +544,7 @@ fn apply(
     in_transaction: bool,
 ) -> Result<(), String> {
     match name {
-        "appendonly" | "save" | "dir" | "dbfilename" if !driver.is_open() => {
+        "appendonly" | "save" | "dir" | "dbfilename" | resize::NAME if !driver.is_open() => {
             return Err("the dataset is being loaded".into());
         }
         "loglevel" => logging::set_level(settings.loglevel),

@@ -122,6 +122,8 @@ pub struct Driver {
     pub waiting: RefCell<super::full_sync::Waiting>,
     /// A shutdown saves: clients wait.
     deaf: Cell<bool>,
+    /// A resize of the ring is under way.
+    pub resizing: Cell<bool>,
     /// Waits for a snapshot job to end.
     pub shutdown: Cell<Option<super::shutdown::Plan>>,
 }
@@ -145,6 +147,7 @@ impl Driver {
             following: RefCell::default(),
             waiting: RefCell::default(),
             deaf: Cell::new(false),
+            resizing: Cell::new(false),
             shutdown: Cell::new(None),
         })
     }
@@ -450,6 +453,11 @@ impl Driver {
     /// Ring and log. Only for what happens after loading.
     pub fn persist(&self) -> Ref<'_, Persist> {
         Ref::map(self.persist.borrow(), |persist| persist.as_ref().expect("refused while loading"))
+    }
+
+    /// The same, if there is any.
+    pub fn try_persist(&self) -> Option<RefMut<'_, Persist>> {
+        RefMut::filter_map(self.persist.borrow_mut(), Option::as_mut).ok()
     }
 
     pub fn persist_mut(&self) -> RefMut<'_, Persist> {

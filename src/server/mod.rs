@@ -17,6 +17,7 @@
 //! | [`recovery`] | from a data directory to a running history |
 //! | [`reload`] | DEBUG RELOAD and its kin: changes outside the stream |
 //! | [`garbage`] | freeing of large values |
+//! | [`resize`] | another size for the ring while the server serves |
 //! | [`shutdown`] | the way out |
 //! | [`feed`] | the stream on its way to one replica |
 //! | [`full_sync`] | one snapshot for all replicas that wait for one |
@@ -40,6 +41,7 @@ pub mod persist;
 pub mod process;
 pub mod recovery;
 pub mod reload;
+mod resize;
 pub mod shutdown;
 pub mod snapshots;
 pub mod start;

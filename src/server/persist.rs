@@ -162,7 +162,7 @@ impl Persist {
     /// False: the log has them, or will have, but the ring has not.
     fn append(&mut self, units: &[u8], db: u32) -> bool {
         debug_assert!(leads(units, self.db, db), "what stands at a cut must be what was written");
-        self.spill_if_needed(units.len() as u64);
+        self.spill_before(self.ring.start_after(units.len() as u64));
         self.end += units.len() as u64;
         self.db = db;
         if !self.waiting.is_empty() || self.would_overrun(units.len() as u64) {
@@ -201,11 +201,11 @@ impl Persist {
         }
     }
 
-    /// Starts the spill if the next append would push bytes out of the ring that recovery needs (rule 7).
-    fn spill_if_needed(&mut self, len: u64) {
+    /// Starts the spill if the ring is about to begin at `start` and recovery needs bytes before it (rule 7).
+    fn spill_before(&mut self, start: Offset) {
         let pinned = self.pins.values().filter_map(|pin| pin.cut).min_by_key(|cut| cut.offset);
         let Some(from) = self.spill_from.or(pinned) else { return };
-        if self.sender.is_some() || self.ring.start_after(len) <= from.offset {
+        if self.sender.is_some() || start <= from.offset {
             return;
         }
         notice!(
@@ -355,6 +355,29 @@ impl Persist {
             Health::Healing(why) => LogStatus::Healing { written, durable, why },
             Health::Latched(why) => LogStatus::Failed(why),
         }
+    }
+
+    /// Whether recovery can do without what the ring holds before `start` (rules 6 and 7); if not, what is missing for
+    /// it is set in motion.
+    pub fn may_begin_at(&mut self, start: Offset) -> bool {
+        self.spill_before(start);
+        let Some(sender) = &self.sender else { return true };
+        let proven = sender.marked() >= start.min(self.end);
+        if !proven {
+            sender.mark();
+        }
+        proven
+    }
+
+    /// A resize of the ring has begun or ended: it asks for other marks, and holds another window.
+    pub fn ring_changed(&mut self, node: &mut Node) {
+        self.describe(node);
+        let Some(sender) = &self.sender else { return };
+        sender.set_options(if self.appendonly {
+            self.options(&node.config().settings)
+        } else {
+            Options { policy: Policy::Spill, ..self.options_off() }
+        });
     }
 
     /// Bytes of base and segments, as INFO's `aof_current_size` counts them.
@@ -545,7 +568,7 @@ impl Persist {
     }
 
     fn options_off(&self) -> Options {
-        let mark_interval = mark_interval(self.ring.capacity());
+        let mark_interval = mark_interval(self.ring.limit());
         Options { policy: Policy::No, timestamps: false, no_fsync_on_rewrite: false, mark_interval }
     }
 

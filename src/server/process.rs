@@ -4,6 +4,8 @@ use std::fs;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::sync::oneshot;
+
 use crate::config::{OomScoreAdj, Settings};
 use crate::engine::Clock;
 use crate::state::Process;
@@ -92,6 +94,19 @@ fn cpu_seconds(stat: &str) -> (f64, f64) {
         |nth: usize| after_name.split(' ').nth(nth).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
     let per_second = rustix::param::clock_ticks_per_second() as f64;
     (ticks(11) / per_second, ticks(12) / per_second)
+}
+
+/// Does `work` on a thread of its own; what it returns, unless it panics.
+pub fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<oneshot::Receiver<T>, String> {
+    let (send, receive) = oneshot::channel();
+    let run = move || {
+        let _nobody_waits = send.send(work());
+    };
+    let started = std::thread::Builder::new().name(name.into()).spawn(run);
+    started.map(|_| receive).map_err(|error| format!("starting a thread: {error}"))
 }
 
 /// `oom-score-adj`: how readily the kernel ends this process when memory is short.

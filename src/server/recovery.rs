@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tidy up ─► plan (decides, changes nothing) ─► prepare the log's files ─► load bases ─► replay log and ring
-//!         ─► ring kept or refilled, brought to its configured size ─► new id (rule 1) ─► ready to append
+//!         ─► ring kept or refilled ─► new id (rule 1) ─► ready to append (and the ring may be resized)
 //! ```
 //!
 //! All of it runs on a thread of its own while the server answers -LOADING. Replay goes through the engine's own
@@ -26,7 +26,6 @@ use crate::engine::replay::Replay;
 use crate::error::{Corrupt, IoFailure};
 use crate::format::history::{Cause, Role};
 use crate::format::rdb::LoadError;
-use crate::format::ring::Layout;
 use crate::log::commit::{prepare, tidy_up};
 use crate::log::history_file::HistoryFile;
 use crate::log::plan::{self, Load, Plan, RingPlan};
@@ -253,7 +252,7 @@ fn apply(replay: &mut Replay, node: &mut Node, bytes: &[u8], progress: &LoadProg
 
 // ---- ring and history ----
 
-/// The ring as the plan wants it, with the configured capacity.
+/// The ring as the plan wants it; a new one has the configured capacity.
 fn ready_ring(
     disk: &dyn Disk,
     paths: &Paths,
@@ -270,16 +269,7 @@ fn ready_ring(
     };
     if let (RingPlan::Keep { start }, Some(mut ring)) = (&plan.ring, ring) {
         ring.keep(*start..plan.end, plan.db);
-        if ring.capacity() == Layout::for_capacity(capacity).capacity {
-            return Ok(ring);
-        }
-        let mut resized =
-            Ring::create(disk, &paths.ring(), capacity, begin(ring.start(), ring.db())).map_err(text)?;
-        let len = ring.end().since(ring.start()) as usize;
-        if let Some((head, tail)) = ring.read(ring.start(), len) {
-            resized.append(&[head, tail].concat(), plan.db);
-        }
-        return Ok(resized);
+        return Ok(ring); // another size is a matter for later: it may hold what the log lacks
     }
     let (at, db) = match &plan.ring {
         RingPlan::Refill { at, db } => (*at, *db),

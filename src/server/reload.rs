@@ -19,7 +19,7 @@ use super::driver::Driver;
 use super::logging::warning;
 use super::persist::lock;
 use super::recovery::{self, LoadProgress};
-use super::{process, start};
+use super::{process, resize, start};
 use crate::commands::Request;
 use crate::error::ReplyError;
 use crate::format::history::{Born, History};
@@ -32,6 +32,9 @@ use crate::store::{Limits, Snapshot};
 const BUSY: ReplyError = ReplyError::new("ERR a background save or rewrite is in progress");
 
 pub fn debug(driver: &Rc<Driver>, slot: Slot, request: Request) {
+    if let Err(why) = resize::check(driver) {
+        return reply(driver, slot, Err(ReplyError::from(format!("ERR {why}"))));
+    }
     if driver.running().is_some() {
         return reply(driver, slot, Err(BUSY));
     }
@@ -52,7 +55,7 @@ pub fn change_replid(driver: &Rc<Driver>, slot: Slot) {
     if driver.running().is_some() {
         return reply(driver, slot, Err(BUSY));
     }
-    match new_history(driver) {
+    match resize::check(driver).and_then(|()| new_history(driver)) {
         Ok(()) => reply(driver, slot, Ok("OK")),
         Err(why) => reply(driver, slot, Err(ReplyError::from(format!("ERR {why}")))),
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio::time::{Duration, MissedTickBehavior, interval};
 
@@ -23,7 +23,7 @@ use super::logging::{notice, warning};
 use super::persist::{Persist, lock};
 use super::process::{self, WallClock};
 use super::recovery::{self, LoadProgress, Recovered};
-use super::{listener, logging, shutdown};
+use super::{listener, logging, resize, shutdown};
 use crate::config::{Config, Reader, ShutdownFlags, Start, parse_start_args};
 use crate::disk::DirLock;
 use crate::engine::Node;
@@ -178,14 +178,8 @@ async fn load(driver: Rc<Driver>, lock: DirLock) -> Result<std::convert::Infalli
     let config = driver.node.borrow().config().clone();
     let progress = Arc::new(LoadProgress::default());
     driver.follow_load(Arc::clone(&progress));
-    let (send, receive) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("recovery".into())
-        .spawn(move || {
-            let _gone = send.send(recovery::recover(&config, &progress));
-        })
-        .map_err(|error| format!("starting a thread: {error}"))?;
-    let recovered = receive.await.map_err(|_| "recovery ended without a result".to_string())??;
+    let recovery = process::on_thread("recovery", move || recovery::recover(&config, &progress))?;
+    let recovered = recovery.await.map_err(|_| "recovery ended without a result".to_string())??;
     let log_news = Arc::new(Notify::new());
     let news = Arc::clone(&log_news);
     go_live(&driver, recovered, Arc::new(move || news.notify_one()))?;
@@ -239,6 +233,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     persist.describe(&mut node);
     drop(node);
     driver.open(persist);
+    resize::start_if_needed(driver);
     Ok(())
 }
 

@@ -84,18 +84,50 @@ fn a_slow_disk_loses_nothing_either() {
     let wrapper: Vec<&str> = strace.iter().map(String::as_str).collect();
     let directives = [("appendonly", "yes"), ("appendfsync", "everysec"), ("repl-backlog-size", "1mb")];
     let launch = Launch::ours(&directives).wrapped(&wrapper);
-    run_rounds(launch.start(), 1, Duration::from_secs(3));
+    run_rounds(launch.start(), 1, Duration::from_secs(3), None);
+}
+
+/// Rule 9: another size for the ring, up and down, all through the load.
+#[test]
+fn everysec_ring_that_changes_its_size() {
+    resizing_rounds(&[("appendonly", "yes"), ("appendfsync", "everysec"), ("repl-backlog-size", "1mb")]);
+}
+
+#[test]
+fn aof_off_ring_that_changes_its_size() {
+    resizing_rounds(&[("appendonly", "no"), ("save", "3600 1"), ("repl-backlog-size", "1mb")]);
+}
+
+fn resizing_rounds(directives: &[(&str, &str)]) {
+    if subject_is_ours() {
+        run_rounds(Launch::ours(directives).start(), rounds(), Duration::from_millis(700), Some(resize));
+    }
+}
+
+/// Until the connection breaks.
+fn resize(port: u16) {
+    let Ok(mut c) = Client::connect(port) else { return };
+    for size in ["16mb", "64kb", "3mb", "1mb", "128mb", "16kb"].iter().cycle() {
+        match c.try_cmd(&["CONFIG", "SET", "repl-backlog-size", size]) {
+            Ok(reply) => assert_eq!(reply, Value::ok()),
+            Err(_) => return,
+        }
+    }
 }
 
 fn crash_rounds(directives: &[(&str, &str)]) {
     if directives.contains(&("appendonly", "no")) && !subject_is_ours() {
         return; // stock promises nothing here
     }
-    let rounds = std::env::var("RINGHOLD_CRASH_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(3);
-    run_rounds(Launch::ours(directives).start(), rounds, Duration::from_millis(700));
+    run_rounds(Launch::ours(directives).start(), rounds(), Duration::from_millis(700), None);
 }
 
-fn run_rounds(mut server: Server, rounds: u64, load: Duration) {
+fn rounds() -> u64 {
+    std::env::var("RINGHOLD_CRASH_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(3)
+}
+
+/// `disturb`: what else a client at this port does meanwhile.
+fn run_rounds(mut server: Server, rounds: u64, load: Duration, disturb: Option<fn(u16)>) {
     let writers: Vec<Writer> = (0..2 * KINDS.len() as u64)
         .map(|id| Writer {
             id,
@@ -107,7 +139,7 @@ fn run_rounds(mut server: Server, rounds: u64, load: Duration) {
     for round in 1..=rounds {
         // A different instant each time, so that the kill meets different states.
         let load = load + Duration::from_millis((round * 137) % 400);
-        let last = load_and_kill(&mut server, &writers, load);
+        let last = load_and_kill(&mut server, &writers, load, disturb);
         let acked: u64 = writers.iter().map(|w| w.acked.load(Ordering::SeqCst)).sum();
         server = server.restart();
         let mut c = server.connect();
@@ -124,7 +156,12 @@ fn run_rounds(mut server: Server, rounds: u64, load: Duration) {
 }
 
 /// Runs all writers and the watcher, kills the server while they run, and returns the last sample.
-fn load_and_kill(server: &mut Server, writers: &[Writer], load: Duration) -> Sample {
+fn load_and_kill(
+    server: &mut Server,
+    writers: &[Writer],
+    load: Duration,
+    disturb: Option<fn(u16)>,
+) -> Sample {
     let sample = Mutex::new(Sample::default());
     let stop = AtomicBool::new(false);
     let port = server.port();
@@ -133,6 +170,9 @@ fn load_and_kill(server: &mut Server, writers: &[Writer], load: Duration) -> Sam
             scope.spawn(|| writer.run(port));
         }
         scope.spawn(|| watch(port, &sample, &stop));
+        if let Some(disturb) = disturb {
+            scope.spawn(move || disturb(port));
+        }
         let until = Instant::now() + load;
         thread::sleep(until - Instant::now());
         server.kill();

@@ -92,6 +92,40 @@ fn reads_move_nothing_and_writes_move_by_their_bytes() {
     check(&mut c, &del, crate::client::encode(&del).len());
 }
 
+/// CONFIG SET repl-backlog-size: the window follows, the position stays, and a crash right after it finds both.
+#[test]
+fn the_ring_changes_its_size_while_it_serves() {
+    if !subject_is_ours() {
+        return;
+    }
+    for directives in [AOF_ON, AOF_OFF] {
+        let mut server = Launch::ours(directives).start();
+        let mut c = server.connect();
+        for i in 0..300 {
+            c.must(&["SET", &format!("k{i}"), &"x".repeat(10_000)]);
+        }
+        for (size, least, most) in
+            [("4mb", 900_000, 1 << 20), ("64kb", 50_000, 1 << 16), ("2mb", 50_000, 1 << 16)]
+        {
+            let before = place(&mut c);
+            c.must(&["CONFIG", "SET", "repl-backlog-size", size]);
+            assert_eq!(place(&mut c), before, "{size}");
+            let held: u64 = info(&mut c, "repl_backlog_histlen").parse().unwrap();
+            assert!((least..=most).contains(&held), "{size}: {held}");
+            let bytes = c.must(&["CONFIG", "GET", "repl-backlog-size"]).items()[1].int() as u64;
+            let file = server.data().join("backlog.ring").metadata().unwrap().len();
+            assert!((bytes..bytes + bytes / 4 + 20_000).contains(&file), "{size}: the file has {file} bytes");
+            assert!(!server.data().join("backlog.ring.new").exists());
+            server.kill();
+            // Without the size on the command line the next start would go back to the first.
+            server = server.launch().clone().with("repl-backlog-size", size).start();
+            c = server.connect();
+            assert_eq!(place(&mut c).offset, before.offset, "{size}");
+            assert_eq!(c.must(&["DBSIZE"]).int(), 300);
+        }
+    }
+}
+
 /// Rule 12: until a client writes, a started primary appends nothing under its new name.
 #[test]
 fn a_started_primary_is_silent() {
