@@ -118,14 +118,14 @@ async fn resize(driver: &Rc<Driver>, capacity: u64) -> Result<(), String> {
     };
     let published = on_thread("ring-new", move || {
         let (from, to) = (paths.new_ring(), paths.ring());
-        let history = lock(&history);
+        let (history, ready) = (lock(&history), attached.is_ok());
         let done = match attached {
             // A full sync has put a ring of another history in place.
             Ok(tag) if history.get().tag != tag => Err(ENDED.to_string()),
             Ok(_) => durable::publish(&*disk, &from, &to).map_err(|failure| failure.to_string()),
             Err(why) => Err(why),
         };
-        let renamed = done.is_ok() || disk.exists(&from).is_ok_and(|there| !there);
+        let renamed = done.is_ok() || ready && disk.exists(&from).is_ok_and(|there| !there);
         if !renamed {
             // The failure that matters is reported; this only gives space back.
             let _secondary = durable::remove_if_there(&*disk, &from);
