@@ -200,6 +200,8 @@ pub enum Request {
     DebugChangeReplId,
     /// Follow this server; `None`: nobody any more.
     ReplicaOf(Option<(String, u16)>),
+    /// Hand over to a replica; `None`: stop doing so.
+    Failover(Option<FailoverOrder>),
     /// A replica asks for the stream (`old`: by SYNC).
     Psync {
         replid: Option<ReplId>,
@@ -227,6 +229,14 @@ pub enum Request {
     SaveAfterFlush {
         waits: bool,
     },
+}
+
+/// FAILOVER's arguments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailoverOrder {
+    pub target: Option<(String, u16)>,
+    pub force: bool,
+    pub timeout_ms: Option<i64>,
 }
 
 /// The tables of the files in this directory.

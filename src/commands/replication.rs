@@ -3,7 +3,7 @@
 //! REPLCONF says things about the speaker: it only notes them. PSYNC and REPLICAOF change links, which are not the
 //! core's: they become a [`Request`].
 
-use super::{Command, Ctx, Flags, Group, Keys, Outcome, Request, UNCHANGED};
+use super::{Command, Ctx, FailoverOrder, Flags, Group, Keys, Outcome, Request, UNCHANGED};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
 use crate::resp::number::parse_i64;
@@ -34,7 +34,9 @@ fn psync(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
         return Err(ReplyError::SYNTAX);
     }
     let next = parse_i64(&args[2]).ok_or(ReplyError::NOT_INTEGER)?;
-    may_follow(ctx)?;
+    if args.len() == 3 {
+        may_follow(ctx)?;
+    }
     let replid = ReplId::parse(&args[1]);
     Ok(Outcome::Request(Request::Psync { replid, next, failover: args.len() > 3, old: false }))
 }
@@ -58,6 +60,36 @@ fn may_follow(ctx: &mut Ctx<'_>) -> Result<(), ReplyError> {
         return Err(ReplyError::new("ERR SYNC and PSYNC are invalid with pending output"));
     }
     Ok(())
+}
+
+/// FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]
+fn failover(_: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
+    if args.len() == 2 && args.is(1, "ABORT") {
+        return Ok(Outcome::Request(Request::Failover(None)));
+    }
+    let mut order = FailoverOrder::default();
+    let mut at = 1;
+    while at < args.len() {
+        if args.is(at, "TIMEOUT") && at + 1 < args.len() && order.timeout_ms.is_none() {
+            let timeout = parse_i64(&args[at + 1]).ok_or(ReplyError::NOT_INTEGER)?;
+            if timeout <= 0 {
+                return Err(ReplyError::new("ERR FAILOVER timeout must be greater than 0"));
+            }
+            order.timeout_ms = Some(timeout);
+            at += 2;
+        } else if args.is(at, "TO") && at + 2 < args.len() && order.target.is_none() {
+            let port = parse_i64(&args[at + 2]).ok_or(ReplyError::NOT_INTEGER)?;
+            let host = String::from_utf8_lossy(&args[at + 1]).into_owned();
+            order.target = Some((host, u16::try_from(port).unwrap_or_default()));
+            at += 3;
+        } else if args.is(at, "FORCE") && !order.force {
+            order.force = true;
+            at += 1;
+        } else {
+            return Err(ReplyError::SYNTAX);
+        }
+    }
+    Ok(Outcome::Request(Request::Failover(Some(order))))
 }
 
 /// REPLCONF option value ...
@@ -194,6 +226,7 @@ pub const COMMANDS: &[Command] = &[
     row("replicaof", 3, SWITCH, replicaof)
         .doc("5.0.0", "Makes the server a replica of another, or a primary."),
     row("slaveof", 3, SWITCH, replicaof).doc("1.0.0", "The old name of REPLICAOF."),
+    row("failover", -1, SWITCH, failover).doc("6.2.0", "Hands over to a replica."),
     row("psync", -3, LINK, psync).doc("2.8.0", "Asks for the stream from an offset; for replicas."),
     row("sync", 1, LINK, sync).doc("1.0.0", "Asks for a snapshot and the stream; for old replicas."),
     row("replconf", -1, TALK, replconf).doc("3.0.0", "What replica and primary tell each other."),

@@ -250,7 +250,8 @@ impl Node {
     // ---- CLIENT PAUSE ----
 
     pub(super) fn is_pausing(&self) -> bool {
-        self.server.pause.is_some_and(|pause| pause.until_ms > self.now_ms())
+        self.server.failover.is_some()
+            || self.server.pause.is_some_and(|pause| pause.until_ms > self.now_ms())
     }
 
     pub(super) fn is_paused(&self, command: &Command, slot: Slot) -> bool {

@@ -254,7 +254,24 @@ impl Node {
                 Err(error) => self.error_in(slot, out, &error),
             },
             Request::Psync { replid, next, failover, old } => {
-                self.psync(slot, Psync { replid, next, failover, old }, out);
+                let asked = Psync { replid, next, failover, old };
+                if !failover {
+                    return self.psync(slot, asked, out);
+                }
+                match self.take_over(slot, asked) {
+                    Ok(()) => self.block(slot, args, Vec::new(), None, i64::MAX, BlockCause::Work),
+                    Err(error) => self.error_in(slot, out, &error),
+                }
+            }
+            Request::Failover(order) => {
+                let done = match order {
+                    Some(order) => self.begin_failover(order),
+                    None => self.abort_failover(),
+                };
+                match done {
+                    Ok(()) => self.reply_in(slot, out).ok(),
+                    Err(error) => self.error_in(slot, out, &error),
+                }
             }
             Request::Acknowledged => self.acknowledged(),
             Request::ShowLineage(text) => self.exchange_lineage(slot, &text, out),

@@ -20,6 +20,7 @@ pub mod blocking;
 pub mod cron;
 pub mod dispatch;
 pub mod execute;
+mod failover;
 pub mod follow;
 mod incoming;
 pub mod input;

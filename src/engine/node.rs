@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use super::blocking::Queues;
 use super::input::Input;
+use super::replicas::Psync;
 use super::stream::{Stream, UnitEnd};
 use crate::commands::{BlockCause, Request};
 use crate::config::{AppendFsync, Change, Config, SetContext};
@@ -54,6 +55,12 @@ pub enum Action {
     ConfigChanged(Option<Slot>, Change),
     /// A client is a replica from here on; how the stream reaches it.
     Follow { slot: Slot, verdict: Verdict, old: bool },
+    /// FAILOVER: follow this replica and ask it to take over.
+    HandOver(String, u16),
+    /// FAILOVER failed while this server followed the target already: be a primary again.
+    TakeBack,
+    /// PSYNC … FAILOVER: become a primary, then [`Node::taken_over`].
+    TakeOver(Slot, Psync),
     /// A replica has been silent for longer than repl-timeout.
     Late(Slot),
     /// Close the connection: its output is lost.

@@ -93,7 +93,8 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
         }
         Request::DebugChangeReplId => super::reload::change_replid(driver, slot),
         Request::ReplicaOf(whom) => replica_of(driver, slot, whom),
-        Request::Psync { .. }
+        Request::Failover(_)
+        | Request::Psync { .. }
         | Request::Acknowledged
         | Request::ShowLineage(_)
         | Request::Exec

@@ -328,6 +328,9 @@ impl Driver {
         match action {
             Action::Close(slot) => self.close(slot),
             Action::Follow { slot, verdict, old } => super::full_sync::follow(self, slot, verdict, old),
+            Action::HandOver(host, port) => super::upstream::follow(self, host, port, true),
+            Action::TakeBack => super::upstream::take_back(self),
+            Action::TakeOver(slot, asked) => super::upstream::take_over(self, slot, asked),
             Action::Late(slot) => {
                 warning!("Disconnecting a replica that was silent for longer than repl-timeout");
                 self.close(slot);

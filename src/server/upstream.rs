@@ -27,6 +27,8 @@ use super::process::{self, WallClock};
 use crate::commands::connection::REDIS_VERSION;
 use crate::config::ReplicaOf;
 use crate::engine::follow::Follower;
+use crate::engine::replicas::Psync;
+use crate::error::ReplyError;
 use crate::format::history::{Ancestor, Cause, Role as Recorded};
 use crate::repl::lineage::Lineage;
 use crate::repl::link::{Ask, Event, Hello, Link};
@@ -46,6 +48,8 @@ pub struct Following {
     /// Told of the log's progress, and when the link shall end.
     news: Rc<Notify>,
     ends: bool,
+    /// The target of a FAILOVER has said no.
+    rejected: bool,
 }
 
 /// Begins to follow, or follows another.
@@ -90,6 +94,28 @@ pub async fn promote(driver: Rc<Driver>) -> Result<(), String> {
     driver.settle();
     notice!("MASTER MODE enabled at offset {end}");
     Ok(())
+}
+
+/// FAILOVER failed after this server began to follow its target.
+pub fn take_back(driver: &Rc<Driver>) {
+    let driver = Rc::clone(driver);
+    tokio::task::spawn_local(async move {
+        if let Err(why) = promote(driver).await {
+            warning!("Becoming a primary again after a failed FAILOVER: {why}");
+        }
+    });
+}
+
+/// PSYNC … FAILOVER: this replica takes over from its primary.
+pub fn take_over(driver: &Rc<Driver>, slot: Slot, asked: Psync) {
+    let driver = Rc::clone(driver);
+    tokio::task::spawn_local(async move {
+        notice!("Failover request was accepted: becoming a primary");
+        match promote(Rc::clone(&driver)).await {
+            Ok(()) => driver.with_node(|node| node.taken_over(slot, asked)),
+            Err(why) => super::actions::reply(&driver, slot, Err(ReplyError::from(format!("ERR {why}")))),
+        }
+    });
 }
 
 fn end_link(driver: &Rc<Driver>) {
@@ -137,6 +163,9 @@ async fn keep_following(driver: Rc<Driver>, host: String, port: u16) {
             };
             warning!("MASTER <-> REPLICA link: {why}");
             lost(&driver, why);
+            if driver.following.borrow().rejected {
+                return driver.with_node(|node| node.failover_failed("Failover target rejected psync request"));
+            }
         }
         let spread = Duration::from_millis(process::random_u64() % 500);
         tokio::time::sleep(PAUSE + spread).await;
@@ -219,7 +248,7 @@ fn present(driver: &Driver) -> (Hello, Lineage) {
         version: REDIS_VERSION,
         lineage: Some(mine.encode()),
         ask: offer(&mine, None),
-        failover: false,
+        failover: node.server.failover.is_some(),
         allow_sync: false,
     };
     (hello, mine)
@@ -296,7 +325,10 @@ impl Connection {
                         let bytes = bytes.to_vec();
                         self.apply(&bytes).await?;
                     }
-                    Some(Event::Full { replid, cut }) => self.begin_full_sync(replid, cut)?,
+                    Some(Event::Full { replid, cut }) => {
+                        self.driver.with_node(|node| node.failover_done());
+                        self.begin_full_sync(replid, cut)?;
+                    }
                     Some(Event::PayloadSize(size)) => {
                         if let Some((_, _, total)) = &mut self.incoming {
                             *total = size;
@@ -304,7 +336,10 @@ impl Connection {
                         set_link(&self.driver, LinkState::Sync { total: size, read: 0 });
                     }
                     Some(Event::PayloadDone) => self.take_over().await?,
-                    Some(Event::Continue { replid }) => self.go_on(replid).await?,
+                    Some(Event::Continue { replid }) => {
+                        self.driver.with_node(|node| node.failover_done());
+                        self.go_on(replid).await?;
+                    }
                     Some(Event::Lineage(theirs)) => {
                         self.link.set_ask(offer(&self.mine, Some(&theirs)));
                         self.theirs = Some(theirs);
@@ -312,16 +347,25 @@ impl Connection {
                     Some(Event::Note(note)) => notice!("{note}"),
                     Some(Event::Sync { why }) => return Err(why),
                     Some(Event::Refused { why }) => {
+                        self.note_rejection();
                         return Err(format!(
                             "Master is currently unable to PSYNC but should be in the future: {why}"
                         ));
                     }
-                    Some(Event::Failed(why)) => return Err(why),
+                    Some(Event::Failed(why)) => {
+                        self.note_rejection();
+                        return Err(why);
+                    }
                 }
                 self.send().await?;
             }
             buf.clear();
         }
+    }
+
+    fn note_rejection(&self) {
+        let hands_over = self.driver.node.borrow().server.failover.is_some();
+        self.driver.following.borrow_mut().rejected = hands_over;
     }
 
     async fn send(&mut self) -> Result<(), String> {

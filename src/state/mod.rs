@@ -17,7 +17,7 @@ use crate::store::Limits;
 use crate::units::{Offset, ReplId};
 
 pub use pubsub::PubSub;
-pub use replication::{Downstream, LinkState, Past, Role, Stage, Upstream};
+pub use replication::{Downstream, Failover, LinkState, Past, Role, Stage, Upstream};
 pub use session::{ClientId, Session, Sessions, Slot, Transaction};
 pub use stats::{CommandStats, SlowLog, Stats};
 pub use watch::Watchers;
@@ -48,6 +48,7 @@ pub struct Server {
     pub stats: Stats,
     pub history: History,
     pub role: Role,
+    pub failover: Option<Failover>,
     /// Clients that get the stream, and when the last one left (Unix milliseconds).
     pub followers: usize,
     pub follower_left_ms: Option<i64>,
@@ -223,6 +224,7 @@ impl Server {
             stats: Stats::default(),
             history,
             role: Role::Primary,
+            failover: None,
             followers: 0,
             follower_left_ms: None,
             persistence: Persistence {

@@ -68,6 +68,29 @@ impl LinkState {
     }
 }
 
+/// A FAILOVER in progress.
+#[derive(Clone, Debug)]
+pub struct Failover {
+    /// `None`: whoever catches up first.
+    pub target: Option<(String, u16)>,
+    pub force: bool,
+    /// Unix milliseconds.
+    pub until_ms: Option<i64>,
+    /// The target has everything, and is asked to take over.
+    pub handing_over: bool,
+}
+
+impl Failover {
+    /// As INFO says it.
+    pub fn word(failover: Option<&Failover>) -> &'static str {
+        match failover {
+            None => "no-failover",
+            Some(Failover { handing_over: false, .. }) => "waiting-for-sync",
+            Some(_) => "failover-in-progress",
+        }
+    }
+}
+
 /// A client that has said something about itself as a replica.
 #[derive(Clone, Debug, Default)]
 pub struct Downstream {

@@ -233,3 +233,28 @@ fn an_old_primary_returns_as_a_replica_by_partial_resync() {
     assert_same(&dataset(&mut n), &dataset(&mut o));
     assert_eq!((count(&mut n, "sync_full"), count(&mut n, "sync_partial_ok")), (0, 1), "{}", new.log());
 }
+
+/// FAILOVER: the two change places and no write is lost or refused for good.
+#[test]
+fn failover_hands_over_to_the_replica() {
+    if !subject_is_ours() {
+        return;
+    }
+    let directives = [("repl-diskless-sync-delay", "0")];
+    let primary = Launch::ours(&directives).start();
+    let replica = our_replica(&primary, &directives);
+    let (mut p, mut r) = (primary.connect(), replica.connect());
+    in_sync(&mut p, &mut r);
+    assert!(p.cmd(&["FAILOVER", "TO", "127.0.0.1", "1"]).text().contains("is not a replica"));
+    assert!(p.cmd(&["FAILOVER", "ABORT"]).text().contains("No failover in progress"));
+    assert!(r.cmd(&["FAILOVER"]).text().contains("not valid when server is a replica"));
+    p.must(&["SET", "a", "1"]);
+    p.must(&["FAILOVER", "TO", "127.0.0.1", &replica.port().to_string(), "TIMEOUT", "20000"]);
+    eventually("the replica to be the primary", LIMIT, || (info(&mut r, "role") == "master").then_some(()));
+    in_sync(&mut r, &mut p);
+    assert_eq!(info(&mut p, "master_failover_state"), "no-failover");
+    r.must(&["SET", "b", "2"]);
+    in_sync(&mut r, &mut p);
+    assert_same(&dataset(&mut r), &dataset(&mut p));
+    assert_eq!((count(&mut r, "sync_full"), count(&mut r, "sync_partial_ok")), (0, 1), "{}", replica.log());
+}

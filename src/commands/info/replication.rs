@@ -1,7 +1,7 @@
 //! INFO replication: fields in the order in which Redis gives them, which Sentinel and tools rely on.
 
 use super::{Facts, Text};
-use crate::state::{LinkState, Stage, Upstream};
+use crate::state::{Failover, LinkState, Stage, Upstream};
 use crate::units::{Offset, ReplId};
 
 pub fn replication(facts: &Facts<'_>, text: &mut Text) {
@@ -26,7 +26,7 @@ pub fn replication(facts: &Facts<'_>, text: &mut Text) {
             format_args!("ip={ip},port={port},state={state},offset={offset},lag={lag}"),
         );
     }
-    text.put("master_failover_state", "no-failover");
+    text.put("master_failover_state", Failover::word(server.failover.as_ref()));
     let (replid2, end2) = match history.previous {
         Some((id, end)) => (id, end.next_byte() as i64),
         None => (ReplId::NONE, -1),
