@@ -249,7 +249,11 @@ fn failover_hands_over_to_the_replica() {
     assert!(p.cmd(&["FAILOVER", "ABORT"]).text().contains("No failover in progress"));
     assert!(r.cmd(&["FAILOVER"]).text().contains("not valid when server is a replica"));
     p.must(&["SET", "a", "1"]);
-    p.must(&["FAILOVER", "TO", "127.0.0.1", &replica.port().to_string(), "TIMEOUT", "20000"]);
+    // A replica counts as online from its first ACK on.
+    eventually("FAILOVER to be accepted", LIMIT, || {
+        let reply = p.cmd(&["FAILOVER", "TO", "127.0.0.1", &replica.port().to_string(), "TIMEOUT", "20000"]);
+        (reply.text() == "OK").then_some(())
+    });
     eventually("the replica to be the primary", LIMIT, || (info(&mut r, "role") == "master").then_some(()));
     in_sync(&mut r, &mut p);
     assert_eq!(info(&mut p, "master_failover_state"), "no-failover");
@@ -257,4 +261,36 @@ fn failover_hands_over_to_the_replica() {
     in_sync(&mut r, &mut p);
     assert_same(&dataset(&mut r), &dataset(&mut p));
     assert_eq!((count(&mut r, "sync_full"), count(&mut r, "sync_partial_ok")), (0, 1), "{}", replica.log());
+}
+
+/// What Sentinel sends in one transaction: the file that CONFIG REWRITE leaves must say the new role.
+#[test]
+fn sentinels_transaction_leaves_the_right_config_file() {
+    if !subject_is_ours() {
+        return;
+    }
+    let primary = Launch::ours(&[]).start();
+    let launch = Launch::ours(&[]);
+    let conf = launch.scratch().join("replica.conf");
+    std::fs::write(&conf, format!("replicaof 127.0.0.1 {}\n", primary.port())).unwrap();
+    let replica = launch.with_arguments(&[conf.to_str().unwrap()]).start();
+    let mut r = replica.connect();
+    let transact = |r: &mut Client, slaveof: &[&str]| {
+        r.must(&["MULTI"]);
+        for command in [slaveof, &["CONFIG", "REWRITE"], &["CLIENT", "KILL", "TYPE", "normal"]] {
+            assert_eq!(r.must(command).text(), "QUEUED");
+        }
+        r.must(&["EXEC"]);
+    };
+    transact(&mut r, &["SLAVEOF", "NO", "ONE"]);
+    let mut r = eventually("the promotion", LIMIT, || {
+        let mut r = replica.connect();
+        (info(&mut r, "role") == "master").then_some(r)
+    });
+    assert_eq!(std::fs::read_to_string(&conf).unwrap().lines().next(), Some("replicaof no one"));
+    transact(&mut r, &["SLAVEOF", "127.0.0.1", &primary.port().to_string()]);
+    let wanted = format!("replicaof 127.0.0.1 {}", primary.port());
+    eventually("the file to name the primary", LIMIT, || {
+        std::fs::read_to_string(&conf).unwrap().contains(&wanted).then_some(())
+    });
 }
