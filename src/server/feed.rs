@@ -198,13 +198,13 @@ impl Feed {
                     self.socket.writable().await?;
                 }
                 Piece::Ring(Err(error)) => return Err(error.into()),
-                Piece::Older => sent = self.from_log(sent).await?,
+                Piece::Older => sent = self.feed_from_log(sent).await?,
             }
         }
     }
 
     /// Feeds from the log until the ring holds what comes next.
-    async fn from_log(&self, sent: Offset) -> Result<Offset, Over> {
+    async fn feed_from_log(&self, sent: Offset) -> Result<Offset, Over> {
         let cursor = {
             let mut persist = self.persist_mut()?;
             persist.pin(self.slot, sent);
