@@ -164,7 +164,8 @@ async fn keep_following(driver: Rc<Driver>, host: String, port: u16) {
             warning!("MASTER <-> REPLICA link: {why}");
             lost(&driver, why);
             if driver.following.borrow().rejected {
-                return driver.with_node(|node| node.failover_failed("Failover target rejected psync request"));
+                return driver
+                    .with_node(|node| node.failover_failed("Failover target rejected psync request"));
             }
         }
         let spread = Duration::from_millis(process::random_u64() % 500);
