@@ -164,6 +164,15 @@ impl Node {
                     settings.auto_aof_rewrite_percentage,
                     settings.auto_aof_rewrite_min_size,
                 ));
+        if persistence.latched {
+            // The way back (rule 23), as often as a failure allows.
+            if persistence.aof_enabled && now >= persistence.retry_rewrite_at_ms {
+                self.actions.push_back(Action::AutoRewrite);
+            } else if !persistence.aof_enabled && now >= persistence.retry_save_at_ms {
+                self.actions.push_back(Action::AutoSave);
+            }
+            return;
+        }
         if rewrite && persistence.failed.is_none() && now >= persistence.retry_rewrite_at_ms {
             self.actions.push_back(Action::AutoRewrite);
             return;

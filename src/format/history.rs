@@ -15,6 +15,8 @@
 //! boot_id = "…"                        # a hint for the log line, never a reason to trust bytes (rule 2)
 //! offset_hint = 70500                  # what was known when this was written; never a position
 //! db_hint = 0
+//! sealed = { from = 70300, to = 70420 } # only after a failed fsync: what the log holds between may read well and yet
+//!                                      # not be on the medium, and a base behind it is due before service (rule 23)
 //! [[lineage]]                          # earlier names, newest first, and where each stopped being the name
 //! replid = "…"
 //! end = 70211
@@ -65,6 +67,8 @@ pub struct History {
     pub boot_id: String,
     pub offset_hint: Offset,
     pub db_hint: u32,
+    /// An fsync of the log failed, and no base has replaced what it was to save.
+    pub sealed: Option<Sealed>,
     /// Newest first.
     pub lineage: Vec<Ancestor>,
     pub bases: Vec<Base>,
@@ -142,6 +146,16 @@ pub struct BaseFile {
     pub checksum: u64,
 }
 
+/// Bytes of the log that were written and are not known to be on the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sealed {
+    #[serde(deserialize_with = "read::offset")]
+    pub from: Offset,
+    #[serde(deserialize_with = "read::offset")]
+    pub to: Offset,
+}
+
 /// The state after a clean shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -174,6 +188,7 @@ impl History {
             boot_id: String::new(),
             offset_hint: begun,
             db_hint: 0,
+            sealed: None,
             lineage: Vec::new(),
             bases: Vec::new(),
             clean: None,
@@ -248,6 +263,9 @@ impl History {
             self.offset_hint,
             self.db_hint,
         );
+        if let Some(Sealed { from, to }) = self.sealed {
+            let _infallible = writeln!(body, "sealed = {{ from = {from}, to = {to} }}");
+        }
     }
 
     /// Errors name line and byte position.
@@ -315,6 +333,7 @@ mod read {
         #[serde(deserialize_with = "offset")]
         offset_hint: Offset,
         db_hint: u32,
+        sealed: Option<Sealed>,
         #[serde(default)]
         lineage: Vec<RawAncestor>,
         #[serde(default, rename = "base")]
@@ -366,6 +385,7 @@ mod read {
                 boot_id: self.boot_id,
                 offset_hint: self.offset_hint,
                 db_hint: self.db_hint,
+                sealed: self.sealed,
                 lineage: lineage.collect(),
                 bases: self.bases,
                 clean: self.clean,
@@ -400,6 +420,7 @@ mod tests {
         history.bases = vec![Base { cut: Offset(9), db: 3, placed: true, files: vec![file.clone(), file] }];
         let segments = vec![SegmentLen { name: " a\n.incr".into(), len: 9 }];
         history.clean = Some(Clean { end: Offset(70_500), db: 1, segments });
+        history.sealed = Some(Sealed { from: Offset(70_300), to: Offset(70_420) });
         history
     }
 
@@ -455,7 +476,7 @@ mod tests {
         check("replid = \"0", "replid = \"x", "line 4: ");
         check("begun = ", "begun = -", "line 5: ");
         check("role = \"replica\"", "role = \"primary\"", "neither primary nor");
-        check("told = true", "colour = 1", "line 21: unknown field");
+        check("told = true", "colour = 1", "line 22: unknown field");
     }
 
     proptest! {

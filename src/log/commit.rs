@@ -12,6 +12,20 @@
 //! | [`super::history_file::HistoryFile::begin`]: `replication.toml` with the new name (**commit**) | the recovered position, named in the lineage |
 //! | ring header, then the first segment's opening under the new name | the same; in-band names and `replication.toml` agree |
 //!
+//! **After a failed fsync** (rule 23). The bytes in doubt are those from `durable` to `written`; memory has all of them. They
+//! are recorded as `sealed` in `replication.toml`, a new segment is opened behind them, a base is written at its start,
+//! and only when both are durable and the manifest names them is a byte appended again:
+//!
+//! | the process or the machine ends | what a start finds | and does |
+//! |---|---|---|
+//! | before `sealed` is recorded | a log that reads well (page cache), or a torn one (power) | as after any crash; this is the one hole: without a record a start takes the page cache's word, so recording is tried each second |
+//! | before the base is committed, process | the bytes in doubt in page cache and ring, proven by their marks | loads them, syncs nothing of them, and writes a base at their end before it serves |
+//! | the same, machine | some of the bytes lost, in any pattern | what is missing from `from` on is a torn tail, whatever stands there; nothing lost was called durable |
+//! | after the base | base and new segment | the old segments are named as history: they are deleted |
+//!
+//! Rejected: to cut the sealed bytes and hand them to the new segment from the ring, as `durable` may lie before the ring's
+//! start; to write the same bytes once more, as the medium has just shown that it cannot keep them.
+//!
 //! A change of name while running ([`super::history_file::HistoryFile::begin`]) is fsynced in `replication.toml` first, then stands in the ring's
 //! header, then in the log's next mark, and only then a byte may be appended under it (rule 1).
 
@@ -67,12 +81,13 @@ pub fn prepare(disk: Arc<dyn Disk>, paths: &Paths, plan: &mut Plan) -> Result<Pr
         apply_cut(&*disk, cut)?;
         reseal(&*disk, paths, cut, &mut plan.history)?;
     }
-    for name in &plan.keep_segments {
+    let sealed = plan.history.sealed.is_some(); // never synced again (rule 23): a base comes before service
+    for name in plan.keep_segments.iter().filter(|_| !sealed) {
         // A killed server leaves bytes in the page cache that no fsync covered; those to come must not be called
         // durable before these are.
         disk.open(&paths.log_file(name), Mode::Write)?.fdatasync()?;
     }
-    if !plan.keep_segments.is_empty() {
+    if !plan.keep_segments.is_empty() && !sealed {
         plan.durable = plan.durable.max(plan.log_from.offset);
     }
     segments.keep_only(&plan.keep_segments)?; // before the files go that it no longer names

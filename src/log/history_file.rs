@@ -10,7 +10,7 @@ use super::thread::LogSender;
 use super::writer::Closed;
 use crate::disk::{Disk, Result, durable, read_all};
 use crate::error::Corrupt;
-use crate::format::history::{Base, Cause, Clean, History, RESERVE, Role, SegmentLen};
+use crate::format::history::{Base, Cause, Clean, History, RESERVE, Role, Sealed, SegmentLen};
 use crate::ring::Ring;
 use crate::units::{Offset, ReplId};
 
@@ -116,6 +116,19 @@ impl HistoryFile {
             for named in history.bases.iter_mut().filter(|named| named.files == base.files) {
                 named.placed = true;
             }
+            history.sealed = history.sealed.filter(|sealed| sealed.to > base.cut);
+        })
+    }
+
+    /// An fsync failed: what the log holds of this range must not be relied on, also after a restart on the same boot, when
+    /// the page cache may still show it (rule 23). A base with a later cut ends that.
+    pub fn seal(&mut self, range: Sealed) -> Result<()> {
+        self.update(|history| {
+            if history.bases.iter().any(|base| base.placed && base.cut >= range.to) {
+                return; // it came faster than this
+            }
+            let before = history.sealed.unwrap_or(range);
+            history.sealed = Some(Sealed { from: before.from.min(range.from), to: before.to.max(range.to) });
         })
     }
 

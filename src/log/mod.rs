@@ -40,7 +40,8 @@
 //!           AOF off:    before ring.start_after(len) passes the cut of the last *placed* base: LogThread::start at that cut
 //!                       with Policy::Spill, push_units of the ring from there; after a snapshot at the cut of a rotation:
 //!                       segments.drop_before(seq)
-//!           sealed:     health Latched → sender.reopen(place at a new cut, …); base as in a rewrite; sender.base_is_durable()
+//!           sealed:     health Latched → store.seal(durable..written); sender.reopen(place at a new cut, …); base as in a
+//!                       rewrite; sender.base_is_durable()
 //!           end:        log.stop()? → store.mark_clean(&closed); ring.publish_notes(); ring.flush()
 //!           new id:     store.begin(id, Cause::Promotion, end, &mut ring, Some(&sender))
 //!           full sync:  generation::adopt

@@ -18,7 +18,7 @@ use super::survey::{
 use crate::disk::{Disk, Result};
 use crate::format::aof::{Chain, Place};
 use crate::format::framing::UnitWalk;
-use crate::format::history::{Base, BaseFile, Born, Cause, History};
+use crate::format::history::{Base, BaseFile, Born, Cause, History, Sealed};
 use crate::ring::{Check, Ring};
 use crate::units::{Offset, ReplId};
 
@@ -378,7 +378,8 @@ impl Planner<'_> {
         plan.keep_segments = log.files[..=log.last].iter().map(|file| file.name.clone()).collect();
         plan.aside = log.files[log.last + 1..].iter().map(|file| file.path.clone()).collect();
         plan.log_from = Place { replid: name_at(&plan.history, end), offset: end, db: log.end_db() };
-        plan.durable = log.known_durable.min(end);
+        let sealed_from = plan.history.sealed.map_or(end, |sealed| sealed.from);
+        plan.durable = log.known_durable.min(end).min(sealed_from);
         let file = &log.files[log.last];
         let Some(report) = file.report.as_ref().filter(|report| report.unproven() > 0) else { return };
         let mut mark = Vec::new();
@@ -424,6 +425,8 @@ impl Planner<'_> {
             past.end = past.end.min(end);
         }
         history.begun = history.begun.min(end);
+        let held = history.sealed.filter(|sealed| sealed.from < end); // what a power cut took needs no base
+        history.sealed = held.map(|sealed| Sealed { to: sealed.to.min(end), ..sealed });
         (history.offset_hint, history.clean) = (end, None);
         history
     }

@@ -7,16 +7,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::disk::{Disk, DiskFile, Mode, PowerCut, SimDisk, durable};
+use crate::disk::{Disk, DiskFile, Fault, Mode, PowerCut, SimDisk, durable};
 use crate::error::Corrupt;
 use crate::format::framing::unit_bounds;
-use crate::format::history::Role;
+use crate::format::history::{Role, Sealed};
 use crate::log::commit::{prepare, tidy_up};
 use crate::log::history_file::HistoryFile;
 use crate::log::replay::RunReader;
 use crate::log::segments::Segments;
 use crate::log::survey::RdbPeek;
-use crate::log::writer::{Batch, Bound, LogWriter, Now, Options, Order, Policy, mark_interval};
+use crate::log::writer::{Batch, Bound, Health, LogWriter, Now, Options, Order, Policy, mark_interval};
 use crate::ring::Begin;
 
 const DUMP: &str = "/d/dump.rdb";
@@ -142,6 +142,10 @@ fn load(disk: &SimDisk, plan: &Plan, ring: Option<&Ring>) -> Vec<u8> {
     stream
 }
 
+fn refused(what: &'static str) -> crate::error::IoFailure {
+    crate::error::IoFailure::new(what, Path::new("log"), std::io::Error::other("refused"))
+}
+
 impl Server {
     /// `Err`: the simulated process ended while starting.
     fn start(disk: &SimDisk, world: &mut World, conf: Conf) -> Result<(Server, Plan)> {
@@ -197,7 +201,13 @@ impl Server {
             policy,
             inputs,
         };
-        if conf.policy.is_some() {
+        if plan.history.sealed.is_some() && conf.policy.is_some() {
+            // Rule 23: a base before anything else.
+            let place = Place { replid: server.store.get().replid, offset: plan.end, db: plan.db };
+            server.open_log(place, plan.end)?;
+            server.rewrite()?;
+            assert_eq!(server.store.get().sealed, None);
+        } else if conf.policy.is_some() {
             server.open_log(plan.log_from, plan.durable)?;
             if let Some(name) = &prepared.idle_segment {
                 server.segments.lock().unwrap().drop_segment(name)?;
@@ -235,6 +245,9 @@ impl Server {
 
     /// Ring first, then the log, as the driver does; spills before the ring overruns the last cut.
     fn write(&mut self, world: &mut World, bytes: &[u8]) -> Result<()> {
+        if self.is_latched() {
+            return Ok(()); // the gate is closed
+        }
         let end = self.end() + bytes.len() as u64;
         let cut =
             self.store.get().bases.iter().filter(|b| b.placed).map(|b| b.cut).max().unwrap_or(Offset::ZERO);
@@ -249,8 +262,7 @@ impl Server {
             writer.take(Batch { orders: vec![(0, Order::Mark)], ..Batch::default() });
             writer.advance(self.now);
             if overrun > writer.marked() {
-                let stalled = std::io::Error::other("rule 6: clients are no longer read from");
-                return Err(crate::error::IoFailure::new("appending to", Path::new("log"), stalled));
+                return Err(refused("reading from clients (rule 6)"));
             }
         }
         self.stream.extend_from_slice(bytes);
@@ -272,6 +284,27 @@ impl Server {
         Ok(())
     }
 
+    fn is_latched(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| matches!(writer.health(), Health::Latched(_)))
+    }
+
+    /// Rule 23: the failure is recorded, then a base and a new segment bring service back.
+    fn mend(&mut self) -> Result<()> {
+        if !self.is_latched() {
+            return Ok(());
+        }
+        self.rewrite()?;
+        self.order(Order::BaseDurable);
+        assert!(!self.is_latched());
+        Ok(())
+    }
+
+    fn order(&mut self, order: Order) {
+        let Some(writer) = &mut self.writer else { return };
+        writer.take(Batch { orders: vec![(0, order)], ..Batch::default() });
+        writer.advance(self.now);
+    }
+
     fn sync(&mut self) {
         self.now.millis += 1001;
         if let Some(writer) = &mut self.writer
@@ -279,6 +312,9 @@ impl Server {
         {
             let result = job.run();
             writer.synced(&job, result);
+            let sealed = Sealed { from: writer.durable(), to: writer.written() };
+            // A few attempts, as faults are few; a process that has ended makes none.
+            let _recorded = self.is_latched() && (0..5).any(|_| self.store.seal(sealed).is_ok());
         }
     }
 
@@ -306,20 +342,24 @@ impl Server {
     }
 
     fn rewrite(&mut self) -> Result<()> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
         let (tell, told) = std::sync::mpsc::channel();
-        let order = Order::Rotate(Box::new(move |rotated| tell.send(rotated).unwrap()));
-        writer.take(Batch { orders: vec![(0, order)], ..Batch::default() });
-        writer.advance(self.now);
-        let Ok(rotated) = told.recv().unwrap() else { return Ok(()) };
+        let done = Box::new(move |rotated| tell.send(rotated).unwrap());
+        let place = Place { replid: self.store.get().replid, offset: self.end(), db: 0 };
+        self.order(if self.is_latched() { Order::Reopen(place, done) } else { Order::Rotate(done) });
+        let Ok(Ok(rotated)) = told.recv() else { return Err(refused("opening a segment")) };
         assert_eq!(rotated.start, self.end());
         let bytes = rdb(Some((self.store.get().replid, self.end())), &self.stream);
         let mut segments = self.segments.lock().unwrap();
         let (name, seq) = segments.next_base(rotated.seq);
-        durable::write_new(&self.disk, &paths().log_file(&name), &bytes)?;
+        let path = paths().log_file(&name);
         let base = self.base(paths().relative(&name), &bytes);
-        self.store.announce_base(base.clone())?;
-        segments.commit_base(&name, seq, rotated.start, rotated.seq)?;
+        let committed = durable::write_new(&self.disk, &path, &bytes)
+            .and_then(|()| self.store.announce_base(base.clone()))
+            .and_then(|()| segments.commit_base(&name, seq, rotated.start, rotated.seq));
+        if committed.is_err() && !segments.may_name(&name) {
+            let _secondary = durable::remove_if_there(&self.disk, &path);
+        }
+        committed?;
         self.store.confirm_base(&base, |old| old.files[0].name != "dump.rdb")
     }
 
@@ -383,9 +423,17 @@ fn whatever_happens_the_position_is_true() {
             unit_ends.retain(|end| *end <= plan.end.0);
             let mut alive = true;
             for _ in 0..next(30) {
+                if next(60) == 0 {
+                    let calls = [("fdatasync", "incr"), ("fdatasync", ""), ("fsync_dir", ""), ("rename", "")];
+                    let (call, path) = calls[next(4) as usize];
+                    let times = 1 + next(2) as u32;
+                    disk.fail(Fault { call, path: path.into(), error: std::io::ErrorKind::Other, times });
+                }
                 let done = match next(20) {
-                    0 => server.save(),
-                    1 => server.rewrite(),
+                    // A failure of one of these ends nothing but itself; that of the process shows at the next write.
+                    0 => server.save().or(Ok(())),
+                    1 if policy.is_some() => server.rewrite().or(Ok(())),
+                    6 | 7 => server.mend().or(Ok(())),
                     2..6 => {
                         server.sync();
                         Ok(())

@@ -8,6 +8,10 @@
 //! | new base | (base written and fsynced under its final, fresh name); fsync directory; manifest names it, and the replaced files as history; delete those; manifest without them | old or new manifest, each naming only whole files; history files are deleted at the next start |
 //! | new generation (rule 4) | manifest `….manifest.g7` and `backlog.ring.g7` beside the old ones, which `replication.toml` still names; **`replication.toml` with generation 7 is the commit**; then renames | before the commit: [`settle_generation`] deletes the pending files; after it: it finishes the renames |
 //!
+//! When the replacement of the manifest fails half-way (the rename was done, the directory's fsync failed), the one on disk is
+//! the old one or the new one. Files that only the new one names are *doubtful*: neither relied upon nor removed
+//! nor their names used, until a later replacement succeeds.
+//!
 //! A segment's name is never used again while any manifest names it, so nothing is ever overwritten in place.
 
 use std::path::{Path, PathBuf};
@@ -90,6 +94,8 @@ pub struct Segments {
     paths: Paths,
     manifest: Manifest,
     manifest_path: PathBuf,
+    /// Named by a manifest that may or may not be the one on disk.
+    doubtful: Vec<Entry>,
 }
 
 /// What is at the manifest's place.
@@ -122,7 +128,7 @@ impl Segments {
             disk.fsync_dir(&paths.data)?; // or a power cut takes the directory with all that is in it
         }
         let manifest_path = paths.manifest();
-        Ok(Segments { disk, paths, manifest, manifest_path })
+        Ok(Segments { disk, paths, manifest, manifest_path, doubtful: Vec::new() })
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -152,7 +158,8 @@ impl Segments {
 
     /// Opens the next segment at `place`, between two units; durable and named by the manifest when it returns.
     pub fn open_next(&mut self, place: Place) -> Result<OpenSegment> {
-        let seq = self.manifest.next_incr_seq();
+        let doubtful = self.doubtful.iter().filter(|entry| entry.file_type == FileType::Incr);
+        let seq = doubtful.map(|entry| entry.seq + 1).fold(self.manifest.next_incr_seq(), u64::max);
         let name = format!("{}.{seq}.incr.aof", self.paths.log_name);
         let path = self.paths.log_file(&name);
         if self.disk.exists(&path)? && holds_stream(&*self.disk, &path)? {
@@ -177,7 +184,9 @@ impl Segments {
     /// Name and sequence number for the base that goes with segment `first_incr`, whose number it takes where that is
     /// free. The caller writes and fsyncs it under this name in [`Paths::log`], then calls [`Segments::commit_base`].
     pub fn next_base(&self, first_incr: u64) -> (String, u64) {
-        let seq = self.manifest.next_base_seq().max(first_incr);
+        let doubtful = self.doubtful.iter().filter(|entry| entry.file_type == FileType::Base);
+        let free = doubtful.map(|entry| entry.seq + 1).fold(self.manifest.next_base_seq(), u64::max);
+        let seq = free.max(first_incr);
         (format!("{}.{seq}.base.rdb", self.paths.log_name), seq)
     }
 
@@ -264,6 +273,7 @@ impl Segments {
             paths: self.paths.clone(),
             manifest: Manifest { history, ..Manifest::default() },
             manifest_path: pending(&self.paths.manifest(), generation),
+            doubtful: self.doubtful.clone(),
         }
     }
 
@@ -294,16 +304,37 @@ impl Segments {
         self.replace(manifest)
     }
 
+    /// Whether the manifest on disk may name this file, though none that is known to be there does.
+    pub fn may_name(&self, name: &str) -> bool {
+        self.doubtful.iter().any(|entry| entry.name == name)
+    }
+
     fn replace(&mut self, manifest: Manifest) -> Result<()> {
         let text = manifest.emit();
-        if text.is_empty() {
+        let temporary = durable::with_suffix(&self.manifest_path, durable::TEMPORARY);
+        if !text.is_empty() {
+            durable::write_new(&*self.disk, &temporary, text.as_bytes())?;
+        }
+        let replaced = match text.is_empty() {
             // Stock servers refuse an empty manifest; none at all is an empty log.
-            durable::remove_if_there(&*self.disk, &self.manifest_path)?;
-            self.disk.fsync_dir(&self.paths.log())?;
-        } else {
-            durable::replace(&*self.disk, &self.manifest_path, text.as_bytes())?;
+            true => durable::remove_if_there(&*self.disk, &self.manifest_path)
+                .and_then(|()| self.disk.fsync_dir(&self.paths.log())),
+            false => durable::publish(&*self.disk, &temporary, &self.manifest_path),
+        };
+        if replaced.is_err() {
+            let named =
+                |name: &str| self.manifest.loaded().any(|entry| entry.name == name) || self.may_name(name);
+            let fresh: Vec<Entry> = manifest.loaded().filter(|entry| !named(&entry.name)).cloned().collect();
+            self.doubtful.extend(fresh);
+            return replaced;
         }
         self.manifest = manifest;
+        for entry in std::mem::take(&mut self.doubtful) {
+            if self.manifest.loaded().all(|kept| kept.name != entry.name) {
+                // Nothing names it any more. That it cannot be removed is no failure of this change.
+                let _leftover = durable::remove_if_there(&*self.disk, &self.paths.log_file(&entry.name));
+            }
+        }
         Ok(())
     }
 }

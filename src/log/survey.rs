@@ -106,6 +106,10 @@ impl LogFile {
     pub fn is_ours(&self) -> bool {
         self.report.as_ref().is_some_and(|report| report.opening.is_some())
     }
+    /// A segment of ours in which no stream byte was written.
+    fn is_idle(&self) -> bool {
+        self.is_ours() && self.report.as_ref().is_some_and(|report| report.body == self.len)
+    }
 }
 
 pub enum LogShape {
@@ -476,10 +480,15 @@ impl LogReader<'_> {
         facts.last = last;
         let files = facts.files.len();
         let Some(report) = facts.report(last) else { return };
-        let whole = report.unproven() == 0 && last + 1 == files;
+        let sealed = self.history.and_then(|history| history.sealed);
+        let in_seal = |at: Offset| sealed.is_some_and(|sealed| (sealed.from..=sealed.to).contains(&at));
+        // Behind a failed fsync a segment is opened beyond a gap, which its base is to close.
+        let reserved = facts.files[last + 1..].iter().all(LogFile::is_idle) && in_seal(report.proven.offset);
+        let whole = report.unproven() == 0 && (last + 1 == files || reserved);
         let early = report.bad_mark.is_none() && !matches!(report.ending, Ending::Malformed(_));
         let proven = report.proven;
-        let torn = early || self.zeroed_sector(&facts.files[last], proven.at);
+        // After a failed fsync anything may be found in the place of the bytes that it did not save.
+        let torn = early || in_seal(proven.offset) || self.zeroed_sector(&facts.files[last], proven.at);
         let tail = match (proven.offset >= facts.known_durable, whole, torn) {
             (true, true, _) => Tail::Whole,
             (true, false, true) => Tail::Torn,

@@ -246,7 +246,6 @@ impl LogSender {
     }
     /// After a latched failure (rule 23): see [`Order::Reopen`].
     pub fn reopen(&self, place: Place, done: Done<std::result::Result<Rotated, String>>) {
-        self.shared.handed.store(place.offset.0, Ordering::Relaxed);
         self.order(Order::Reopen(place, done));
     }
     pub fn base_is_durable(&self) {

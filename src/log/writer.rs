@@ -11,10 +11,13 @@
 //!    │                                     │
 //!    │ any other failed write, a failed    │ the same
 //!    │ cut, a failed fsync (seals)         ▼
-//!    └─────────────────────────────────► Latched ── Reopen at a new cut ──► Ok, `durable` stands still until
-//!                                        (bytes handed over are            BaseDurable
+//!    └─────────────────────────────────► Latched ── Reopen at a new cut ──► Latched, with a fresh segment in
+//!                                        (bytes handed over are             reserve ── BaseDurable ──► Ok
 //!                                         dropped: the base replaces them)
 //! ```
+//! Until the base is durable nothing has changed: `written`, `marked` and `durable` stand where the sealed segment left
+//! them, the ring keeps what lies beyond, and no stream byte is made. One that is handed over in spite of that
+//! gives the reserved segment up, as it would be missing from it.
 //!
 //! What is on disk when the process is killed: every byte up to `written`, marked at least each 64 KiB and each
 //! second; what was handed over and not written is in the ring (rule 6). On power failure: every byte up to
@@ -113,9 +116,10 @@ pub enum Order {
     Mark,
     /// Mark and fsync everything so far, whatever the policy.
     Sync(Done<std::result::Result<Offset, String>>),
-    /// After a latched failure: a new segment here; what was handed over before is dropped, a base at this
-    /// offset replaces it. `durable` moves again after `BaseDurable`.
+    /// After a latched failure: a new segment here, in reserve; what was handed over before is dropped, a base at this
+    /// offset replaces it. Asked again at the same place, it answers with the same segment.
     Reopen(Place, Done<std::result::Result<Rotated, String>>),
+    /// That base is durable and named by the manifest: the reserved segment is written to from now on.
     BaseDurable,
 }
 
@@ -173,7 +177,8 @@ pub struct LogWriter {
     last_sync: u64,
     last_mark: u64,
     rewriting: bool,
-    awaiting_base: Option<Offset>,
+    /// Opened while latched, waiting for its base.
+    reserved: Option<(OpenSegment, Place)>,
     health: Health,
     waiting_for_sync: Vec<(Offset, Done<std::result::Result<Offset, String>>)>,
     sync_wanted: bool,
@@ -210,7 +215,7 @@ impl LogWriter {
             last_sync: now.millis,
             last_mark: now.millis,
             rewriting: false,
-            awaiting_base: None,
+            reserved: None,
             health: Health::Ok,
             waiting_for_sync: Vec::new(),
             sync_wanted: false,
@@ -230,7 +235,7 @@ impl LogWriter {
     }
     /// Every byte before it survives a power cut.
     pub fn durable(&self) -> Offset {
-        if self.awaiting_base.is_some() { Offset::ZERO } else { self.durable }
+        self.durable
     }
     pub fn health(&self) -> &Health {
         &self.health
@@ -378,6 +383,7 @@ impl LogWriter {
     fn write_some(&mut self, next: usize, now: Now) -> bool {
         if self.latched() {
             self.done = next; // the ring has them; a reopening begins with a base that holds them
+            self.reserved = None;
             return true;
         }
         let mut after = self.cursor;
@@ -435,7 +441,7 @@ impl LogWriter {
     /// Writes a mark if anything is unmarked. False: the disk refused.
     fn put_mark(&mut self, now: Now) -> bool {
         self.last_mark = now.millis;
-        if self.cursor.unmarked == 0 {
+        if self.cursor.unmarked == 0 || self.latched() {
             return true;
         }
         self.write_mark(now)
@@ -515,7 +521,7 @@ impl LogWriter {
                 let reopened = self.reopen(place);
                 done(reopened);
             }
-            Order::BaseDurable => self.awaiting_base = None,
+            Order::BaseDurable => self.go_on_in_reserve(),
         }
         None
     }
@@ -540,15 +546,23 @@ impl LogWriter {
     }
 
     fn reopen(&mut self, place: Place) -> std::result::Result<Rotated, String> {
-        let next = lock(&self.segments).open_next(place).map_err(|failure| failure.to_string())?;
-        self.segment = next;
-        self.cursor = Cursor::at(&self.segment, place);
-        self.epoch += 1;
-        self.unsynced.clear();
+        if !self.latched() {
+            return Err("the log is in order".into());
+        }
+        if self.reserved.as_ref().is_none_or(|(_, reserved)| *reserved != place) {
+            let segment = lock(&self.segments).open_next(place).map_err(|failure| failure.to_string())?;
+            self.reserved = Some((segment, place));
+        }
+        let seq = self.reserved.as_ref().map_or(0, |(segment, _)| segment.seq);
+        Ok(Rotated { seq, start: place.offset })
+    }
+
+    fn go_on_in_reserve(&mut self) {
+        let Some((segment, place)) = self.reserved.take() else { return };
+        self.cursor = Cursor::at(&segment, place);
+        self.segment = segment;
         self.durable = place.offset;
-        self.awaiting_base = Some(place.offset);
         self.health = Health::Ok;
-        Ok(Rotated { seq: self.segment.seq, start: place.offset })
     }
 }
 

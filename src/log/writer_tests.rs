@@ -232,17 +232,34 @@ fn a_failed_fsync_seals_the_segment() {
     assert!(told.recv().unwrap());
 
     let place = Place { replid: id(1), offset: rig.end, db: 3 };
+    let (again, answer) = (tell.clone(), |rig: &Rig| (rig.writer.durable(), rig.writer.marked()));
     rig.order(Order::Reopen(place, Box::new(move |r| tell.send(r.is_ok()).unwrap())));
     assert!(told.recv().unwrap());
+    assert_eq!(answer(&rig), (durable, durable + set(6).len() as u64));
+    assert!(matches!(rig.writer.health(), Health::Latched(_)), "the base is not there yet");
+    rig.order(Order::Reopen(
+        place,
+        Box::new(move |r| again.send(r == Ok(Rotated { seq: 2, start: place.offset })).unwrap()),
+    ));
+    assert!(told.recv().unwrap(), "another attempt makes no other segment");
+    rig.order(Order::BaseDurable);
+    assert_eq!((rig.writer.health(), answer(&rig)), (&Health::Ok, (rig.end, rig.end)));
     rig.write(&[8]);
     assert!(rig.sync());
-    assert_eq!(
-        (rig.writer.health(), rig.writer.durable()),
-        (&Health::Ok, Offset::ZERO),
-        "the base is not there yet"
-    );
-    rig.order(Order::BaseDurable);
     assert_eq!((rig.writer.durable(), rig.proven(SECOND)), (rig.end, rig.end));
+}
+
+#[test]
+fn bytes_that_come_before_the_base_void_the_new_segment() {
+    let mut rig = Rig::new(Policy::Always);
+    rig.disk.fail(Fault { call: "fdatasync", path: "1.incr".into(), error: ErrorKind::Other, times: 1 });
+    rig.write(&[5]);
+    rig.sync();
+    let place = Place { replid: id(1), offset: rig.end, db: 3 };
+    rig.order(Order::Reopen(place, Box::new(|r| assert!(r.is_ok()))));
+    rig.write(&[6]);
+    rig.order(Order::BaseDurable);
+    assert!(matches!(rig.writer.health(), Health::Latched(_)));
 }
 
 #[test]
@@ -261,8 +278,11 @@ fn a_job_of_a_sealed_segment_says_nothing_about_the_next() {
     let mut rig = Rig::new(Policy::Always);
     rig.write(&[5]);
     let job = rig.writer.sync_due(rig.now).unwrap();
+    rig.disk.fail(Fault { call: "write", path: "1.incr".into(), error: ErrorKind::Other, times: 1 });
+    rig.write(&[5]);
     let place = Place { replid: id(1), offset: rig.end + 100, db: 0 };
     rig.order(Order::Reopen(place, Box::new(|_| {})));
+    rig.order(Order::BaseDurable);
     rig.writer.synced(&job, Err(IoFailure::new("syncing", Path::new(FIRST), ErrorKind::Other.into())));
     assert_eq!(rig.writer.health(), &Health::Ok);
 }

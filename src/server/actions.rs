@@ -266,6 +266,9 @@ pub fn job(driver: &Driver, kind: Kind) -> Job {
     let mut node = driver.node.borrow_mut();
     let persist = driver.persist();
     let settings = &node.server.config.settings;
+    let latched = persist.log_is_latched();
+    let reopens = latched && matches!(kind, Kind::Rewrite { .. } | Kind::Save { rotated: Some(_), .. });
+    let reopened = persist.sender().filter(|_| reopens).cloned();
     let always = persist.appendonly && settings.appendfsync == AppendFsync::Always;
     let began = Instant::now();
     let snapshot = node.store.snapshot();
@@ -282,7 +285,8 @@ pub fn job(driver: &Driver, kind: Kind) -> Job {
         checksum: settings.rdbchecksum,
         key_delay_micros: settings.rdb_key_save_delay.max(0) as u64,
         progress: Arc::new(Progress::default()),
-        durable_first: persist.sender().filter(|_| always).cloned(),
+        durable_first: persist.sender().filter(|_| always && !latched).cloned(),
+        reopened,
         used_memory: super::alloc::used(),
         ctime: process::now_ms() / 1000,
         started: std::time::Instant::now(),
@@ -293,23 +297,29 @@ pub fn job(driver: &Driver, kind: Kind) -> Job {
 fn kept(driver: &Driver, purpose: Purpose) -> Kind {
     let node = driver.node.borrow();
     let persist = driver.persist();
-    let rotates = purpose == Purpose::Rewrite || !persist.appendonly && !persist.is_pinned();
-    let rotated = persist.sender().filter(|_| rotates && !persist.exports()).map(|sender| {
+    let is_rewrite = purpose == Purpose::Rewrite && persist.appendonly;
+    let is_spill = !persist.appendonly && !persist.is_pinned() && !persist.exports();
+    let rotated = persist.sender().filter(|_| is_rewrite || is_spill).map(|sender| {
         let (send, receive) = mpsc::channel();
-        sender.rotate(Box::new(move |rotated| {
+        let done = Box::new(move |rotated| {
             let _job_gone = send.send(rotated);
-        }));
+        });
+        if persist.log_is_latched() {
+            sender.reopen(persist.cut().place(), done)
+        } else {
+            sender.rotate(done)
+        }
         receive
     });
     let (target, temporary) = persist.snapshot_paths();
-    match (purpose, rotated) {
-        (Purpose::Rewrite, Some(rotated)) => Kind::Rewrite { rotated },
-        _ if persist.exports() => {
+    match rotated {
+        Some(rotated) if is_rewrite => Kind::Rewrite { rotated },
+        None if persist.exports() => {
             let (target, temporary) = persist.export_paths(&node.config().settings);
             Kind::Export { temporary, target }
         }
         // A rewrite without a log has nothing to shorten: it is a save.
-        (_, rotated) => Kind::Save { temporary, target, rotated },
+        rotated => Kind::Save { temporary, target, rotated },
     }
 }
 
@@ -486,6 +496,10 @@ fn failed(node: &mut Node, purpose: Purpose) {
         }
         // The replicas' connections are closed; they ask again.
         Purpose::Sync => {}
+        Purpose::Rewrite if persistence.latched => {
+            persistence.last_rewrite_ok = false;
+            persistence.retry_rewrite_at_ms = now + RETRY_MS; // nothing can be written before it succeeds
+        }
         Purpose::Rewrite => {
             persistence.last_rewrite_ok = false;
             let failures = &mut node.server.stats.rewrite_failures_in_a_row;

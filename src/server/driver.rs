@@ -419,13 +419,23 @@ impl Driver {
     fn tell_log_status(&self) {
         let Some(status) = self.persist.borrow().as_ref().map(Persist::log_status) else { return };
         let mut node = self.node.borrow_mut();
-        let failed_before = node.server.persistence.failed.is_some();
+        let persistence = &node.server.persistence;
+        let (failed_before, latched_before) = (persistence.failed.is_some(), persistence.latched);
         match status {
             LogStatus::At { written, durable } => node.handle_log(written, durable, None),
             LogStatus::Healing { written, durable, why } => node.handle_log(written, durable, Some(why)),
             LogStatus::Failed(why) => node.handle_log_failure(why),
         }
+        let latched = node.server.persistence.latched;
         match (&node.server.persistence.failed, failed_before) {
+            (Some(why), _) if latched && !latched_before => {
+                warning!(
+                    "Errors writing to the AOF file: {why}. Writes are refused until a new base and segment replace it"
+                );
+                if let Some(persist) = &*self.persist.borrow() {
+                    persist.seal_log();
+                }
+            }
             (Some(why), false) => {
                 warning!("Errors writing to the AOF file: {why}. Writes are refused until it can be written")
             }

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use super::feed::Piece;
 use super::logging::{notice, warning};
@@ -29,6 +30,7 @@ use crate::disk::Disk;
 use crate::engine::Node;
 use crate::format::aof::Place;
 use crate::format::framing::leads;
+use crate::format::history::Sealed;
 use crate::log::history_file::HistoryFile;
 use crate::log::segments::{Paths, Segments};
 use crate::log::thread::{HealthKind, LogSender, LogThread, Waker};
@@ -39,6 +41,8 @@ use crate::units::{Offset, ReplId};
 
 /// Stream bytes given to a replica's socket at a time.
 const FEED_PIECE: u64 = 256 * 1024;
+/// Between two attempts to record that the log has failed.
+const SEAL_AGAIN: Duration = Duration::from_secs(1);
 
 /// How far the log is, or why it stopped.
 pub enum LogStatus {
@@ -293,6 +297,30 @@ impl Persist {
         };
         lock(&self.files.history).mark_clean(&closed).map_err(|failure| failure.to_string())?;
         Ok(self.waker)
+    }
+
+    /// The log failed in a way that fsync cannot mend: `replication.toml` says how far it is to be relied on, for the case
+    /// that this process ends before a base has replaced it (rule 23). On a thread of its own, as the disk is slow
+    /// just when it fails.
+    pub fn seal_log(&self) {
+        let Some(sender) = &self.sender else { return };
+        let range = Sealed { from: sender.durable(), to: sender.written() };
+        let (history, sender) = (Arc::clone(&self.files.history), sender.clone());
+        let seal = move || {
+            while sender.health_kind() == HealthKind::Latched {
+                let Err(failure) = lock(&history).seal(range) else { return };
+                warning!("The failure cannot be recorded yet, a restart would not know of it: {failure}");
+                std::thread::sleep(SEAL_AGAIN);
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("seal".into()).spawn(seal) {
+            warning!("The failure cannot be recorded: starting a thread: {error}");
+        }
+    }
+
+    /// The log takes no more writes until a base and a new segment replace it.
+    pub fn log_is_latched(&self) -> bool {
+        self.sender.as_ref().is_some_and(|sender| sender.health_kind() == HealthKind::Latched)
     }
 
     /// Writes and fsyncs all that was handed over; an error as soon as it is known that this cannot be done now.

@@ -53,6 +53,8 @@ pub struct Recovered {
     pub keys: u64,
     /// Those of them whose deadline has passed: hidden, and deleted later, as a part of the stream (rules 11, 12).
     pub expired: u64,
+    /// An fsync of the log failed in the last run: a base is due before anything is served (rule 23).
+    pub sealed: bool,
     /// A segment without a stream byte, to be dropped once the next one is open.
     pub idle_segment: Option<String>,
 }
@@ -321,6 +323,7 @@ fn begin(
         history.begin(process::random_id(), cause, plan.end, &mut ring, None).map_err(text)?;
     }
     let replid = history.get().replid;
+    let sealed = history.get().sealed.is_some();
     let previous = (!stays).then_some(Cut { replid: old, offset: plan.end, db: plan.db });
     Ok(Recovered {
         store: Store::new(1),
@@ -334,6 +337,7 @@ fn begin(
         at: Cut { replid, offset: plan.end, db: plan.db },
         log_from: Cut { replid: plan.log_from.replid, offset: plan.log_from.offset, db: plan.log_from.db },
         needs_base: !plan.log_has_base,
+        sealed,
         previous,
         keys: 0,
         expired: 0,

@@ -63,6 +63,8 @@ pub struct Job {
     pub progress: Arc<Progress>,
     /// With `appendfsync always`: wait until this log is durable up to the cut.
     pub durable_first: Option<LogSender>,
+    /// The log failed, and goes on in a new segment at the cut once this snapshot is in force (rule 23).
+    pub reopened: Option<LogSender>,
     pub used_memory: u64,
     pub ctime: i64,
     pub started: Instant,
@@ -111,9 +113,13 @@ pub fn write(job: &Job) -> Result<Written, String> {
             (Kind::Export { target, .. }, _) => rename(job, &path, target)?,
             (Kind::Rewrite { .. } | Kind::Payload, _) => {}
         }
+        if let Some(log) = &job.reopened {
+            log.base_is_durable();
+        }
         Ok(job.written(&saved))
     });
-    if result.is_err() {
+    // A manifest whose replacement failed half-way may name the file all the same.
+    if result.is_err() && !lock(&job.files.segments).may_name(&name) {
         // The failure that matters is reported; this only gives space back.
         let _secondary = fs::remove_file(&path);
     }

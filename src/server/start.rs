@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio::time::{Duration, MissedTickBehavior, interval};
 
+use super::actions::{self, Purpose};
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Persist, lock};
@@ -210,7 +211,9 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     let settings = driver.node.borrow().config().settings.clone();
     let mut persist = Persist::new(recovered.files, recovered.ring, recovered.at, waker);
     if settings.appendonly {
-        persist.start_aof(&settings, recovered.log_from)?;
+        // Not where a sealed log ends: it may not end there after a power cut.
+        let from = if recovered.sealed { recovered.at } else { recovered.log_from };
+        persist.start_aof(&settings, from)?;
     } else if !settings.save.0.is_empty() {
         persist.keep_from(Some(recovered.log_from));
     }
@@ -233,6 +236,13 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     persist.describe(&mut node);
     drop(node);
     driver.open(persist);
+    if recovered.sealed && (settings.appendonly || !settings.save.0.is_empty()) {
+        notice!(
+            "An fsync of the log failed in the last run: a new base is written before anything is served"
+        );
+        let purpose = if settings.appendonly { Purpose::Rewrite } else { Purpose::Save };
+        actions::write_here(driver, purpose)?;
+    }
     resize::start_if_needed(driver);
     Ok(())
 }

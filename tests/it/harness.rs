@@ -331,6 +331,13 @@ impl Server {
         self.launch.start()
     }
 
+    /// The same, with a client.
+    pub fn restart_and_connect(self) -> (Server, Client) {
+        let server = self.restart();
+        let client = server.connect();
+        (server, client)
+    }
+
     fn poll_end(&mut self) -> Option<End> {
         if self.ended.is_none() {
             let status = self.child.try_wait().unwrap()?;

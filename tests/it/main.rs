@@ -8,6 +8,7 @@ mod bad_input;
 mod client;
 mod compare;
 mod crash;
+mod disk_failing;
 mod disk_full;
 mod fill;
 mod harness;

@@ -1,0 +1,143 @@
+//! A disk that fails, not for lack of space: fsync gives EIO, the mapped ring loses its file. The log is not tried again
+//! as if nothing had happened (rule 23), and what happened is said.
+//!
+//! `strace`, attached to the running server, makes the calls on one file fail; skipped where it is missing or may not
+//! trace.
+
+use crate::client::{Client, Value};
+use crate::harness::{Launch, Server, aof_files, eventually, info, subject_is_ours};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// While it lives, every fsync and fdatasync of the files fails.
+struct FailingSync {
+    strace: Child,
+}
+
+impl FailingSync {
+    fn attach(server: &Server, files: &[&Path]) -> Option<FailingSync> {
+        let pid = server.pid().as_raw_nonzero().to_string();
+        let mut command = Command::new("strace");
+        command.args(["-f", "-q", "-o", "/dev/null", "-p", &pid]);
+        command.args(["-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO"]);
+        for file in files {
+            command.arg("-P").arg(file);
+        }
+        let spawned = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let Ok(strace) = spawned else {
+            eprintln!("skipped: strace is missing");
+            return None;
+        };
+        let mut failing = FailingSync { strace };
+        let status = format!("/proc/{pid}/status");
+        let attached = || !fs::read_to_string(&status).unwrap_or_default().contains("TracerPid:\t0");
+        while !attached() {
+            if failing.strace.try_wait().unwrap().is_some() {
+                eprintln!("skipped: strace may not trace");
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Some(failing)
+    }
+}
+
+impl Drop for FailingSync {
+    fn drop(&mut self) {
+        kill_process(Pid::from_child(&self.strace), Signal::TERM).ok(); // so that it lets go of the server
+        self.strace.wait().ok();
+    }
+}
+
+fn sealed(server: &Server) -> bool {
+    fs::read_to_string(server.data().join("replication.toml")).unwrap().contains("\nsealed = ")
+}
+
+/// Scenario 29: the segment whose fsync failed is given up, and service comes back with a new base and a new segment.
+#[test]
+fn a_failed_fsync_is_mended_by_a_new_base() {
+    if !subject_is_ours() {
+        return;
+    }
+    for fsync in ["everysec", "always"] {
+        let server = Launch::ours(&[("appendonly", "yes"), ("appendfsync", fsync)]).start();
+        let mut c = server.connect();
+        for n in 0..100 {
+            c.must(&["SET".to_string(), format!("key:{n}"), "v".into()]);
+        }
+        let segment = aof_files(server.data(), ".incr.aof").pop().unwrap();
+        let Some(failing) = FailingSync::attach(&server, &[&segment]) else { return };
+        let acked = write_until_latched(&server, &mut c);
+        assert_eq!(c.must(&["GET", "key:7"]).text(), "v", "reads go on");
+        // The other segment's fsyncs succeed, so that service comes back by itself.
+        eventually("writes are taken again", LIMIT, || {
+            (c.cmd(&["SET", "healed", "1"]) == Value::ok()).then_some(())
+        });
+        assert_eq!(info(&mut c, "aof_last_write_status"), "ok");
+        assert!(!sealed(&server), "the base has ended that");
+        drop(failing);
+        assert!(!segment.exists(), "{} is given up", segment.display());
+        let mut server = server;
+        assert_eq!(server.stop().code, Some(0));
+        let (_server, mut c) = server.restart_and_connect();
+        assert_eq!(c.must(&["GET", "healed"]).text(), "1", "{fsync}");
+        for n in 0..acked {
+            assert_eq!(c.must(&["GET".to_string(), format!("late:{n}")]).text(), "v", "{fsync}");
+        }
+    }
+}
+
+/// The same, but the process ends before a base is there: the bytes that the fsync did not save still read well, and the
+/// restart does not rely on them.
+#[test]
+fn a_kill_after_a_failed_fsync() {
+    if !subject_is_ours() {
+        return;
+    }
+    let mut server = Launch::ours(&[("appendonly", "yes"), ("appendfsync", "everysec")]).start();
+    let mut c = server.connect();
+    c.must(&["SET", "key", "v"]);
+    let segment = aof_files(server.data(), ".incr.aof").pop().unwrap();
+    let next = segment.with_file_name("appendonly.aof.2.incr.aof");
+    let base = segment.with_file_name("appendonly.aof.1.base.rdb");
+    let Some(failing) = FailingSync::attach(&server, &[&segment, &next, &base]) else { return };
+    let acked = write_until_latched(&server, &mut c);
+    eventually("the failure is recorded", LIMIT, || sealed(&server).then_some(()));
+    eventually("an attempt has failed", LIMIT, || {
+        (info(&mut c, "aof_last_bgrewrite_status") == "err").then_some(())
+    });
+    assert!(matches!(c.cmd(&["SET", "k", "v"]), Value::Error(why) if why.starts_with("MISCONF")));
+    server.kill();
+    drop(failing);
+    let (server, mut c) = server.restart_and_connect();
+    assert!(server.log().contains("a new base is written before anything is served"), "{}", server.log());
+    assert!(!sealed(&server));
+    assert!(!segment.exists(), "{} is given up", segment.display());
+    for n in 0..acked {
+        assert_eq!(c.must(&["GET".to_string(), format!("late:{n}")]).text(), "v");
+    }
+}
+
+/// Writes until the failure is known; how many writes were acknowledged.
+fn write_until_latched(server: &Server, c: &mut Client) -> u64 {
+    for n in 0..100_000 {
+        match c.try_cmd(&["SET".to_string(), format!("late:{n}"), "v".into()]) {
+            Ok(Value::Error(why)) => {
+                assert!(why.starts_with("MISCONF"), "{why}");
+                return n;
+            }
+            Ok(_) => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) => {
+                // `always`: its fate is unknown.
+                *c = server.connect();
+                return n;
+            }
+        }
+    }
+    panic!("no fsync failed");
+}
