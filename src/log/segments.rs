@@ -304,9 +304,9 @@ impl Segments {
         self.replace(manifest)
     }
 
-    /// Whether the manifest on disk may name this file, though none that is known to be there does.
+    /// Whether the manifest on disk names this file, or may.
     pub fn may_name(&self, name: &str) -> bool {
-        self.doubtful.iter().any(|entry| entry.name == name)
+        self.manifest.loaded().chain(&self.doubtful).any(|entry| entry.name == name)
     }
 
     fn replace(&mut self, manifest: Manifest) -> Result<()> {

@@ -118,8 +118,9 @@ pub fn write(job: &Job) -> Result<Written, String> {
         }
         Ok(job.written(&saved))
     });
-    // A manifest whose replacement failed half-way may name the file all the same.
-    if result.is_err() && !lock(&job.files.segments).may_name(&name) {
+    // A step after the manifest's replacement may have failed, or that half-way: then the manifest may name the file.
+    let named = base.as_ref().is_some_and(|base| lock(&job.files.segments).may_name(&base.name));
+    if result.is_err() && !named {
         // The failure that matters is reported; this only gives space back.
         let _secondary = fs::remove_file(&path);
     }
