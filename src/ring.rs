@@ -229,9 +229,17 @@ impl Ring {
         }
     }
 
-    /// Publishes what [`Ring::note`] said without an append.
-    pub fn publish_notes(&mut self) {
+    /// The same at once, if more of the log is durable than the file says: after the last append nothing else would
+    /// tell recovery which of its bytes cannot be a torn tail (rule 17).
+    pub fn note_durable(&mut self, written: Offset, durable: Offset) {
+        if durable <= self.window.durable {
+            return;
+        }
+        (self.window.written, self.window.durable) = (written, durable);
         self.publish();
+        if let Some(twin) = &mut self.twin {
+            twin.note_durable(written, durable);
+        }
     }
 
     /// Empties the ring at another place of the same or another history.

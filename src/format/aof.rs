@@ -198,7 +198,8 @@ pub struct SegmentReport {
     pub sound_after_bad: bool,
     /// The highest offset that a sound mark calls durable.
     pub durable: Offset,
-    /// More unmarked bytes than our writer ever leaves: another server wrote here, from this position (rule 14).
+    /// More bytes without any mark, sound or not, than our writer ever leaves: another server wrote here, from this
+    /// position (rule 14). No word about the marks before: see `bad_mark`.
     pub foreign_from: Option<u64>,
     /// Seal over the whole file, seeded by nothing; names the file in `replication.toml`.
     pub file_seal: u64,
@@ -235,9 +236,11 @@ struct Walk {
     unit: Point,
     unit_chain: Option<Chain>,
     line_count: u64,
-    /// A unit end this far behind the last mark without a mark there: ours would have put one.
-    overdue: Option<u64>,
+    /// Behind the last line of ours, sound or not.
+    line_end: u64,
     since_line: u64,
+    /// `line_end`, once a unit ended so far behind it that ours would have put a mark there.
+    overdue: Option<u64>,
 }
 
 impl SegmentWalk {
@@ -272,8 +275,9 @@ impl SegmentWalk {
                 unit: start,
                 unit_chain: None,
                 line_count: 0,
-                overdue: None,
+                line_end: at,
                 since_line: 0,
+                overdue: None,
             },
             damage: None,
             file_seal: SealCrc::seeded(&[]),
@@ -346,8 +350,12 @@ impl Walk {
         self.report.proven = self.unit;
         self.report.chain_at_proven = self.unit_chain;
         self.report.parsed = self.unit;
-        self.overdue = None;
-        self.since_line = 0;
+    }
+
+    /// A line of ours, whole or damaged, ends here: what follows is measured from it. A damaged one counts as well, or
+    /// one flipped bit would make all the marked bytes behind it look like another server's.
+    fn line_of_ours(&mut self, end: u64) {
+        (self.line_end, self.since_line, self.overdue) = (end, 0, None);
     }
 
     fn mark(&mut self, found: Annotation, durable: Offset, line: &[u8], end: u64) {
@@ -393,6 +401,11 @@ impl Sink for Walk {
         let end = at + line.len() as u64;
         let first = self.line_count == 0 && self.offset == Offset::ZERO;
         self.line_count += 1;
+        // In a segment nobody puts other lines than marks and timestamps: one that is neither was a mark.
+        let ours = line.starts_with(PREFIX) || (self.chain.is_some() && !line.starts_with(b"#TS:"));
+        if ours {
+            self.line_of_ours(end);
+        }
         match Annotation::parse(line) {
             Some(found) => match found.kind {
                 Kind::Open { skip } if first => self.opening(found, skip, line, end),
@@ -400,11 +413,12 @@ impl Sink for Walk {
                 Kind::Open { .. } => self.report.bad_mark = self.report.bad_mark.or(Some(at)),
                 Kind::Mark { durable } => self.mark(found, durable, line, end),
             },
-            None if line.starts_with(PREFIX) => {
-                self.report.bad_mark.get_or_insert(at);
+            None => {
+                if ours {
+                    self.report.bad_mark.get_or_insert(at);
+                }
                 self.cover(line);
             }
-            None => self.cover(line),
         }
         Ok(())
     }
@@ -421,7 +435,7 @@ impl Sink for Walk {
         self.unit_chain = self.chain;
         self.report.parsed = self.unit;
         if self.since_line >= MARK_INTERVAL {
-            self.overdue.get_or_insert(self.report.marked.at);
+            self.overdue.get_or_insert(self.line_end);
         }
         // The out-of-stream SELECT ends here: the opening is in force.
         if ours && at == self.report.body && self.report.bad_mark.is_none() {
@@ -605,6 +619,31 @@ mod tests {
         assert_eq!(walk(&writer.file).foreign_from, None, "one long unit without its mark is a torn tail");
         writer.put(&set(1));
         assert_eq!(walk(&writer.file).foreign_from, Some(at));
+    }
+
+    /// Marks that fail after a flipped bit are ours all the same, as is one whose line is damaged.
+    #[test]
+    fn damage_before_many_marks_is_no_foreign_writer() {
+        let mut writer = Writer::new(0, 0);
+        writer.put(&set(3)).mark();
+        let proven = writer.place.offset;
+        let first = writer.file.len();
+        for _ in 0..10 {
+            writer.put(&set(30_000)).mark();
+        }
+        let second = first + set(30_000).len() + 2;
+        for at in [first + 100, second, second + 1, second + 200, writer.file.len() - 10] {
+            let mut file = writer.file.clone();
+            file[at] ^= 1;
+            let report = walk(&file);
+            assert_eq!(report.foreign_from, None, "flip at {at}");
+            assert!(report.bad_mark.is_some() && report.proven.offset >= proven, "flip at {at}");
+            // What another server writes behind it is seen, and so is the damage.
+            file.extend([set(40_000), set(40_000), set(1)].concat());
+            let report = walk(&file);
+            assert_eq!(report.foreign_from, Some(writer.file.len() as u64), "flip at {at}");
+            assert!(report.bad_mark.is_some(), "flip at {at}");
+        }
     }
 
     #[test]

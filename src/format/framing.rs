@@ -393,6 +393,8 @@ mod tests {
         check(b"*1\r\n$4\r\nPING\r\n!!!", 14);
         check(b"*0\r\n", 0);
         check(b"*-1\r\n", 0);
+        check(b"*2147483648\r\n", 0);
+        assert!(walk(&[b"*2147483647\r\n$1\r\n"]).2.is_ok(), "as many as a client may send");
         check(b"*1\r\n:4\r\n", 4);
         check(b"*1\r\n$99999999999\r\n", 4);
         check(b"\0\0\0\0", 0);

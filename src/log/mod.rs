@@ -28,6 +28,7 @@
 //!           Options { policy, timestamps, no_fsync_on_rewrite, mark_interval: mark_interval(ring.capacity()) }
 //!           per batch, at most 64 KiB or one unit:
 //!                       ring.append(bytes, db); sender.push(bytes, end, db); ring.note(sender.written(), sender.durable())
+//!           log moved:  ring.note_durable(sender.written(), sender.durable()): no append may follow to take it along
 //!           rule 6:     before that, while ring.start_after(len).min(end) > sender.marked(): sender.mark(), read no clients
 //!           rule 8:     a unit larger than ring.limit() is answered when sender.marked() >= its end
 //!           replies:    sender.durable() >= end (always);  sender.health() (P7);  waker is called on changes
@@ -42,7 +43,7 @@
 //!                       segments.drop_before(seq)
 //!           sealed:     health Latched → store.seal(durable..written); sender.reopen(place at a new cut, …); base as in a
 //!                       rewrite; sender.base_is_durable()
-//!           end:        log.stop()? → store.mark_clean(&closed); ring.publish_notes(); ring.flush()
+//!           end:        log.stop()? → ring.note_durable(…); ring.flush(); store.mark_clean(&closed)
 //!           new id:     store.begin(id, Cause::Promotion, end, &mut ring, Some(&sender))
 //!           full sync:  generation::adopt
 //!

@@ -538,6 +538,30 @@ fn a_foreign_tail_is_taken_over() {
     assert_eq!(plan.history.bases[0].files.len(), 1);
 }
 
+/// One flipped bit is never taken for another server's writing, however many marks stand behind it; nor does such
+/// writing hide it.
+#[test]
+fn a_flipped_bit_is_healed_or_refused_wherever_it_is() {
+    let foreign = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$4\r\nPING\r\n";
+    for clean in [true, false] {
+        let (whole, _) = ran(Some(Policy::Always), 600, clean);
+        let len = whole.len(Path::new(FIRST)).unwrap().unwrap() as usize;
+        assert!(len > 150_000);
+        for at in [500, len / 3, len / 2, len - 30_000, len - 3] {
+            let (disk, _) = ran(Some(Policy::Always), 600, clean);
+            disk.damage(Path::new(FIRST), |bytes| bytes[at] ^= 2);
+            disk.remove(&paths().ring()).unwrap();
+            let refusal = refusal_on(&disk, true);
+            assert!(refusal.file == Path::new(FIRST) && refusal.what.contains("damaged"), "{at}: {refusal}");
+            if clean {
+                disk.damage(Path::new(FIRST), |bytes| bytes.extend_from_slice(foreign));
+                let refusal = refusal_on(&disk, true);
+                assert!(refusal.what.contains("before what another server wrote"), "{at}: {refusal}");
+            }
+        }
+    }
+}
+
 /// Scenario 7: yesterday's dump.rdb, put in place to undo FLUSHALL, is what gets loaded.
 #[test]
 fn an_operators_restore_is_obeyed() {

@@ -416,8 +416,13 @@ impl LogReader<'_> {
         };
         let base_is_rdb = first == 1 && files[0].rdb == files[0].len;
         if foreign || (first > 0 && facts.base.is_none() && !base_is_rdb) {
-            facts.shape = LogShape::ForeignTail;
             facts.base = None;
+            facts.refusal = files[first..].iter().find_map(|file| self.damaged_seal(file));
+            if facts.refusal.is_some() {
+                facts.shape = LogShape::Damaged;
+                return facts;
+            }
+            facts.shape = LogShape::ForeignTail;
             self.add_stock(&mut facts, files);
             return facts;
         }
@@ -462,6 +467,21 @@ impl LogReader<'_> {
         };
         let closed_at = self.clean().and_then(|c| c.segments.iter().find(|s| s.name == file.name));
         report.foreign_from.is_some() || closed_at.is_some_and(|closed| file.len > closed.len)
+    }
+
+    /// A file with another server's writes in it is loaded whole, by no seal; so those there are must hold: what we
+    /// wrote ourselves is not loaded damaged.
+    fn damaged_seal(&self, file: &LogFile) -> Option<Refusal> {
+        let report = file.report.as_ref().filter(|report| report.opening.is_some())?;
+        let clean = self.clean().and_then(|c| c.segments.iter().find(|s| s.name == file.name));
+        let sealed = clean.map_or(0, |closed| closed.len);
+        let short = (report.foreign_from.is_none() && report.proven.at < sealed).then_some(report.proven.at);
+        let at = report.bad_mark.or(short)?;
+        let what = format!(
+            "the log is damaged behind stream offset {}, before what another server wrote behind it",
+            report.proven.offset
+        );
+        Some(Refusal { at, what, ..refusal_at(file.path.clone(), REPAIR) })
     }
 
     /// Follows our segments from the first one on; sets `last` and what is to be said of the tail.

@@ -299,15 +299,10 @@ impl LogWriter {
         if self.latched() || self.sync_running {
             return None;
         }
-        let behind = self.synced_upto() < self.written();
-        let paused = self.rewriting && self.options.no_fsync_on_rewrite;
         let second_over = |last: u64| now.millis.saturating_sub(last) >= SYNC_INTERVAL_MS;
         let due = self.sync_wanted
-            || match self.options.policy {
-                Policy::Always => behind && !paused,
-                Policy::EverySec => behind && !paused && second_over(self.last_sync),
-                Policy::No | Policy::Spill => false,
-            };
+            || self.policy_asks()
+                && (self.options.policy == Policy::Always || second_over(self.last_sync));
         if (due || second_over(self.last_mark)) && !self.put_mark(now) {
             self.refuse_orders();
             return None;
@@ -329,9 +324,7 @@ impl LogWriter {
             return None; // the caller retries at its own pace
         }
         let unmarked = self.cursor.unmarked > 0;
-        let behind = self.synced_upto() < self.written();
-        let by_policy = behind && matches!(self.options.policy, Policy::EverySec | Policy::Always);
-        match (self.sync_running, by_policy, unmarked) {
+        match (self.sync_running, self.policy_asks(), unmarked) {
             (false, true, _) => Some(self.last_sync + SYNC_INTERVAL_MS),
             (_, _, true) => Some(self.last_mark + SYNC_INTERVAL_MS),
             _ => None,
@@ -375,8 +368,17 @@ impl LogWriter {
         Ok(Closed { place: self.cursor.place, durable: self.durable, segments })
     }
 
-    fn synced_upto(&self) -> Offset {
-        self.durable
+    /// Whether there is anything that the policy wants synced, now or within a second. `no-appendfsync-on-rewrite`
+    /// pauses `everysec` only: with `always` replies wait for the sync (rule 13), so a pause would stop all writes for as
+    /// long as the rewrite takes.
+    fn policy_asks(&self) -> bool {
+        let paused = self.rewriting && self.options.no_fsync_on_rewrite;
+        self.durable < self.written()
+            && match self.options.policy {
+                Policy::Always => true,
+                Policy::EverySec => !paused,
+                Policy::No | Policy::Spill => false,
+            }
     }
 
     /// Composes and writes the next piece, up to `next` at most. False: the disk refused.

@@ -287,23 +287,25 @@ fn a_job_of_a_sealed_segment_says_nothing_about_the_next() {
     assert_eq!(rig.writer.health(), &Health::Ok);
 }
 
+/// With `everysec`, that is, and then nothing is due before the rewrite has ended; `always` goes on, as its replies wait.
 #[test]
 fn no_fsync_while_a_rewrite_runs_if_so_configured() {
-    let mut rig = Rig::new(Policy::Always);
-    let options = Options {
-        policy: Policy::Always,
-        timestamps: true,
-        no_fsync_on_rewrite: true,
-        mark_interval: MARK_INTERVAL,
-    };
-    rig.order(Order::SetOptions(options));
-    rig.order(Order::Rewriting(true));
-    rig.write(&[5]);
-    assert!(!rig.sync());
-    rig.order(Order::Rewriting(false));
-    assert!(rig.sync());
-    let text = read_all(&rig.disk, Path::new(FIRST), 9999).unwrap();
-    assert!(String::from_utf8(text).unwrap().contains("\n#TS:77\r\n*3"));
+    for (policy, pauses) in [(Policy::EverySec, true), (Policy::Always, false)] {
+        let mut rig = Rig::new(policy);
+        let options =
+            Options { policy, timestamps: true, no_fsync_on_rewrite: true, mark_interval: MARK_INTERVAL };
+        rig.order(Order::SetOptions(options));
+        rig.order(Order::Rewriting(true));
+        rig.write(&[5]);
+        rig.now.millis += 1000;
+        assert_eq!(rig.sync(), !pauses, "{policy:?}");
+        let due = rig.writer.next_due();
+        assert!(due.is_none_or(|due| due > rig.now.millis), "{policy:?}: a wait until {due:?} is none");
+        rig.order(Order::Rewriting(false));
+        assert_eq!(rig.sync(), pauses, "{policy:?}");
+        let text = read_all(&rig.disk, Path::new(FIRST), 9999).unwrap();
+        assert!(String::from_utf8(text).unwrap().contains("\n#TS:77\r\n*3"));
+    }
 }
 
 #[test]

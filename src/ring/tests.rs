@@ -65,8 +65,7 @@ fn it_holds_the_newest_bytes_and_comes_back() {
     }
     assert!(ring.end() - ring.start() > ring.capacity() - 2 * BLOCK - ring.slack());
     ring.append(&stream(ring.end().0, 9), 5);
-    ring.note(Offset(7), Offset(6));
-    ring.publish_notes();
+    ring.note_durable(Offset(7), Offset(6));
     let window = ring.start()..ring.end();
     drop(ring);
     let (ring, check) = open(&disk);

@@ -200,7 +200,9 @@ impl Persist {
             }
             self.ring.append(&units, db);
         }
-        if let (Some(sender), false) = (&self.sender, self.waiting.is_empty()) {
+        let Some(sender) = &self.sender else { return };
+        self.ring.note_durable(sender.written(), sender.durable());
+        if !self.waiting.is_empty() {
             sender.mark();
         }
     }
@@ -265,6 +267,7 @@ impl Persist {
         match stopped {
             Ok(closed) => {
                 self.catch_up();
+                self.ring.note_durable(closed.place.offset, closed.durable);
                 Some(closed)
             }
             Err(why) => {
