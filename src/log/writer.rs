@@ -301,8 +301,7 @@ impl LogWriter {
         }
         let second_over = |last: u64| now.millis.saturating_sub(last) >= SYNC_INTERVAL_MS;
         let due = self.sync_wanted
-            || self.policy_asks()
-                && (self.options.policy == Policy::Always || second_over(self.last_sync));
+            || self.policy_asks() && (self.options.policy == Policy::Always || second_over(self.last_sync));
         if (due || second_over(self.last_mark)) && !self.put_mark(now) {
             self.refuse_orders();
             return None;
