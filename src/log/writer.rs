@@ -317,17 +317,20 @@ impl LogWriter {
         Some(SyncJob { files, upto: self.written(), epoch: self.epoch })
     }
 
-    /// The monotonic millisecond at which [`LogWriter::sync_due`] should be asked again if nothing happens.
+    /// The monotonic millisecond at which [`LogWriter::sync_due`] should be asked again if nothing happens. Never one at
+    /// which it could do nothing: the caller would ask without end.
     pub fn next_due(&self) -> Option<u64> {
-        if self.has_work() {
-            return None; // the caller retries at its own pace
+        if self.has_work() || self.latched() || self.sync_running {
+            return None; // the caller retries at its own pace; an order ends the failure, its result the fsync
         }
-        let unmarked = self.cursor.unmarked > 0;
-        match (self.sync_running, self.policy_asks(), unmarked) {
-            (false, true, _) => Some(self.last_sync + SYNC_INTERVAL_MS),
-            (_, _, true) => Some(self.last_mark + SYNC_INTERVAL_MS),
-            _ => None,
+        let after_mark = self.last_mark + SYNC_INTERVAL_MS;
+        if matches!(self.health, Health::Healing(_)) {
+            return Some(after_mark); // what found the disk full was a mark
         }
+        if self.policy_asks() {
+            return Some(self.last_sync + SYNC_INTERVAL_MS);
+        }
+        (self.cursor.unmarked > 0).then_some(after_mark)
     }
 
     pub fn synced(&mut self, job: &SyncJob, result: Result<()>) {

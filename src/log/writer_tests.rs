@@ -273,6 +273,41 @@ fn a_failed_write_latches() {
     assert_eq!(rig.writer.written(), Offset(1000), "never retried as if it had worked");
 }
 
+/// The writer's thread sleeps until `next_due`: one that has passed and changes nothing would keep a core busy.
+#[test]
+fn nothing_is_due_that_cannot_be_done() {
+    let rig = || {
+        let mut rig = Rig::new(Policy::EverySec);
+        rig.write(&[5]);
+        assert_eq!(rig.writer.next_due(), Some(6_000));
+        rig.now.millis = 9_000;
+        rig
+    };
+
+    let mut full = rig();
+    full.disk.set_free_space(Some(0));
+    assert!(!full.sync());
+    assert_eq!((full.writer.has_work(), full.writer.next_due()), (false, Some(10_000)));
+    full.disk.set_free_space(None);
+    full.now.millis = 10_000;
+    assert!(full.sync());
+
+    let mut slow = rig();
+    let job = slow.writer.sync_due(slow.now).unwrap();
+    slow.write(&[5]);
+    slow.now.millis = 20_000;
+    assert_eq!(slow.writer.next_due(), None, "the running fsync's end comes as news");
+    slow.writer.synced(&job, job.run());
+    assert_eq!(slow.writer.next_due(), Some(10_000));
+
+    let mut dead = rig();
+    dead.disk.fail(Fault { call: "fdatasync", path: "1.incr".into(), error: ErrorKind::Other, times: 1 });
+    assert!(dead.sync());
+    dead.write(&[5]);
+    assert!(matches!(dead.writer.health(), Health::Latched(_)));
+    assert_eq!(dead.writer.next_due(), None);
+}
+
 #[test]
 fn a_job_of_a_sealed_segment_says_nothing_about_the_next() {
     let mut rig = Rig::new(Policy::Always);
