@@ -10,11 +10,13 @@
 //! client that reads too slowly is cut off by `client-output-buffer-limit`, one that sends an endless command by
 //! `client-query-buffer-limit`.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::driver::{Driver, INPUT_KEPT, Wake};
@@ -48,10 +50,12 @@ impl Socket {
             Socket::Unix(socket) => socket.poll_write_ready(cx),
         }
     }
-    fn read(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+    /// A read that does not fill the room given ends the readiness, so that no further read has to find out that there
+    /// is nothing: `try_read_buf` would cost one such read for each request.
+    fn poll_read(&mut self, buf: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match self {
-            Socket::Tcp(socket) => socket.try_read_buf(buf),
-            Socket::Unix(socket) => socket.try_read_buf(buf),
+            Socket::Tcp(socket) => pin!(socket.read_buf(buf)).poll(cx),
+            Socket::Unix(socket) => pin!(socket.read_buf(buf)).poll(cx),
         }
     }
     /// Writes what the system takes now.
@@ -111,7 +115,7 @@ impl Connection {
         if self.wake.is_closed() {
             return Err(Over);
         }
-        let fresh = ready.readable && self.read()?;
+        let fresh = ready.readable && self.read().await?;
         if !fresh {
             self.input.release();
         }
@@ -150,19 +154,18 @@ impl Connection {
     }
 
     /// `true` if bytes came.
-    fn read(&mut self) -> Result<bool, Over> {
+    async fn read(&mut self) -> Result<bool, Over> {
         let buf = self.input.reserve(self.need.clamp(READ, READ_MOST));
-        match self.socket.read(buf) {
-            Ok(0) => Err(Over),
-            Ok(n) => {
+        match poll_fn(|cx| Poll::Ready(self.socket.poll_read(buf, cx))).await {
+            Poll::Ready(Ok(0) | Err(_)) => Err(Over),
+            Poll::Ready(Ok(n)) => {
                 self.driver.count_input(self.slot, n);
                 if self.driver.query_too_long(self.slot, self.input.len()) {
                     return Err(Over);
                 }
                 Ok(true)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(_) => Err(Over),
+            Poll::Pending => Ok(false),
         }
     }
 
