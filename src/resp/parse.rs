@@ -99,6 +99,9 @@ impl From<ProtocolError> for ReplyError {
 
 /// Longest line (inline command, count, length) before its terminator.
 const MAX_LINE: usize = 64 << 10;
+/// Arguments of a command, and bytes of each, that a client without authentication may send.
+const UNAUTHENTICATED_COUNT: u32 = 10;
+const UNAUTHENTICATED_BULK: u64 = 16 << 10;
 /// Bytes of a line that are looked at one by one.
 const NEAR: usize = 6;
 /// Argument spans kept allocated between commands.
@@ -145,6 +148,11 @@ impl Parser {
                 None => return Ok(Parsed::NeedMore { hint: 1 }),
                 Some(first) => self.begin(*first == b'*'),
             }
+            if let Some(consumed) = self.read_whole(buf, limits) {
+                self.stage = Stage::Start;
+                return Ok(Parsed::Command { consumed, canonical: true });
+            }
+            self.spans.clear();
         }
         loop {
             let step = match self.stage {
@@ -200,6 +208,26 @@ impl Parser {
         self.canonical = multi_bulk;
     }
 
+    /// The common case in one pass: a canonical multi-bulk that is there to its end, within what any client may
+    /// send. `None`: read it step by step, from its start.
+    fn read_whole(&mut self, buf: &[u8], limits: &Limits) -> Option<usize> {
+        let (count, mut at) = short_line(buf, 0, b'*')?;
+        if count == 0 || count > UNAUTHENTICATED_COUNT {
+            return None;
+        }
+        let longest = limits.max_bulk.min(UNAUTHENTICATED_BULK);
+        for _ in 0..count {
+            let (len, start) = short_line(buf, at, b'$')?;
+            let end = start + len as usize;
+            if u64::from(len) > longest || buf.get(end..end + 2)? != b"\r\n" {
+                return None;
+            }
+            self.spans.push(Span { start: start as u32, len });
+            at = end + 2;
+        }
+        Some(at)
+    }
+
     fn read_inline(&mut self, buf: &[u8]) -> Result<Option<Parsed>, ProtocolError> {
         let Some(newline) = self.find(b'\n', buf, ProtocolError::TooBigInline)? else {
             return Ok(Some(Parsed::NeedMore { hint: 1 }));
@@ -222,7 +250,7 @@ impl Parser {
         };
         let count = parse_i64(&line[1..]).and_then(|count| i32::try_from(count).ok().or(negative(count)));
         let count = count.ok_or(ProtocolError::InvalidCount)?;
-        if count > 10 && !limits.authenticated {
+        if count > i32::try_from(UNAUTHENTICATED_COUNT).unwrap_or(i32::MAX) && !limits.authenticated {
             return Err(ProtocolError::UnauthenticatedCount);
         }
         if count <= 0 {
@@ -244,7 +272,7 @@ impl Parser {
         }
         let len = parse_i64(digits).and_then(|len| u64::try_from(len).ok());
         let len = len.filter(|len| *len <= limits.max_bulk).ok_or(ProtocolError::InvalidBulkLength)?;
-        if len > 16384 && !limits.authenticated {
+        if len > UNAUTHENTICATED_BULK && !limits.authenticated {
             return Err(ProtocolError::UnauthenticatedBulk);
         }
         // Spans are 32 bits wide: a command ends below 4 GiB.
@@ -311,6 +339,24 @@ impl Parser {
             }
         }
     }
+}
+
+/// The number in a canonical line `mark digits CRLF` of at most four digits at `at`, and where the next line begins.
+#[inline]
+fn short_line(buf: &[u8], at: usize, mark: u8) -> Option<(u32, usize)> {
+    let line = buf.get(at..)?;
+    if *line.first()? != mark {
+        return None;
+    }
+    let mut number = 0;
+    for (i, byte) in line.iter().enumerate().take(6).skip(1) {
+        match byte {
+            b'0'..=b'9' if i == 1 || number > 0 => number = number * 10 + u32::from(byte - b'0'),
+            b'\r' if i > 1 && line.get(i + 1) == Some(&b'\n') => return Some((number, at + i + 2)),
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// Any negative count means an empty command, however far below zero.
