@@ -10,6 +10,7 @@
 
 use super::hash::Map;
 
+use super::Str;
 use super::partitions::{Partitions, Place};
 use super::value::{Entry, Kind, NEVER, Type, Value};
 use crate::error::ReplyError;
@@ -440,10 +441,42 @@ impl<'a> Db<'a> {
         self.changed(key, 1);
     }
 
-    fn add(&mut self, key: &[u8], value: Value, expires: i64) {
-        self.locate(key);
+    /// Stores a string as SET does, in the place of one of the same length if there is one: overwriting values is what
+    /// many servers do all day. Reports one change.
+    pub fn set_string(&mut self, key: &[u8], bytes: &[u8], expires: i64) {
+        let place = self.place_for(key);
+        if !place.is_some_and(|place| self.overwrite(place, bytes, expires)) {
+            self.add_at(place, key, Value::Str(Str::new(bytes)), expires);
+        }
+        self.changed(key, 1);
+    }
+
+    fn overwrite(&mut self, place: Place, bytes: &[u8], expires: i64) -> bool {
         let (stamp, database) = (self.stamp, &mut self.store.dbs[self.index]);
-        let Some(place) = database.entries.find(key) else {
+        let Some(entry) = database.entries.at_mut(place) else { return false };
+        let was = entry.expires();
+        if !entry.overwrite(bytes, expires) {
+            return false;
+        }
+        entry.set_access(stamp);
+        database.expires_changed(place, was, expires);
+        true
+    }
+
+    fn add(&mut self, key: &[u8], value: Value, expires: i64) {
+        let place = self.place_for(key);
+        self.add_at(place, key, value, expires);
+    }
+
+    /// Where the entry of `key` is that a new value replaces, be it only hidden because its deadline has passed.
+    fn place_for(&mut self, key: &[u8]) -> Option<Place> {
+        let place = self.locate(key);
+        if place.is_none() && self.expiry == Expiry::Hide { self.entries().find(key) } else { place }
+    }
+
+    fn add_at(&mut self, place: Option<Place>, key: &[u8], value: Value, expires: i64) {
+        let (stamp, database) = (self.stamp, &mut self.store.dbs[self.index]);
+        let Some(place) = place else {
             database.put(Entry::new(key, value, expires, stamp));
             return self.notify(Events::NEW, "new", key);
         };
@@ -564,10 +597,46 @@ impl<'a> Db<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Str;
 
     fn value(text: &str) -> Value {
         Value::Str(Str::new(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_string_of_the_same_length_takes_the_place_of_the_old_one() {
+        let (old, new) = ("o".repeat(40), "n".repeat(40));
+        let mut store = Store::new(1);
+        let at = |store: &mut Store| {
+            let mut db = store.db(0, 100, Expiry::Delete, 0);
+            let Some(Value::Str(Str::Blob(blob))) = db.read(b"k") else { panic!("not a blob") };
+            (blob.slice.as_ptr(), String::from_utf8_lossy(&blob.slice).into_owned())
+        };
+        store.db(0, 100, Expiry::Delete, 0).set_string(b"k", old.as_bytes(), 200);
+        let first = at(&mut store);
+        store.db(0, 100, Expiry::Delete, 0).set_string(b"k", new.as_bytes(), NEVER);
+        assert_eq!(at(&mut store), (first.0, new.clone()));
+        assert_eq!((store.dbs[0].volatile, store.changes.dirty), (0, 2));
+
+        // What a snapshot holds stays what it was.
+        let snapshot = store.snapshot();
+        store.db(0, 100, Expiry::Delete, 0).set_string(b"k", old.as_bytes(), NEVER);
+        assert_eq!(at(&mut store).1, old);
+        let mut then = Store::new(1);
+        then.restore(snapshot);
+        assert_eq!(at(&mut then).1, new);
+
+        for other in ["12345678901234567890", "short", "y", "-1"] {
+            store.db(0, 100, Expiry::Delete, 0).set_string(b"k", other.as_bytes(), 150);
+            let mut db = store.db(0, 100, Expiry::Delete, 0);
+            let Some(Value::Str(text)) = db.read(b"k") else { panic!("not a string") };
+            let fresh = Str::new(other.as_bytes());
+            assert_eq!((text.to_vec(), text.encoding()), (fresh.to_vec(), fresh.encoding()));
+            assert_eq!(db.expires(b"k"), Some(150));
+        }
+
+        // Hidden because its deadline has passed: replaced all the same.
+        store.db(0, 200, Expiry::Hide, 0).set_string(b"k", old.as_bytes(), NEVER);
+        assert_eq!((at(&mut store).1, store.key_count(), store.dbs[0].volatile), (old, 1, 0));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use triomphe::{Arc, ThinArc};
 use crate::resp::number::parse_i64;
 
 const SHORT: usize = 14;
+/// Digits and sign of the longest i64.
+const LONGEST_INT: usize = 20;
 /// Longest string that Redis embeds in its object header.
 const EMBSTR: usize = 44;
 
@@ -34,7 +36,7 @@ pub type IntText = itoa::Buffer;
 impl Str {
     /// As SET stores: an integer if `bytes` are exactly its decimal text.
     pub fn new(bytes: &[u8]) -> Str {
-        if bytes.len() <= 20
+        if bytes.len() <= LONGEST_INT
             && let Some(n) = parse_i64(bytes)
         {
             return Str::Int(n);
@@ -50,6 +52,22 @@ impl Str {
             return Str::Short { len: bytes.len() as u8, bytes: short };
         }
         Str::Blob(ThinArc::from_header_and_slice((), bytes))
+    }
+
+    /// Becomes what [`Str::new`] makes of `bytes` where that needs no other allocation: both are blobs of one length, and
+    /// no snapshot holds this one. False: nothing was done.
+    pub fn overwrite(&mut self, bytes: &[u8]) -> bool {
+        let Str::Blob(blob) = self else { return false };
+        if blob.slice.len() != bytes.len() || bytes.len() <= LONGEST_INT {
+            return false;
+        }
+        blob.with_arc_mut(|blob| match Arc::get_mut(blob) {
+            Some(alone) => {
+                alone.slice_mut().copy_from_slice(bytes);
+                true
+            }
+            None => false,
+        })
     }
 
     /// Takes over a buffer that was built in place.

@@ -239,6 +239,17 @@ impl Entry {
         std::mem::replace(&mut data.value, value)
     }
 
+    /// Replaces a string by one of the same length in its own allocation; false if that cannot be.
+    pub fn overwrite(&mut self, bytes: &[u8], expires: i64) -> bool {
+        let Some(data) = Arc::get_mut(&mut self.0) else { return false };
+        let Value::Str(text) = &mut data.value else { return false };
+        let done = text.overwrite(bytes);
+        if done {
+            data.expires = expires;
+        }
+        done
+    }
+
     pub fn access(&self) -> u32 {
         self.0.access.load(Ordering::Relaxed)
     }

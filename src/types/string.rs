@@ -183,7 +183,7 @@ fn store(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], ttl: Ttl, deadline: Option
 }
 
 fn put(db: &mut Db<'_>, key: &[u8], value: &[u8], expires: i64) {
-    db.set_with_expiry(key, Value::Str(Str::new(value)), expires);
+    db.set_string(key, value, expires);
     db.notify(Events::STRING, "set", key);
 }
 
