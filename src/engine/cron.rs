@@ -94,8 +94,7 @@ impl Node {
     fn check_buffers(&mut self, now: i64) {
         for (slot, session) in self.server.sessions.iter() {
             let empty = session.query_len == 0 && session.query_buffer > 0;
-            let idle = empty && now - session.last_active_ms > BUFFER_KEPT_MS;
-            if idle || session.over_soft_since_ms.is_some() {
+            if empty && has_rested(session, now) || session.over_soft_since_ms.is_some() {
                 self.server.woken.push(slot);
             }
         }
@@ -131,6 +130,11 @@ impl Node {
             self.server.remark(format!("Evicting client {addr}: it costs {cost} bytes (maxmemory-clients)"));
             self.actions.push_back(Action::Close(slot));
         }
+    }
+
+    /// The client has sent nothing for so long that its input buffer is given back.
+    pub fn is_idle(&self, slot: Slot) -> bool {
+        self.server.sessions.get(slot).is_some_and(|session| has_rested(session, self.now_ms()))
     }
 
     fn close_idle(&mut self, now: i64) {
@@ -193,6 +197,10 @@ impl Node {
         self.stream.close_unit();
         self.server.history.end = self.stream.end;
     }
+}
+
+fn has_rested(session: &Session, now: i64) -> bool {
+    now - session.last_active_ms > BUFFER_KEPT_MS
 }
 
 /// The auto-aof-rewrite rule: the log is at least `min_size` bytes and has grown by `percentage` since the last

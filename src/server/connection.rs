@@ -116,10 +116,13 @@ impl Connection {
             return Err(Over);
         }
         let fresh = ready.readable && self.read().await?;
-        if !fresh {
+        // Most wakes only bring output: a reply that waited for the log, a push.
+        let mut go_on = fresh || ready.woken && (self.need == 0 || !self.input.is_empty());
+        if !fresh && self.driver.is_idle(self.slot) {
             self.input.release();
+            go_on = true;
         }
-        if fresh || ready.woken {
+        if go_on {
             self.need = self.driver.feed(self.slot, &mut self.input);
         }
         self.collect();

@@ -224,6 +224,11 @@ impl Driver {
         }
     }
 
+    /// The client has sent nothing for so long that its input buffer is given back.
+    pub fn is_idle(&self, slot: Slot) -> bool {
+        self.node.borrow().is_idle(slot)
+    }
+
     /// client-query-buffer-limit.
     pub fn query_too_long(&self, slot: Slot, bytes: usize) -> bool {
         let node = self.node.borrow();
