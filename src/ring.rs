@@ -30,7 +30,7 @@ use crate::disk::{Disk, Mode, Region, Result, durable};
 use crate::error::Corrupt;
 use crate::format::crc::SealCrc;
 use crate::format::ring::{
-    BLOCK, Layout, NAME_SLOTS, Name, WINDOW_SLOTS, Window, block_seal, block_start, decode_header,
+    BLOCK, Layout, NAME_SLOTS, Name, WINDOW_SLOTS, Window, WindowSeal, block_seal, block_start, decode_header,
 };
 use crate::units::{Offset, ReplId};
 
@@ -53,6 +53,7 @@ pub struct Ring {
     layout: Layout,
     name: Name,
     window: Window,
+    window_seal: WindowSeal,
     /// Of `[max(block_start(end), origin), end)`.
     partial: SealCrc,
     /// Another file that receives the same appends until it takes over (resize).
@@ -114,6 +115,7 @@ impl Ring {
             layout,
             name,
             window: Window::default(),
+            window_seal: WindowSeal::default(),
             partial: block_seal(begin.tag, block_start(begin.at)),
             twin: None,
             path: path.to_path_buf(),
@@ -142,7 +144,16 @@ impl Ring {
         }
         let region = file.map(layout.file_len() as usize)?;
         let partial = block_seal(name.tag, block_start(window.end));
-        let ring = Ring { region, layout, name, window, partial, twin: None, path: path.to_path_buf() };
+        let ring = Ring {
+            region,
+            layout,
+            name,
+            window,
+            window_seal: WindowSeal::default(),
+            partial,
+            twin: None,
+            path: path.to_path_buf(),
+        };
         let check = ring.check();
         Ok(Found::Ring(Box::new(ring), check))
     }
@@ -408,8 +419,9 @@ impl Ring {
         self.window.seq += 1;
         self.window.partial_seal = self.partial.value();
         let at = WINDOW_SLOTS[(self.window.seq % 2) as usize];
+        let slot = self.window_seal.encode(&self.window);
         compiler_fence(Ordering::Release);
-        self.region.bytes_mut()[at..at + Window::LEN].copy_from_slice(&self.window.encode());
+        self.region.bytes_mut()[at..at + Window::LEN].copy_from_slice(&slot);
         compiler_fence(Ordering::Release);
     }
 

@@ -54,6 +54,7 @@ impl SealCrc {
         }
         seal
     }
+    #[inline]
     pub fn update(&mut self, bytes: &[u8]) {
         self.register = XZ.advance(self.register, bytes);
     }
