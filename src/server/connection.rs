@@ -10,13 +10,14 @@
 //! client that reads too slowly is cut off by `client-output-buffer-limit`, one that sends an endless command by
 //! `client-query-buffer-limit`.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncReadExt;
+use rustix::buffer::spare_capacity;
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::driver::{Driver, INPUT_KEPT, Wake};
@@ -50,12 +51,11 @@ impl Socket {
             Socket::Unix(socket) => socket.poll_write_ready(cx),
         }
     }
-    /// A read that does not fill the room given ends the readiness, so that no further read has to find out that there
-    /// is nothing: `try_read_buf` would cost one such read for each request.
-    fn poll_read(&mut self, buf: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Appends to `buf` what is there, at most its spare capacity.
+    fn read(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
         match self {
-            Socket::Tcp(socket) => pin!(socket.read_buf(buf)).poll(cx),
-            Socket::Unix(socket) => pin!(socket.read_buf(buf)).poll(cx),
+            Socket::Tcp(socket) => read_once(socket, buf, |read| socket.try_io(Interest::READABLE, read)),
+            Socket::Unix(socket) => read_once(socket, buf, |read| socket.try_io(Interest::READABLE, read)),
         }
     }
     /// Writes what the system takes now.
@@ -65,6 +65,23 @@ impl Socket {
             Socket::Unix(socket) => socket.try_write(bytes),
         }
     }
+}
+
+/// One read. If it does not fill the room given, it took all there was, and `io` is told so: the readiness ends, and no
+/// further read has to find out that there is nothing (`try_read_buf` would cost one such read for each request).
+fn read_once(
+    socket: impl AsFd,
+    buf: &mut Vec<u8>,
+    io: impl FnOnce(&mut dyn FnMut() -> io::Result<usize>) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let room = buf.capacity() - buf.len();
+    let mut taken = None;
+    let outcome = io(&mut || {
+        let n = rustix::io::read(&socket, spare_capacity(buf))?;
+        taken = Some(n);
+        if 0 < n && n < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(n) }
+    });
+    taken.map_or(outcome, Ok)
 }
 
 struct Connection {
@@ -115,7 +132,7 @@ impl Connection {
         if self.wake.is_closed() {
             return Err(Over);
         }
-        let fresh = ready.readable && self.read().await?;
+        let fresh = ready.readable && self.read()?;
         // Most wakes only bring output: a reply that waited for the log, a push.
         let mut go_on = fresh || ready.woken && (self.need == 0 || !self.input.is_empty());
         if !fresh && self.driver.is_idle(self.slot) {
@@ -157,18 +174,19 @@ impl Connection {
     }
 
     /// `true` if bytes came.
-    async fn read(&mut self) -> Result<bool, Over> {
+    fn read(&mut self) -> Result<bool, Over> {
         let buf = self.input.reserve(self.need.clamp(READ, READ_MOST));
-        match poll_fn(|cx| Poll::Ready(self.socket.poll_read(buf, cx))).await {
-            Poll::Ready(Ok(0) | Err(_)) => Err(Over),
-            Poll::Ready(Ok(n)) => {
+        match self.socket.read(buf) {
+            Ok(0) => Err(Over),
+            Ok(n) => {
                 self.driver.count_input(self.slot, n);
                 if self.driver.query_too_long(self.slot, self.input.len()) {
                     return Err(Over);
                 }
                 Ok(true)
             }
-            Poll::Pending => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(_) => Err(Over),
         }
     }
 
