@@ -38,6 +38,8 @@ const END: u8 = 0xff;
 const COUNT_UNKNOWN: usize = u16::MAX as usize;
 /// A listpack that commands let grow beyond this would not be one in Redis either.
 const MAX_BYTES: usize = 1 << 30;
+/// Bytes below which a listpack keeps next to no room to grow into.
+const SMALL: usize = 1024;
 
 /// A place in a listpack: an entry, or the end. It stays good while nothing before it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -216,7 +218,9 @@ impl Listpack {
             let grown = len + new - old;
             assert!(u32::try_from(grown).is_ok(), "a listpack of {grown} bytes");
             if grown > self.0.capacity() {
-                self.0.reserve_exact((grown + grown / 8).next_multiple_of(8) - len);
+                // Small ones are many and rarely change: they get the allocator's next size and no more.
+                let room = if grown < SMALL { grown } else { grown + grown / 8 };
+                self.0.reserve_exact(room.next_multiple_of(16) - len);
             }
             self.0.resize(grown, 0);
             self.0.copy_within(at + old..len, at + new);
