@@ -90,6 +90,9 @@ pub fn prepare(disk: Arc<dyn Disk>, paths: &Paths, plan: &mut Plan) -> Result<Pr
     if !plan.keep_segments.is_empty() && !sealed {
         plan.durable = plan.durable.max(plan.log_from.offset);
     }
+    if plan.drop_log {
+        segments.drop_before(u64::MAX)?;
+    }
     segments.keep_only(&plan.keep_segments)?; // before the files go that it no longer names
     for path in plan.aside.iter().filter(|path| **path != paths.log()) {
         set_aside(&*disk, path)?;

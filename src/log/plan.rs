@@ -100,13 +100,16 @@ pub struct Plan {
     pub cut: Option<Cut>,
     /// Segments (names in the manifest) that lie behind a cut, or an old manifest: moved aside with it.
     pub aside: Vec<PathBuf>,
+    /// The manifest's files are needless and are deleted.
+    pub drop_log: bool,
     /// Entries to keep in the manifest.
     pub keep_segments: Vec<String>,
     /// The log has a base of its own. If not, and the log is on, one is due: until then stock servers cannot load it.
     pub log_has_base: bool,
     /// `Segments::adopt_old_log` comes first; `load` names the file's new place.
     pub adopt_old_log: bool,
-    /// The next segment opens here; `[log_from, end)` is in the ring only and is handed to the writer first.
+    /// What base and segments lead to: the next segment opens here; `[log_from, end)` is in the ring only and is handed to
+    /// the writer first.
     pub log_from: Place,
     /// How far the log is known durable.
     pub durable: Offset,
@@ -213,19 +216,21 @@ impl Planner<'_> {
     }
 
     fn ring_kind(&self) -> RingKind {
-        if self.ring().is_none() {
-            return RingKind::Unusable;
-        }
         let log = self.log();
         if let (LogShape::Ours, Some((_, end))) = (&log.shape, log.range()) {
-            let reached = self.ring_reach(end, log.end_db()).map_or(end, |reach| reach.0);
+            // From any base: a snapshot behind a log that had ended may be what the ring goes on from.
+            let reached = self.candidates().iter().map(|base| self.reach(base).end).fold(end, Offset::max);
             let last = &log.files[log.last].report;
             let parsed = last.as_ref().map_or(Offset::ZERO, |report| report.parsed.offset);
             return match reached {
+                _ if reached == end && self.ring().is_none() => RingKind::Unusable,
                 _ if reached == end => RingKind::Behind,
                 _ if reached >= log.known_durable && reached >= parsed => RingKind::Heals,
                 _ => RingKind::Extends,
             };
+        }
+        if self.ring().is_none() {
+            return RingKind::Unusable;
         }
         if let Some(base) = self.named_snapshot() {
             let further = self.ring_reach(base.cut, base.db).is_some();
@@ -349,6 +354,8 @@ impl Planner<'_> {
         plan.load = base.load;
         plan.ring = self.ring_plan(base.cut, base.db, reach.end);
         plan.replay = reach.runs;
+        let replid = name_at(&plan.history, base.cut);
+        plan.log_from = Place { replid, offset: base.cut, db: base.db };
         self.settle_log(&mut plan);
         plan.log_line = self.continue_line(&plan, base.is_snapshot, base.cut);
         plan
@@ -374,6 +381,10 @@ impl Planner<'_> {
         if plan.end < start || plan.end < end {
             return; // cannot be: the log itself leads to its end from any base within it
         }
+        if end < plan.log_from.offset {
+            // The base is further: the next segment could not follow these.
+            return self.give_log_up(plan);
+        }
         plan.log_has_base = log.base.is_some();
         plan.keep_segments = log.files[..=log.last].iter().map(|file| file.name.clone()).collect();
         plan.aside = log.files[log.last + 1..].iter().map(|file| file.path.clone()).collect();
@@ -395,6 +406,17 @@ impl Planner<'_> {
             aside: self.paths.log_file(&name),
             mark,
         });
+    }
+
+    /// The log's files hold nothing that the base does not: they go, but a damaged log is kept aside.
+    fn give_log_up(&self, plan: &mut Plan) {
+        let log = self.log();
+        plan.drop_log = matches!(log.tail, Tail::Whole);
+        if !plan.drop_log {
+            plan.aside = vec![self.paths.log()]; // in one step: a manifest without its files is a refusal
+        }
+        let of_the_log = self.paths.relative("");
+        plan.history.bases.retain(|base| base.files.iter().any(|file| !file.name.starts_with(&of_the_log)));
     }
 
     /// The names of the history at `end`, in-band ones included.
@@ -578,6 +600,7 @@ impl Planner<'_> {
             fresh: false,
             cut: None,
             aside: Vec::new(),
+            drop_log: false,
             keep_segments: Vec::new(),
             log_has_base: false,
             adopt_old_log: false,

@@ -77,7 +77,7 @@ pub enum Tail {
     Damaged,
 }
 
-/// The ring, seen from where the log (or else the snapshot) ends.
+/// The ring, seen from where the log (or else the snapshot) ends; with a log, together with a snapshot behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingKind {
     /// Missing, damaged as a whole, of another history, or nothing to tell its history by.

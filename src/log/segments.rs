@@ -150,6 +150,11 @@ impl Segments {
         closed.filter_map(len).sum()
     }
 
+    /// The number that the next segment will have.
+    pub fn next_seq(&self) -> u64 {
+        self.manifest.next_incr_seq()
+    }
+
     /// Name and length of each segment, for the clean mark (rule 14).
     pub fn lens(&self) -> Result<Vec<(String, u64)>> {
         let len = |entry: &Entry| self.disk.len(&self.paths.log_file(&entry.name));

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::segments::Segments;
 use super::writer::{
-    Batch, Bound, Closed, Done, Health, LogWriter, Now, Options, Order, Policy, Rotated, SyncJob, lock,
+    Batch, Bound, Closed, Done, Health, LogWriter, Now, Options, Order, Policy, Rotated, SyncJob, Unclosed,
+    lock,
 };
 use crate::disk::Result;
 use crate::error::IoFailure;
@@ -73,7 +74,7 @@ struct Mailbox {
     batch: Batch,
     synced: Option<(SyncJob, Result<()>)>,
     stop: bool,
-    closed: Option<std::result::Result<Closed, String>>,
+    closed: Option<std::result::Result<Closed, Unclosed>>,
 }
 
 /// Owns the threads; ends them when told to [`LogThread::stop`].
@@ -125,15 +126,15 @@ impl LogThread {
 
     /// Writes, marks and syncs all that was handed over, and ends; `Err` if the disk did not take it within about a
     /// second. Blocks: not for the data thread while it serves.
-    pub fn stop(mut self) -> std::result::Result<Closed, String> {
+    pub fn stop(mut self) -> std::result::Result<Closed, Unclosed> {
         let shared = &self.sender.shared;
         lock(&shared.mailbox).stop = true;
         shared.news.notify_one();
         if let Some(thread) = self.thread.take() {
-            thread.join().map_err(|_| "the log writer's thread panicked".to_string())?;
+            thread.join().map_err(|_| Unclosed::lost("the log writer's thread panicked"))?;
         }
         let closed = lock(&shared.mailbox).closed.take();
-        closed.unwrap_or_else(|| Err("the log writer ended early".into()))
+        closed.unwrap_or_else(|| Err(Unclosed::lost("the log writer ended early")))
     }
 }
 
@@ -165,12 +166,14 @@ impl LogSender {
     }
 
     /// Hands over a long run of whole units, finding the boundaries itself: what the ring holds beyond the log.
-    pub fn push_units(&self, bytes: &[u8], start: Offset, db: u32) {
-        let mut from = 0;
+    /// Returns the database at their end.
+    pub fn push_units(&self, bytes: &[u8], start: Offset, db: u32) -> u32 {
+        let (mut from, mut now) = (0, db);
         for (len, db) in unit_bounds(bytes, db, self.shared.mark_interval.load(Ordering::Relaxed)) {
             self.push(&bytes[from..len as usize], start + len, db);
-            from = len as usize;
+            (from, now) = (len as usize, db);
         }
+        now
     }
 
     /// Every byte before it is in the file (and survives a process crash).
@@ -528,7 +531,7 @@ mod tests {
         for _ in 0..2 {
             assert!(told.recv().unwrap().unwrap_err().contains("appendonly.aof.1.incr.aof"));
         }
-        assert!(log.stop().unwrap_err().contains("appendonly.aof.1.incr.aof"));
+        assert!(log.stop().unwrap_err().why.contains("appendonly.aof.1.incr.aof"));
     }
 
     #[test]

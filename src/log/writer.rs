@@ -158,7 +158,8 @@ struct Cursor {
     file_len: u64,
     place: Place,
     chain: Chain,
-    marked: Offset,
+    /// Behind the last mark: the place, and the length of the file.
+    proven: (Place, u64),
     /// File bytes since the last mark.
     unmarked: u64,
     last_timestamp: i64,
@@ -231,7 +232,7 @@ impl LogWriter {
     }
     /// Every byte before it is proven by a mark in the file: the ring may overrun it (rule 6).
     pub fn marked(&self) -> Offset {
-        self.cursor.marked
+        self.cursor.proven.0.offset
     }
     /// Every byte before it survives a power cut.
     pub fn durable(&self) -> Offset {
@@ -351,9 +352,18 @@ impl LogWriter {
         self.sync_wanted = !self.waiting_for_sync.is_empty();
     }
 
-    /// The clean end: everything written, marked and (unless spilling) synced. Returns the place reached.
-    pub fn close(mut self, now: Now) -> std::result::Result<Closed, String> {
+    /// The clean end: everything written, marked and (unless spilling) synced. Returns the place reached. What cannot be
+    /// marked is cut off, so that another segment may go on where this one is proven to end.
+    pub fn close(mut self, now: Now) -> std::result::Result<Closed, Unclosed> {
         self.advance(now);
+        self.close_file(now).map_err(|why| {
+            let (place, len) = self.cursor.proven;
+            let cut = !self.latched() && self.segment.file.truncate(len).is_ok();
+            Unclosed { why, proven: cut.then_some(place) }
+        })
+    }
+
+    fn close_file(&mut self, now: Now) -> std::result::Result<Closed, String> {
         match &self.health {
             Health::Ok => {}
             Health::Healing(text) | Health::Latched(text) => return Err(text.clone()),
@@ -363,8 +373,11 @@ impl LogWriter {
             return Err("the last mark could not be written".into());
         }
         if let Some(job) = self.sync_due(now) {
-            job.run().map_err(|failure| failure.to_string())?;
-            self.durable = self.written();
+            let synced = job.run();
+            self.synced(&job, synced);
+            if let Health::Latched(text) = &self.health {
+                return Err(text.clone());
+            }
         }
         let segments = lock(&self.segments).lens().map_err(|failure| failure.to_string())?;
         Ok(Closed { place: self.cursor.place, durable: self.durable, segments })
@@ -570,6 +583,20 @@ impl LogWriter {
     }
 }
 
+/// A log that could not be closed as it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unclosed {
+    pub why: String,
+    /// Where the last segment ends, under a mark; `None` if nothing that was not synced is to be trusted (rule 23).
+    pub proven: Option<Place>,
+}
+
+impl Unclosed {
+    pub(super) fn lost(why: &str) -> Unclosed {
+        Unclosed { why: why.to_string(), proven: None }
+    }
+}
+
 /// What a clean shutdown reached, for `replication.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
@@ -585,7 +612,7 @@ impl Cursor {
             file_len: segment.len,
             place,
             chain: segment.chain,
-            marked: place.offset,
+            proven: (place, segment.len),
             unmarked: 0,
             last_timestamp: 0,
         }
@@ -606,7 +633,7 @@ impl Cursor {
         let before = out.len();
         self.chain.mark(self.place, durable, out);
         self.file_len += (out.len() - before) as u64;
-        (self.unmarked, self.marked) = (0, self.place.offset);
+        (self.unmarked, self.proven) = (0, (self.place, self.file_len));
     }
 }
 

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 
 use super::driver::Driver;
 use super::logging::{self, notice, warning};
-use super::snapshots::{self, Job, Kind, Progress, Written};
+use super::persist::Cut;
+use super::snapshots::{self, Job, Kind, Placed, Progress, Written};
 use super::upstream;
 use super::{process, resize};
 use crate::commands::Request;
@@ -22,6 +23,7 @@ use crate::config::{AppendFsync, Change, Settings, apply_failed};
 use crate::engine::Node;
 use crate::error::ReplyError;
 use crate::state::Slot;
+use crate::units::ReplId;
 
 /// After a failed background job, before it is tried again by itself.
 const RETRY_MS: i64 = 5000;
@@ -293,6 +295,13 @@ pub fn job(driver: &Driver, kind: Kind) -> Job {
     }
 }
 
+/// A snapshot of the present, to be written as the beginning of a history of this name.
+pub fn payload_here(driver: &Driver, replid: ReplId) -> Job {
+    let job = job(driver, Kind::Payload);
+    let cut = Cut { replid, ..job.cut };
+    Job { cut, durable_first: None, ..job }
+}
+
 /// What becomes of a snapshot that is kept here. A log is rotated at the cut.
 fn kept(driver: &Driver, purpose: Purpose) -> Kind {
     let node = driver.node.borrow();
@@ -441,6 +450,10 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
     let now = process::now_ms();
     let secs = (now - running.started_ms) / 1000;
     let mut persist = driver.persist_mut();
+    if written.placed != Placed::Nowhere {
+        persist.base_written(written.cut, written.placed == Placed::InLog);
+        persist.describe(node);
+    }
     let persistence = &mut node.server.persistence;
     match running.purpose {
         Purpose::Save => {
@@ -457,7 +470,6 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
             persistence.last_save_secs = secs;
             node.server.stats.saves += 1;
             persistence.dirty = persistence.dirty.saturating_sub(running.dirty_at_start);
-            persist.base_written(written.cut);
         }
         Purpose::Sync => {
             notice!(
@@ -566,8 +578,8 @@ fn apply(
         }
         "loglevel" => logging::set_level(settings.loglevel),
         "appendonly" if settings.appendonly => start_aof(driver, settings, in_transaction)?,
-        "appendonly" => stop_aof(driver),
-        "save" => driver.persist_mut().save_points(!settings.save.0.is_empty()),
+        "appendonly" => stop_aof(driver, settings),
+        "save" => keep(driver, settings),
         "port" | "bind" => driver.rebind(settings, before).map_err(|_| {
             let why = if name == "port" {
                 "Unable to listen on this port"
@@ -600,8 +612,7 @@ fn apply(
 
 /// CONFIG SET appendonly yes: the log begins here; it counts for recovery once its base is durable (rule 26).
 fn start_aof(driver: &Rc<Driver>, settings: &Settings, in_transaction: bool) -> Result<(), String> {
-    let cut = driver.persist().cut();
-    driver.persist_mut().start_aof(settings, cut)?;
+    driver.persist_mut().start_aof(settings)?;
     {
         let mut node = driver.node.borrow_mut();
         node.server.persistence.aof_enabled = true;
@@ -617,7 +628,7 @@ fn start_aof(driver: &Rc<Driver>, settings: &Settings, in_transaction: bool) -> 
     Ok(())
 }
 
-fn stop_aof(driver: &Rc<Driver>) {
+fn stop_aof(driver: &Rc<Driver>, settings: &Settings) {
     cancel(
         driver,
         Purpose::Rewrite,
@@ -625,15 +636,26 @@ fn stop_aof(driver: &Rc<Driver>) {
     );
     let mut persist = driver.persist_mut();
     persist.stop_log();
-    let cut = persist.cut();
     let mut node = driver.node.borrow_mut();
     node.server.persistence.aof_enabled = false;
     node.server.persistence.rewrite_scheduled = false;
     node.server.persistence.failed = None;
     node.server.persistence.latched = false;
-    // The log ends here: from here on the ring, and then the spill, hold what it lacks.
-    let promised = !node.config().settings.save.0.is_empty();
-    persist.keep_from(promised.then_some(cut));
+    drop(node);
+    drop(persist);
+    // From here on the ring, and then the spill, hold what the log lacks.
+    keep(driver, settings);
+}
+
+/// Whether what is acknowledged is kept without a log (rule 7). If nothing on disk leads to the end of the stream a snapshot
+/// comes first.
+fn keep(driver: &Rc<Driver>, settings: &Settings) {
+    let snapshot_due = driver.persist_mut().keep(!settings.save.0.is_empty());
+    let mut node = driver.node.borrow_mut();
+    driver.persist_mut().describe(&mut node);
+    if snapshot_due {
+        node.server.persistence.save_scheduled = true;
+    }
 }
 
 fn config_rewrite(driver: &Rc<Driver>, slot: Slot, all: bool) {

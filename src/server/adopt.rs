@@ -147,28 +147,37 @@ fn load_and_adopt(plan: Plan, path: &std::path::Path, len: u64) -> Result<Ready,
 
 /// Puts what arrived in the place of the old data. Followers are cut off: their history ended here.
 pub fn switch(driver: &Rc<Driver>, ready: Ready) {
+    {
+        let mut node = driver.node.borrow_mut();
+        node.server.persistence.dirty = 0;
+        node.replace(ready.store, ready.cut.offset, process::now_ms());
+        node.stream.set_db(Some(ready.cut.db));
+    }
+    install(driver, ready.adopted, ready.cut);
+    notice!("MASTER <-> REPLICA sync: Finished with success: {} keys at {}", ready.keys, ready.cut.offset);
+}
+
+/// Goes on in the files of another generation, whose base holds the state at `cut`, the end of the stream.
+pub fn install(driver: &Rc<Driver>, adopted: Adopted, cut: Cut) {
     driver.drop_followers();
     let old = driver.close_persist();
     let waker = old.waker();
     let settings = driver.node.borrow().config().settings.clone();
-    let files = Files { segments: ready.adopted.segments, ..old.files.clone() };
+    let files = Files { segments: adopted.segments, ..old.files.clone() };
     // Closing its log means writing: not here.
     std::thread::spawn(move || old.abandon());
-    let mut persist = Persist::new(files, ready.adopted.ring, ready.cut, waker);
-    match ready.adopted.log {
+    let mut persist = Persist::new(files, adopted.ring, cut, waker);
+    match adopted.log {
         Some(log) => persist.go_on(log, &settings),
-        None if !settings.save.0.is_empty() => persist.keep_from(Some(ready.cut)),
-        None => {}
+        None => {
+            let _whole_at_its_base = persist.keep(!settings.save.0.is_empty());
+        }
     }
     {
         let mut node = driver.node.borrow_mut();
         node.server.history.remember(lock(&persist.files.history).get());
         node.server.persistence.rewrite_scheduled = settings.appendonly;
-        node.server.persistence.dirty = 0;
-        node.replace(ready.store, ready.cut.offset, process::now_ms());
-        node.stream.set_db(Some(ready.cut.db));
         persist.describe(&mut node);
     }
     driver.open(persist);
-    notice!("MASTER <-> REPLICA sync: Finished with success: {} keys at {}", ready.keys, ready.cut.offset);
 }

@@ -421,6 +421,14 @@ impl Driver {
         self.wake_stalled();
     }
 
+    /// What the disk refused is tried again.
+    pub fn try_again(self: &Rc<Self>) {
+        let tried = self.persist.borrow_mut().as_mut().is_some_and(Persist::try_again);
+        if tried {
+            self.log_moved();
+        }
+    }
+
     fn tell_log_status(&self) {
         let Some(status) = self.persist.borrow().as_ref().map(Persist::log_status) else { return };
         let mut node = self.node.borrow_mut();

@@ -39,6 +39,7 @@ mod listener;
 pub mod logging;
 pub mod persist;
 pub mod process;
+pub mod promise;
 pub mod recovery;
 pub mod reload;
 mod resize;

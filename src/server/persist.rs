@@ -6,6 +6,9 @@
 //! | `appendonly no`, save points | every byte | from the last cut on, once the ring is about to overrun it (the spill, rule 7) |
 //! | `appendonly no`, `save ""` | every byte | none |
 //!
+//! From where on the ring must hold the stream, and where a log therefore begins, is said in one place:
+//! [`Promise`]. Everything that moves the ring's start passes [`Persist::may_begin_at`].
+//!
 //! The order within a batch: ring first, then the hand-over to the log, then replies. A byte is in the ring's file
 //! as soon as it is copied, so a process crash after any reply loses nothing of it.
 //!
@@ -21,20 +24,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::feed::Piece;
 use super::logging::{notice, warning};
+use super::promise::Promise;
 use crate::config::{AppendFsync, Settings};
 use crate::disk::Disk;
 use crate::engine::Node;
 use crate::format::aof::Place;
 use crate::format::framing::leads;
-use crate::format::history::Sealed;
+use crate::format::history::{Base, Sealed};
 use crate::log::history_file::HistoryFile;
 use crate::log::segments::{Paths, Segments};
 use crate::log::thread::{HealthKind, LogSender, LogThread, Waker};
-use crate::log::writer::{Closed, Health, Options, Policy, mark_interval};
+use crate::log::writer::{Closed, Health, Options, Policy, Unclosed, mark_interval};
 use crate::ring::Ring;
 use crate::state::Slot;
 use crate::units::{Offset, ReplId};
@@ -82,6 +87,18 @@ pub struct Files {
     pub segments: Arc<Mutex<Segments>>,
 }
 
+/// Removes the log's base and its segments before `next`: a snapshot holds what they held.
+fn drop_log(files: &Files, next: u64) -> io::Result<()> {
+    lock(&files.segments).drop_before(next).map_err(io::Error::other)?;
+    if lock(&files.segments).manifest().base.is_some() {
+        return Ok(());
+    }
+    // Last: a log's base that nothing names would be taken for another server's (rule 15).
+    let of_the_log = files.paths.relative("");
+    let gone = |base: &Base| base.files.iter().all(|file| file.name.starts_with(&of_the_log));
+    lock(&files.history).update(|history| history.bases.retain(|base| !gone(base))).map_err(io::Error::other)
+}
+
 /// A poisoned lock means that a background thread panicked while changing what is on disk: the values are still
 /// those last written.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -99,8 +116,11 @@ pub struct Persist {
     db: u32,
     /// Units that are with the log and not yet in the ring, each with the database after it: see the module's head.
     waiting: VecDeque<(Vec<u8>, u32)>,
-    /// The newest base: what the spill must reach back to. `None`: nothing is promised.
-    spill_from: Option<Cut>,
+    promise: Promise,
+    /// The spill was due and could not begin: units wait, writes are refused.
+    spill_failure: Option<String>,
+    /// Removes segments that are not needed any more.
+    tidying: Option<JoinHandle<()>>,
     pub appendonly: bool,
     /// CONFIG SET dir or dbfilename: snapshots are exports from then on (rule 26).
     exports: bool,
@@ -120,7 +140,8 @@ struct Pin {
 }
 
 impl Persist {
-    /// Over files as recovery left them. `at`: the end of the stream.
+    /// Over files as recovery left them. `at`: the end of the stream; what base and segments lead to, unless
+    /// [`Persist::recovered`] says otherwise.
     pub fn new(files: Files, ring: Ring, at: Cut, waker: Waker) -> Persist {
         Persist {
             files,
@@ -132,7 +153,9 @@ impl Persist {
             end: at.offset,
             db: at.db,
             waiting: VecDeque::new(),
-            spill_from: None,
+            promise: Promise::new(at, false),
+            spill_failure: None,
+            tidying: None,
             appendonly: false,
             exports: false,
             log_closed_len: 0,
@@ -172,7 +195,7 @@ impl Persist {
         if !self.waiting.is_empty() || self.would_overrun(units.len() as u64) {
             self.waiting.push_back((units.to_vec(), db));
         } else {
-            self.ring.append(units, db);
+            self.put_in_ring(units, db);
         }
         if let Some(sender) = &self.sender {
             sender.push(units, self.end, db);
@@ -182,23 +205,39 @@ impl Persist {
             }
         }
         let fits = units.len() as u64 <= self.ring.limit(); // else rule 8
-        self.sender.is_none() || fits && self.waiting.is_empty()
+        self.waiting.is_empty() && (fits || self.sender.is_none())
     }
 
-    /// Whether an append to the ring would push out bytes that the log does not prove yet.
+    /// The gate before everything that moves the ring's start: whether all that recovery needs before `start` is in
+    /// segments.
+    fn may_begin_at(&self, start: Offset) -> bool {
+        match &self.sender {
+            Some(sender) => sender.marked() >= start.min(self.ring.end()),
+            None => self.promise.needed_from().is_none_or(|from| start <= from.offset),
+        }
+    }
+
     fn would_overrun(&self, len: u64) -> bool {
-        let needed = self.ring.start_after(len).min(self.ring.end());
-        self.sender.as_ref().is_some_and(|sender| sender.marked() < needed)
+        !self.may_begin_at(self.ring.start_after(len))
     }
 
-    /// The log has moved: what waited for it goes into the ring.
+    fn put_in_ring(&mut self, units: &[u8], db: u32) {
+        self.ring.append(units, db);
+        if self.sender.is_none() {
+            let start = self.ring.start();
+            debug_assert!(self.may_begin_at(start), "the ring gave up what recovery needs (rule 7)");
+            self.promise.ring_begins_at(start);
+        }
+    }
+
+    /// The log has moved, or has ended: what waited for it goes into the ring.
     pub fn catch_up(&mut self) {
         while let Some((units, db)) = self.waiting.pop_front() {
             if self.would_overrun(units.len() as u64) {
                 self.waiting.push_front((units, db));
                 break;
             }
-            self.ring.append(&units, db);
+            self.put_in_ring(&units, db);
         }
         let Some(sender) = &self.sender else { return };
         self.ring.note_durable(sender.written(), sender.durable());
@@ -207,26 +246,64 @@ impl Persist {
         }
     }
 
-    /// Starts the spill if the ring is about to begin at `start` and recovery needs bytes before it (rule 7).
+    /// Starts the spill if the ring is about to begin at `start` and recovery or a replica needs bytes before it (rule 7).
     fn spill_before(&mut self, start: Offset) {
-        let pinned = self.pins.values().filter_map(|pin| pin.cut).min_by_key(|cut| cut.offset);
-        let Some(from) = self.spill_from.or(pinned) else { return };
-        if self.sender.is_some() || start <= from.offset {
+        if self.sender.is_some() {
             return;
         }
-        notice!(
-            "The ring is about to overrun the last snapshot: writing the stream to segments until the next one"
-        );
-        if let Err(why) = self.start_log(Options { policy: Policy::Spill, ..self.options_off() }, from) {
-            warning!(
-                "Cannot write the stream to segments: {why}. What is acknowledged now may not survive a crash"
+        let needed = self.promise.needed_from();
+        let Some(from) = self.spill_place(needed) else { return };
+        if start <= from.offset {
+            return;
+        }
+        if self.spill_failure.is_none() {
+            notice!(
+                "The ring is about to overrun the last snapshot: writing the stream to segments until the next one"
             );
-            self.spill_from = None;
-            self.pins.clear();
+        }
+        let started = self.start_log(Options { policy: Policy::Spill, ..self.options_off() }, from);
+        match (started, needed.is_some()) {
+            (Ok(()), _) => self.spill_failure = None,
+            (Err(why), true) => self.spill_failure = Some(why),
+            (Err(why), false) => {
+                warning!("Cannot write the stream to segments for replicas: {why}");
+                self.pins.clear();
+            }
         }
     }
 
+    /// Where a spill would begin. A replica's snapshot may lie before the last base: one log serves both.
+    fn spill_place(&self, needed: Option<Cut>) -> Option<Cut> {
+        let held = self.pins.values().filter_map(|pin| pin.cut).filter(|cut| cut.offset >= self.ring.start());
+        let pinned = held.min_by_key(|cut| cut.offset);
+        match (needed, pinned) {
+            (Some(needed), Some(pinned)) if !self.promise.is_continued_at(needed) => {
+                Some(if pinned.offset < needed.offset { pinned } else { needed })
+            }
+            (needed, pinned) => needed.or(pinned),
+        }
+    }
+
+    /// A spill that could not begin is tried again. `true`: something may have changed.
+    pub fn try_again(&mut self) -> bool {
+        let failed = self.spill_failure.is_some();
+        if let (true, Some((units, _))) = (failed, self.waiting.front()) {
+            self.spill_before(self.ring.start_after(units.len() as u64));
+            self.catch_up();
+        }
+        failed
+    }
+
+    /// The log begins at `from`; what the stream has from there on is handed to it first.
     fn start_log(&mut self, options: Options, from: Cut) -> Result<(), String> {
+        if self.ring.start() > from.offset {
+            return Err("the ring does not hold what the log lacks".into());
+        }
+        self.finish_tidying();
+        if !self.promise.is_continued_at(from) {
+            // Needless, as all from the base on is in the ring; and segments must follow one another.
+            lock(&self.files.segments).drop_before(u64::MAX).map_err(|failure| failure.to_string())?;
+        }
         let log = LogThread::start(
             Arc::clone(&self.files.segments),
             options,
@@ -235,25 +312,82 @@ impl Persist {
             Arc::clone(&self.waker),
         )
         .map_err(|failure| failure.to_string())?;
-        let len = self.end.since(from.offset);
-        if len > 0 {
-            let held = usize::try_from(len).ok().and_then(|len| self.ring.read(from.offset, len));
-            let (head, tail) = held.ok_or("the ring does not hold what the log lacks")?;
-            log.sender().push_units(&[head, tail].concat(), from.offset, from.db);
-        }
-        if from.replid != self.replid {
-            log.sender().set_replid(self.replid);
-        }
+        self.hand_over(&log.sender(), from)?;
+        self.promise.log_began(from);
         self.sender = Some(log.sender());
         self.log = Some(log);
         self.measure_log();
         Ok(())
     }
 
-    /// `appendonly yes`: the log goes on at `from`; what the ring holds from there to the end is handed to it first.
-    pub fn start_aof(&mut self, settings: &Settings, from: Cut) -> Result<(), String> {
+    /// Gives the log the stream from `from` on, each part of it under the name that was in force there (rule 1).
+    fn hand_over(&self, sender: &LogSender, from: Cut) -> Result<(), String> {
+        let end = self.ring.end();
+        let mut renames: Vec<(Offset, ReplId)> = Vec::new();
+        {
+            let history = lock(&self.files.history);
+            let mut name = history.get().replid;
+            for past in &history.get().lineage {
+                renames.push((past.end, name));
+                name = past.replid;
+            }
+        }
+        renames.retain(|(at, _)| (from.offset..=end).contains(at));
+        renames.reverse();
+        let last = renames.last().map_or(from.replid, |(_, name)| *name);
+        let (mut at, mut db) = (from.offset, from.db);
+        for (until, name) in renames.into_iter().map(|(at, name)| (at, Some(name))).chain([(end, None)]) {
+            let len = usize::try_from(until.since(at)).unwrap_or(usize::MAX);
+            if len > 0 {
+                let held = self.ring.read(at, len).ok_or("the ring does not hold what the log lacks")?;
+                db = sender.push_units(&[held.0, held.1].concat(), at, db);
+            }
+            if let Some(name) = name {
+                sender.set_replid(name);
+            }
+            at = until;
+        }
+        if last != self.replid {
+            sender.set_replid(self.replid);
+        }
+        for (units, db) in &self.waiting {
+            at += units.len() as u64;
+            sender.push(units, at, *db);
+        }
+        Ok(())
+    }
+
+    /// Removes all segments that the manifest names now, on a thread.
+    fn drop_segments(&mut self) {
+        let next = lock(&self.files.segments).next_seq();
+        self.tidy("a snapshot made needless", move |files| drop_log(files, next));
+    }
+
+    fn tidy(&mut self, what: &'static str, remove: impl FnOnce(&Files) -> io::Result<()> + Send + 'static) {
+        self.finish_tidying();
+        let files = self.files.clone();
+        self.tidying = Some(std::thread::spawn(move || {
+            if let Err(why) = remove(&files) {
+                warning!("Removing the segments that {what}: {why}");
+            }
+        }));
+    }
+
+    /// Segments are opened and the directory is left only when nobody changes the manifest.
+    fn finish_tidying(&mut self) {
+        if let Some(thread) = self.tidying.take() {
+            let _it_reports_itself = thread.join();
+        }
+    }
+
+    /// `appendonly yes`: the log goes on where base and segments lead to; what the ring holds from there to the end is handed to
+    /// it first. Where they do not lead on, it begins at the end, and counts once it has a base (rule 26).
+    pub fn start_aof(&mut self, settings: &Settings) -> Result<(), String> {
         self.stop_log();
+        let from = if self.promise.is_whole() { self.promise.to() } else { self.cut() };
         self.start_log(self.options(settings), from)?;
+        self.spill_failure = None;
+        self.promise.keep(true);
         self.appendonly = true;
         self.sends_durable = settings.appendfsync == AppendFsync::Always;
         Ok(())
@@ -264,33 +398,41 @@ impl Persist {
         self.sender = None;
         self.appendonly = false;
         let stopped = self.log.take()?.stop();
-        match stopped {
+        let cut = |place: Place| Cut { replid: place.replid, offset: place.offset, db: place.db };
+        let closed = match stopped {
             Ok(closed) => {
-                self.catch_up();
+                self.promise.log_ended(Some(cut(closed.place)));
                 self.ring.note_durable(closed.place.offset, closed.durable);
                 Some(closed)
             }
-            Err(why) => {
+            Err(Unclosed { why, proven }) => {
                 warning!("Closing the append-only log: {why}");
+                self.promise.log_ended(proven.map(cut));
+                // What it did not take waits for the next one.
+                self.spill_failure = (!self.waiting.is_empty()).then_some(why);
                 None
             }
-        }
+        };
+        self.promise.ring_begins_at(self.ring.start());
+        self.catch_up();
+        closed
     }
 
     /// Closes everything as a clean shutdown does; the waker for the next to be opened. On an error the directory is as
     /// after a crash of the process: what is acknowledged and not in the log is in the ring.
     pub fn close(mut self) -> Result<Waker, String> {
         let had_log = self.sender.is_some();
+        self.finish_tidying();
         let cut = self.cut();
         let synced = self.sync_log(); // a spill is not fsynced by itself, and the mark must not claim more than the disk holds
         let closed = self.stop_log();
         let flushed = self.ring.flush().map_err(|failure| failure.to_string()); // needs no space
         synced?;
         flushed?;
-        if had_log && closed.is_none() {
+        if had_log && closed.is_none() || !self.waiting.is_empty() {
             return Err("the log was not closed cleanly".into());
         }
-        let closed = match closed {
+        let mut closed = match closed {
             Some(closed) => closed,
             None => {
                 // Also segments that are not written to now: another server may append to the last of them (rule 14).
@@ -298,6 +440,10 @@ impl Persist {
                 Closed { place: cut.place(), durable: cut.offset, segments }
             }
         };
+        if !self.promise.is_whole() {
+            // Nothing is kept, and the ring has moved on: no start can come back to the end, so the mark must not say so.
+            closed.place.offset = Offset::ZERO;
+        }
         lock(&self.files.history).mark_clean(&closed).map_err(|failure| failure.to_string())?;
         Ok(self.waker)
     }
@@ -357,7 +503,7 @@ impl Persist {
 
     /// Whether `bytes` more could overrun what the log does not prove yet (rule 6).
     pub fn is_behind(&self, bytes: u64) -> bool {
-        let Some(sender) = &self.sender else { return false };
+        let Some(sender) = &self.sender else { return !self.waiting.is_empty() };
         let proven = sender.marked();
         // A unit larger than the ring goes through when nothing else waits (rule 8).
         let overrun = proven < self.end && self.ring.start_after(bytes.min(self.ring.limit())) > proven;
@@ -370,12 +516,17 @@ impl Persist {
 
     /// The log can be written to, as far as is known.
     pub fn log_is_well(&self) -> bool {
-        self.sender.as_ref().is_none_or(|sender| sender.health_kind() == HealthKind::Ok)
+        let well = |sender: &LogSender| sender.health_kind() == HealthKind::Ok;
+        self.spill_failure.is_none() && self.sender.as_ref().is_none_or(well)
     }
 
     pub fn log_status(&self) -> LogStatus {
         let Some(sender) = &self.sender else {
-            return LogStatus::At { written: self.end, durable: self.end };
+            let (written, durable) = (self.ring.end(), self.ring.end());
+            return match self.spill_failure.clone() {
+                Some(why) => LogStatus::Healing { written, durable, why },
+                None => LogStatus::At { written, durable },
+            };
         };
         let (written, durable) = (sender.marked(), sender.durable());
         if sender.health_kind() == HealthKind::Ok {
@@ -388,22 +539,20 @@ impl Persist {
         }
     }
 
-    /// Whether recovery can do without what the ring holds before `start` (rules 6 and 7); if not, what is missing for
-    /// it is set in motion.
-    pub fn may_begin_at(&mut self, start: Offset) -> bool {
+    /// Whether the ring may begin at `start`; if not, what is missing for it is set in motion.
+    pub fn prepare_to_begin_at(&mut self, start: Offset) -> bool {
         self.spill_before(start);
-        let Some(sender) = &self.sender else { return true };
-        let proven = sender.marked() >= start.min(self.end);
-        if !proven {
+        let may = self.may_begin_at(start);
+        if let (false, Some(sender)) = (may, &self.sender) {
             sender.mark();
         }
-        proven
+        may
     }
 
     /// A resize of the ring has begun or ended: it asks for other marks, and holds another window.
     pub fn ring_changed(&mut self, node: &mut Node) {
         self.describe(node);
-        let Some(sender) = &self.sender else { return };
+        let Some(sender) = &self.sender else { return self.promise.ring_begins_at(self.ring.start()) };
         sender.set_options(if self.appendonly {
             self.options(&node.config().settings)
         } else {
@@ -458,13 +607,16 @@ impl Persist {
         self.sender = Some(log.sender());
         self.log = Some(log);
         self.appendonly = true;
+        self.promise.keep(true);
+        self.promise.log_began(self.cut());
         self.sends_durable = settings.appendfsync == AppendFsync::Always;
     }
 
     /// Gives up a generation whose files another has replaced. Blocks.
     pub fn abandon(mut self) {
         self.sender = None;
-        if let Some(Err(why)) = self.log.take().map(LogThread::stop) {
+        self.finish_tidying();
+        if let Some(Err(Unclosed { why, .. })) = self.log.take().map(LogThread::stop) {
             notice!("Closing the log of the history of before: {why}");
         }
     }
@@ -484,7 +636,7 @@ impl Persist {
     /// The replica has caught up, or has gone.
     pub fn unpin(&mut self, slot: Slot) {
         let last = self.pins.remove(&slot).is_some() && self.pins.is_empty();
-        if last && self.spill_from.is_none() && !self.appendonly && self.log.is_some() {
+        if last && !self.promise.is_kept() && self.log.is_some() {
             self.end_spill();
         }
     }
@@ -496,14 +648,14 @@ impl Persist {
     /// A spill that served replicas only is not needed any more.
     fn end_spill(&mut self) {
         self.sender = None;
-        let (Some(log), segments) = (self.log.take(), Arc::clone(&self.files.segments)) else { return };
-        std::thread::spawn(move || {
-            if let Err(why) = log.stop() {
+        let Some(log) = self.log.take() else { return };
+        self.promise.log_ended(None);
+        let next = lock(&self.files.segments).next_seq();
+        self.tidy("served replicas", move |files| {
+            if let Err(Unclosed { why, .. }) = log.stop() {
                 warning!("Ending the segments written for replicas: {why}");
             }
-            if let Err(failure) = lock(&segments).drop_before(u64::MAX) {
-                warning!("Removing the segments written for replicas: {failure}");
-            }
+            drop_log(files, next)
         });
     }
 
@@ -548,22 +700,34 @@ impl Persist {
 
     // ---- bases ----
 
-    /// Whether bytes must be kept from the last base on: `base` is that base.
-    pub fn keep_from(&mut self, base: Option<Cut>) {
-        self.spill_from = base;
+    /// What recovery found base and segments to lead to; `in_log`: the segments end there.
+    pub fn recovered(&mut self, to: Cut, in_log: bool) {
+        self.promise = Promise::new(to, in_log);
+        self.promise.ring_begins_at(self.ring.start());
     }
 
-    /// `dump.rdb` holds the state at `cut`: a spill starts over.
-    pub fn base_written(&mut self, cut: Cut) {
-        if self.spill_from.is_some() {
-            self.spill_from = Some(cut);
+    /// Save points: whether what is acknowledged is kept without `appendonly` too (rule 7). `true`: only from a snapshot on that
+    /// is to be taken now, as base, segments and ring do not lead to the end of the stream any more.
+    pub fn keep(&mut self, kept: bool) -> bool {
+        self.promise.keep(kept || self.appendonly);
+        if !kept || self.appendonly || self.promise.is_whole() {
+            return false;
         }
+        if self.sender.is_none() {
+            let options = Options { policy: Policy::Spill, ..self.options_off() };
+            if let Err(why) = self.start_log(options, self.cut()) {
+                warning!("Cannot write the stream to segments: {why}");
+            }
+        }
+        true
     }
 
-    /// CONFIG SET save: without save points nothing is promised (rule 7).
-    pub fn save_points(&mut self, any: bool) {
-        if !any {
-            self.spill_from = None;
+    /// A base is in force that holds the state at `cut`: `dump.rdb`, or the log's own.
+    pub fn base_written(&mut self, cut: Cut, in_log: bool) {
+        if self.sender.is_some() {
+            self.promise.base_placed_under_log(cut);
+        } else if !in_log && self.promise.snapshot_placed(cut, self.ring.start()) {
+            self.drop_segments();
         }
     }
 

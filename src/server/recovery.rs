@@ -46,6 +46,8 @@ pub struct Recovered {
     pub at: Cut,
     /// The log goes on here; what lies between this and `at` is in the ring only.
     pub log_from: Cut,
+    /// Files of the log are kept, and end at `log_from`.
+    pub has_segments: bool,
     /// A log without a base of its own: one is due if the log is on.
     pub needs_base: bool,
     /// The name before this start, and where it ended.
@@ -336,6 +338,7 @@ fn begin(
         ring,
         at: Cut { replid, offset: plan.end, db: plan.db },
         log_from: Cut { replid: plan.log_from.replid, offset: plan.log_from.offset, db: plan.log_from.db },
+        has_segments: !plan.keep_segments.is_empty(),
         needs_base: !plan.log_has_base,
         sealed,
         previous,

@@ -14,16 +14,15 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::actions::{self, Purpose, reply};
+use super::actions::{self, reply};
 use super::driver::Driver;
 use super::logging::warning;
-use super::persist::lock;
+use super::persist::{Files, lock};
 use super::recovery::{self, LoadProgress};
-use super::{process, resize, start};
+use super::{process, resize, snapshots, start};
 use crate::commands::Request;
 use crate::error::ReplyError;
-use crate::format::history::{Born, History};
-use crate::ring::Begin;
+use crate::log::generation::{Arrived, adopt};
 use crate::state::{Loading, Slot};
 use crate::store::rdb::{LoadOptions, load};
 use crate::store::{Limits, Snapshot};
@@ -117,32 +116,35 @@ fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
     reopened
 }
 
-/// Rule 18: another id, no lineage, an empty ring, and a base that is durable when this returns.
+/// Rule 18: another id, no lineage, an empty ring, and a base that is durable when this returns. It comes into force as
+/// after a full sync, in one commit (rule 4): before it a crash comes back to the old history, whole.
 fn new_history(driver: &Rc<Driver>) -> Result<(), String> {
     driver.settle();
+    let replid = process::random_id();
+    let job = actions::payload_here(driver, replid);
     let settings = driver.node.borrow().config().settings.clone();
-    {
-        let mut persist = driver.persist_mut();
-        persist.stop_log();
-        let (replid, tag, cut) = (process::random_id(), process::random_u64(), persist.cut());
-        let fresh = History::new(replid, cut.offset, Born::Import, tag);
-        lock(&persist.files.history).update(|history| *history = fresh).map_err(|e| e.to_string())?;
-        persist.ring.restart(Begin { replid, begun: cut.offset, tag, at: cut.offset, db: cut.db });
-        persist.rename(replid);
-        if settings.appendonly {
-            let cut = persist.cut();
-            persist.start_aof(&settings, cut)?;
-        }
-        let mut node = driver.node.borrow_mut();
-        node.server.history.previous = None;
-        node.stream.forget_db();
-        persist.describe(&mut node);
-    }
-    if settings.appendonly {
-        actions::write_here(driver, Purpose::Rewrite)
-    } else if settings.save.0.is_empty() {
-        Ok(())
-    } else {
-        actions::write_here(driver, Purpose::Save)
-    }
+    let path = driver.persist().snapshot_paths().1;
+    let adopted = snapshots::encode(&job, &path).and_then(|_| {
+        let persist = driver.persist();
+        let Files { disk, paths, history, segments } = &persist.files;
+        let role = lock(history).get().role.clone();
+        let arrived = Arrived {
+            payload: &path,
+            cut: job.cut.place(),
+            begun: job.cut.offset,
+            lineage: Vec::new(),
+            role,
+            tag: process::random_u64(),
+            ring_capacity: persist.ring.capacity(),
+            log: persist.log_plan(&settings),
+        };
+        adopt(disk, paths, history, segments, arrived).map_err(|failure| failure.to_string())
+    });
+    let adopted = adopted.inspect_err(|_| {
+        // The failure that matters is reported; this only gives space back.
+        let _secondary = std::fs::remove_file(&path);
+    })?;
+    super::adopt::install(driver, adopted, job.cut);
+    driver.node.borrow_mut().stream.forget_db();
+    Ok(())
 }

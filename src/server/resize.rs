@@ -165,7 +165,7 @@ fn is_complete(driver: &Driver, twin: &mut Ring, seen: &mut Offset) -> Result<bo
 fn may_take_over(driver: &Driver, twin: &mut Ring) -> Result<bool, String> {
     let mut persist = driver.try_persist().ok_or(ENDED)?;
     persist.ring.copy_to(twin, u64::MAX);
-    Ok(persist.may_begin_at(twin.start()))
+    Ok(persist.prepare_to_begin_at(twin.start()))
 }
 
 /// `renamed`: the twin's file has the ring's name, even if that is not known to be durable.

@@ -72,7 +72,12 @@ pub struct Job {
 
 impl Job {
     pub(super) fn written(&self, saved: &Saved) -> Written {
-        Written { bytes: saved.bytes, keys: saved.keys, took: self.started.elapsed(), cut: self.cut }
+        let placed = match &self.kind {
+            Kind::Save { .. } => Placed::Snapshot,
+            Kind::Rewrite { .. } => Placed::InLog,
+            Kind::Export { .. } | Kind::Payload => Placed::Nowhere,
+        };
+        Written { placed, bytes: saved.bytes, keys: saved.keys, took: self.started.elapsed(), cut: self.cut }
     }
 }
 
@@ -85,9 +90,19 @@ pub struct Progress {
     pub cancelled: AtomicBool,
 }
 
+/// What recovery makes of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    Snapshot,
+    InLog,
+    /// It is no base (rule 26).
+    Nowhere,
+}
+
 /// A snapshot that is in force.
 #[derive(Debug)]
 pub struct Written {
+    pub placed: Placed,
     pub bytes: u64,
     pub keys: u64,
     pub took: Duration,

@@ -210,13 +210,14 @@ fn loading_server(config: Config, config_file: String) -> Rc<Driver> {
 pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Result<(), String> {
     let settings = driver.node.borrow().config().settings.clone();
     let mut persist = Persist::new(recovered.files, recovered.ring, recovered.at, waker);
+    // The log does not go on where a sealed one ends: it may not end there after a power cut. The base comes at once.
+    let beyond_seal = recovered.sealed && settings.appendonly;
+    let from = if beyond_seal { recovered.at } else { recovered.log_from };
+    persist.recovered(from, recovered.has_segments);
     if settings.appendonly {
-        // Not where a sealed log ends: it may not end there after a power cut.
-        let from = if recovered.sealed { recovered.at } else { recovered.log_from };
-        persist.start_aof(&settings, from)?;
-    } else if !settings.save.0.is_empty() {
-        persist.keep_from(Some(recovered.log_from));
+        persist.start_aof(&settings)?;
     }
+    let snapshot_due = persist.keep(!settings.save.0.is_empty());
     if let Some(idle) = recovered.idle_segment.filter(|_| settings.appendonly) {
         // Opened by a start that wrote nothing: the next segment takes its place.
         lock(&persist.files.segments).drop_segment(&idle).map_err(|failure| failure.to_string())?;
@@ -228,6 +229,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     // Also of no keys: the base says that there are none.
     let has_history = recovered.keys > 0 || recovered.at.offset > Offset::ZERO;
     node.server.persistence.rewrite_scheduled = settings.appendonly && recovered.needs_base && has_history;
+    node.server.persistence.save_scheduled |= snapshot_due;
     node.server.persistence.load_keys = recovered.keys - recovered.expired;
     node.server.persistence.load_keys_expired = recovered.expired;
     persist.describe_log(&mut node);
@@ -256,6 +258,7 @@ async fn tick(driver: Rc<Driver>) {
         pace.tick().await;
         for _ in 0..hz {
             pace.tick().await;
+            driver.try_again();
             driver.with_node(|node| {
                 process::refresh(&mut node.server.process);
                 driver.note_progress(node);

@@ -138,3 +138,219 @@ fn a_log_that_cannot_be_loaded_again_ends_the_server() {
     fs::write(&manifest, sound).unwrap();
     assert_eq!(keys(&server.restart()), 50);
 }
+
+/// Kills the server, starts it under `directives`, and expects so many keys; twice, as the first start may hide what it
+/// did to the files.
+fn kill_and_expect(mut server: Server, directives: &[(&str, &str)], expected: i64) -> Server {
+    for _ in 0..2 {
+        server.kill();
+        let launch = again(&server, directives);
+        server = launch.start();
+        assert_eq!(keys(&server), expected, "{}", server.log());
+    }
+    server
+}
+
+/// AOF off, a crash, and what was recovered lies in the ring only: the promise reaches back to before the restart.
+#[test]
+fn a_restart_does_not_begin_the_promise_anew() {
+    let Some(launch) = launch(SPILL) else { return };
+    let mut server = launch.start();
+    fill(&mut server.connect(), "a", 50);
+    server.kill();
+    let server = server.restart();
+    fill(&mut server.connect(), "b", 90);
+    kill_and_expect(server, SPILL, 140);
+}
+
+/// AOF off, a crash, and the next start asks for a ring that cannot hold what only the ring holds.
+#[test]
+fn a_smaller_ring_waits_until_it_is_enough() {
+    let Some(launch) = launch(SPILL) else { return };
+    let server = launch.clone().with("repl-backlog-size", "8mb").start();
+    fill(&mut server.connect(), "a", 300);
+    let server = kill_and_expect(server, SPILL, 300);
+    let mut c = server.connect();
+    c.must(&["SAVE"]);
+    let server = kill_and_expect(server, SPILL, 300);
+    eventually("the smaller ring", Duration::from_secs(20), || {
+        (fs::metadata(server.data().join("backlog.ring")).unwrap().len() < 2 << 20).then_some(())
+    });
+}
+
+/// The log is switched on, and the ring overrun before the log's base is there.
+#[test]
+fn a_log_begins_where_the_base_before_it_ends() {
+    let Some(launch) = launch(SPILL) else { return };
+    let server = launch.clone().with("rdb-key-save-delay", "200000").start();
+    let mut c = server.connect();
+    fill(&mut c, "a", 50);
+    c.must(&["CONFIG", "SET", "appendonly", "yes"]);
+    fill(&mut c, "b", 200);
+    kill_and_expect(server, LOG, 250);
+    // the same, switched on by a start
+    let mut server = Launch::ours(SPILL).start();
+    fill(&mut server.connect(), "a", 50);
+    server.kill();
+    let server = again(&server, LOG).with("rdb-key-save-delay", "200000").start();
+    fill(&mut server.connect(), "b", 200);
+    kill_and_expect(server, LOG, 250);
+}
+
+/// A snapshot makes an ended log needless; a spill that begins at the snapshot is not a part of that log.
+#[test]
+fn a_spill_behind_a_snapshot_does_not_follow_an_older_log() {
+    if !subject_is_ours() {
+        return;
+    }
+    for (spills, next) in [(0, LOG), (0, SPILL), (200, LOG), (200, SPILL)] {
+        let server = Launch::ours(LOG).start();
+        let mut c = server.connect();
+        fill(&mut c, "a", 20);
+        c.must(&["CONFIG", "SET", "appendonly", "no"]);
+        fill(&mut c, "b", 60);
+        c.must(&["SAVE"]);
+        fill(&mut c, "c", 50 + spills);
+        let server = kill_and_expect(server, next, 130 + spills as i64);
+        fill(&mut server.connect(), "d", 200);
+        kill_and_expect(server, next, 330 + spills as i64);
+    }
+    // and across a clean end, with the log ended by an earlier run
+    let mut server = Launch::ours(LOG).start();
+    fill(&mut server.connect(), "a", 20);
+    server.stop();
+    let mut server = again(&server, SPILL).start();
+    let mut c = server.connect();
+    fill(&mut c, "b", 60);
+    c.must(&["SAVE"]);
+    fill(&mut c, "c", 60);
+    server.stop();
+    kill_and_expect(server.restart(), LOG, 140);
+}
+
+/// A snapshot that was begun under the log is done when the log has ended further on: the log stays.
+#[test]
+fn a_snapshot_that_a_log_has_overtaken_moves_nothing() {
+    let Some(launch) = launch(LOG) else { return };
+    let server = launch.start();
+    let mut c = server.connect();
+    fill(&mut c, "a", 20);
+    c.must(&["CONFIG", "SET", "rdb-key-save-delay", "50000"]);
+    c.must(&["BGSAVE"]);
+    fill(&mut c, "b", 20);
+    c.must(&["CONFIG", "SET", "appendonly", "no"]);
+    eventually("the snapshot", Duration::from_secs(20), || {
+        (info(&mut c, "rdb_bgsave_in_progress") == "0").then_some(())
+    });
+    fill(&mut c, "c", 200);
+    kill_and_expect(server, SPILL, 240);
+}
+
+/// What is a cache for a while keeps nothing, and does not refuse to start; what becomes a store again keeps everything from
+/// its next snapshot on.
+#[test]
+fn save_points_that_come_back_bring_the_promise_back() {
+    let Some(launch) = launch(SPILL) else { return };
+    let never = [("appendonly", "no"), ("save", "")];
+    let mut server = launch.start();
+    let mut c = server.connect();
+    fill(&mut c, "a", 5);
+    c.must(&["CONFIG", "SET", "save", ""]);
+    c.must(&["CONFIG", "SET", "save", "3600 1000000"]);
+    fill(&mut c, "b", 200); // the ring still led on
+    server.kill();
+    let server = again(&server, &never).start();
+    let mut c = server.connect();
+    assert_eq!(c.must(&["DBSIZE"]).int(), 205);
+    fill(&mut c, "c", 200); // a cache: the ring moves on
+    let before = info(&mut c, "rdb_saves");
+    c.must(&["CONFIG", "SET", "save", "3600 1000000"]);
+    eventually("a snapshot", Duration::from_secs(20), || (info(&mut c, "rdb_saves") != before).then_some(()));
+    fill(&mut c, "d", 200);
+    let mut server = kill_and_expect(server, SPILL, 605);
+    server.kill();
+    let mut server = again(&server, &never).start();
+    fill(&mut server.connect(), "e", 200);
+    server.stop();
+    let server = again(&server, &never).start();
+    assert!(keys(&server) >= 405, "no refusal, and no less than the last base");
+}
+
+/// After CONFIG SET dir snapshots are exports: no recovery reads them (rule 26).
+#[test]
+fn an_export_is_no_base() {
+    let Some(launch) = launch(SPILL) else { return };
+    let server = launch.with("enable-protected-configs", "yes").start();
+    let mut c = server.connect();
+    fill(&mut c, "a", 5);
+    c.must(&["SAVE"]);
+    let elsewhere = server.launch().scratch().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    c.must(&["CONFIG", "SET", "dir", elsewhere.to_str().unwrap()]);
+    fill(&mut c, "b", 60);
+    c.must(&["SAVE"]);
+    fill(&mut c, "c", 90);
+    kill_and_expect(server, SPILL, 155);
+}
+
+/// The spill cannot open its segment: writes are refused in words, reads go on, and when it can they are taken again.
+#[test]
+fn a_spill_that_cannot_begin_refuses_writes() {
+    let Some(launch) = launch(SPILL) else { return };
+    let server = launch.start();
+    let obstacle = server.data().join("appendonlydir/appendonly.aof.1.incr.aof");
+    fs::create_dir_all(&obstacle).unwrap();
+    let mut c = server.connect();
+    let value = "v".repeat(10_000);
+    let mut acked = 0;
+    let refusal = eventually("a refusal", Duration::from_secs(20), || {
+        match c.try_cmd(&["SET", &format!("a{acked}"), &value]) {
+            Ok(Value::Error(why)) => return Some(why),
+            Ok(_) => acked += 1,
+            Err(_) => c = server.connect(), // its write's fate is unknown
+        }
+        None
+    });
+    assert!(refusal.starts_with("MISCONF"), "{refusal}");
+    assert_eq!(c.must(&["GET", "a0"]).text(), value);
+    fs::remove_dir(&obstacle).unwrap();
+    eventually("writes again", Duration::from_secs(20), || {
+        (!matches!(c.cmd(&["SET", "healed", "1"]), Value::Error(_))).then_some(())
+    });
+    let mut server = server;
+    server.kill();
+    let server = server.restart();
+    let mut c = server.connect();
+    assert_eq!(c.must(&["GET", "healed"]).text(), "1");
+    for n in 0..acked {
+        assert_eq!(c.must(&["STRLEN", &format!("a{n}")]).int(), 10_000);
+    }
+}
+
+/// DEBUG CHANGE-REPL-ID is killed while it writes the base of the new history: the old one is still whole.
+#[test]
+fn a_new_history_comes_into_force_with_its_base() {
+    for directives in [LOG, SPILL] {
+        let Some(launch) = launch(directives) else { return };
+        let server = launch.start();
+        let mut c = server.connect();
+        fill(&mut c, "a", 130);
+        let old = info(&mut c, "master_replid");
+        c.must(&["CONFIG", "SET", "rdb-key-save-delay", "100000"]);
+        c.send_raw(&encode(&["DEBUG", "CHANGE-REPL-ID"])).unwrap();
+        eventually("the base is being written", Duration::from_secs(20), || {
+            let names = fs::read_dir(server.data()).unwrap().flatten();
+            names.map(|e| e.file_name().into_string().unwrap()).find(|name| name.starts_with("temp-"))
+        });
+        let server = kill_and_expect(server, directives, 130);
+        let toml = fs::read_to_string(server.data().join("replication.toml")).unwrap();
+        assert!(toml.contains(&old), "{toml}");
+        let mut c = server.connect();
+        c.must(&["DEBUG", "CHANGE-REPL-ID"]);
+        let new = info(&mut c, "master_replid");
+        fill(&mut c, "b", 130);
+        let server = kill_and_expect(server, directives, 260);
+        let toml = fs::read_to_string(server.data().join("replication.toml")).unwrap();
+        assert!(toml.contains(&new) && !toml.contains(&old), "{toml}");
+    }
+}

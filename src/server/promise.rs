@@ -1,0 +1,165 @@
+//! From where on the ring must hold the stream: the one place that knows.
+//!
+//! **The invariant** (rules 6, 7, 16, 21). At every moment there is a base in force (`dump.rdb` as `replication.toml` names it,
+//! the log's own base, or nothing, for a history that was born empty) from whose cut the manifest's segments and the ring,
+//! together and without a gap, lead to the end of the stream; and the manifest's segments follow one another.
+//!
+//! What base and *closed* segments lead to is one place, [`Promise::to`]. While no log runs the ring holds everything
+//! from there on; while one runs it began there, and the ring holds what no mark in it proves yet. Hence:
+//!
+//! | event | then |
+//! |---|---|
+//! | the ring is about to begin behind `to` | a log begins at `to` first (the spill); if that fails, the bytes wait and writes are refused |
+//! | a log begins | at `to`, also if the stream is further: the ring has the rest. Not where the old segments end? Then these are needless, and go first |
+//! | a log ends | `to` is its end; if it could not be closed, its last mark |
+//! | a base is placed at a cut ≥ `to`, no log runs | `to` is the cut, the segments are needless |
+//! | a base is placed at a cut < `to`, or a log runs | nothing: segments lead on from the old base through the cut |
+//! | a restart | `to` is the log's end or the chosen base's cut, whichever is later; a ring of another size takes over only if it reaches back to it |
+//!
+//! With `save ""` and AOF off nothing is *kept*: the ring moves on, and base and segments are a state of the past
+//! ([`Promise::is_whole`] is false). Keeping begins again with a log at the end of the stream and a base within it.
+//! Rejected: to remember where the last snapshot was and where the log ended side by side, each user taking what it needs.
+
+use super::persist::Cut;
+use crate::units::Offset;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Promise {
+    /// Save points or `appendonly`: what is acknowledged survives the process.
+    kept: bool,
+    /// Base and closed segments lead here; while a log runs, where it began.
+    to: Cut,
+    /// The manifest's segments end at `to`: the next one may follow them.
+    in_log: bool,
+    whole: bool,
+}
+
+impl Promise {
+    /// As recovery leaves it. `in_log`: the log's files in the manifest end there.
+    pub fn new(to: Cut, in_log: bool) -> Promise {
+        Promise { kept: false, to, in_log, whole: true }
+    }
+
+    pub fn keep(&mut self, kept: bool) {
+        self.kept = kept;
+    }
+
+    pub fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// Base, segments and ring lead to the end of the stream.
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// What base and closed segments lead to.
+    pub fn to(&self) -> Cut {
+        self.to
+    }
+
+    /// While no log runs: the ring must hold everything from here on.
+    pub fn needed_from(&self) -> Option<Cut> {
+        (self.kept && self.whole).then_some(self.to)
+    }
+
+    /// A log that begins at `from` goes on where the manifest's segments end.
+    pub fn is_continued_at(&self, from: Cut) -> bool {
+        self.in_log && from.offset == self.to.offset
+    }
+
+    /// While no log runs: the ring begins here now.
+    pub fn ring_begins_at(&mut self, start: Offset) {
+        self.whole &= start <= self.to.offset;
+    }
+
+    /// A log has begun, the only one in the manifest unless [`Promise::is_continued_at`] held.
+    pub fn log_began(&mut self, from: Cut) {
+        let continued = self.is_continued_at(from);
+        self.whole &= continued || !self.in_log && from.offset <= self.to.offset;
+        (self.to, self.in_log) = (from, true);
+    }
+
+    /// The log has ended. `at`: where what it proves ends; `None` if nothing of it is to be trusted.
+    pub fn log_ended(&mut self, at: Option<Cut>) {
+        match at {
+            Some(at) => self.to = at,
+            None => (self.whole, self.in_log) = (false, false),
+        }
+    }
+
+    /// A log runs, and a base is in force whose cut is `cut`.
+    pub fn base_placed_under_log(&mut self, cut: Cut) {
+        self.whole |= cut.offset >= self.to.offset;
+    }
+
+    /// No log runs, and `dump.rdb` holds the state at `cut`; the ring begins at `ring_start`. `true`: the log's base and
+    /// segments are needless.
+    pub fn snapshot_placed(&mut self, cut: Cut, ring_start: Offset) -> bool {
+        let further = cut.offset >= self.to.offset || !self.whole;
+        if !further || ring_start > cut.offset {
+            return false;
+        }
+        (self.to, self.whole) = (cut, true);
+        std::mem::replace(&mut self.in_log, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::ReplId;
+
+    fn cut(offset: u64) -> Cut {
+        Cut { replid: ReplId::NONE, offset: Offset(offset), db: 0 }
+    }
+
+    fn kept(to: u64, in_log: bool) -> Promise {
+        let mut promise = Promise::new(cut(to), in_log);
+        promise.keep(true);
+        promise
+    }
+
+    fn needed(promise: &Promise) -> Option<u64> {
+        promise.needed_from().map(|cut| cut.offset.0)
+    }
+
+    #[test]
+    fn a_base_moves_the_place_forward_only() {
+        let check = |base: u64, expected: (u64, bool)| {
+            let mut promise = kept(50, true);
+            let needless = promise.snapshot_placed(cut(base), Offset(0));
+            assert_eq!((needed(&promise), needless), (Some(expected.0), expected.1), "{base}");
+        };
+        check(40, (50, false));
+        check(50, (50, true));
+        check(60, (60, true));
+    }
+
+    #[test]
+    fn a_log_goes_on_only_where_the_segments_end() {
+        let mut promise = kept(50, true);
+        promise.snapshot_placed(cut(60), Offset(0));
+        assert!(!promise.is_continued_at(cut(60)));
+        promise.log_began(cut(60));
+        promise.base_placed_under_log(cut(80));
+        promise.log_ended(Some(cut(90)));
+        assert_eq!((needed(&promise), promise.is_continued_at(cut(90))), (Some(90), true));
+    }
+
+    #[test]
+    fn what_is_not_kept_is_kept_again_from_a_base_on() {
+        let mut promise = Promise::new(cut(10), true);
+        promise.ring_begins_at(Offset(11));
+        promise.keep(true);
+        assert_eq!((promise.is_whole(), needed(&promise)), (false, None));
+        assert!(!promise.snapshot_placed(cut(20), Offset(21)), "the ring does not lead on from it");
+        assert!(!promise.is_whole());
+        promise.log_began(cut(30));
+        promise.base_placed_under_log(cut(25));
+        assert!(!promise.is_whole(), "the log does not lead on from it");
+        promise.base_placed_under_log(cut(40));
+        promise.log_ended(Some(cut(55)));
+        assert_eq!(needed(&promise), Some(55));
+    }
+}
