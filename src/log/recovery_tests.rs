@@ -771,3 +771,6 @@ fn a_file_of_another_mode_is_not_opened_for_writing_by_recovery() {
     assert!(plan.end.0 > 0);
     assert!(disk.open(Path::new(FIRST), Mode::Read).is_ok());
 }
+
+#[path = "generation_tests.rs"]
+mod generation_tests;
