@@ -135,6 +135,10 @@ impl Node {
     }
 
     fn add_effect(&mut self, db: usize, effect: Effect, args: Args<'_>, canonical: Option<&[u8]>) {
+        if self.is_replica() {
+            // A replica's stream is its primary's: what clients write here (replica-read-only no) stays here.
+            return;
+        }
         match effect {
             Effect::None => {}
             Effect::Verbatim => self.stream.op(db as u32, args, canonical),

@@ -294,3 +294,25 @@ fn sentinels_transaction_leaves_the_right_config_file() {
         std::fs::read_to_string(&conf).unwrap().contains(&wanted).then_some(())
     });
 }
+
+/// `replica-read-only no`: local writes must not enter the stream, whose bytes are the primary's.
+#[test]
+fn a_writable_replica_keeps_its_writes_to_itself() {
+    if !subject_is_ours() {
+        return;
+    }
+    let directives = [("repl-diskless-sync-delay", "0"), ("replica-read-only", "no")];
+    let primary = Launch::ours(&directives).start();
+    let mut replica = our_replica(&primary, &directives);
+    let mut p = primary.connect();
+    in_sync(&mut p, &mut replica.connect());
+    replica.connect().must(&["SET", "local", "1"]);
+    p.must(&["SET", "shared", "1"]);
+    in_sync(&mut p, &mut replica.connect());
+    replica.kill();
+    replica = replica.restart();
+    p.must(&["SET", "shared", "2"]);
+    in_sync(&mut p, &mut replica.connect());
+    assert_eq!(replica.connect().must(&["GET", "shared"]).text(), "2");
+    assert_eq!(count(&mut p, "sync_full"), 1, "{}", primary.log());
+}
