@@ -49,7 +49,7 @@ use crate::units::{Offset, ReplId};
 
 /// Reserved length of the file (rule 24).
 pub const RESERVE: usize = 16 * 1024;
-/// Lineage entries kept; older ones could not be continued anyway once their bytes are gone.
+/// Lineage entries kept. Names without a byte of their own, of idle starts, go before all others.
 pub const MAX_LINEAGE: usize = 100;
 
 const FORMAT: i64 = 1;
@@ -199,7 +199,10 @@ impl History {
     pub fn rename(&mut self, replid: ReplId, at: Offset, cause: Cause) {
         let past = Ancestor { replid: self.replid, end: at, cause, told: self.told };
         self.lineage.insert(0, past);
-        self.lineage.truncate(MAX_LINEAGE);
+        if self.lineage.len() > MAX_LINEAGE {
+            let idle = self.lineage.windows(2).rposition(|pair| pair[0].end == pair[1].end);
+            self.lineage.remove(idle.unwrap_or(MAX_LINEAGE));
+        }
         (self.replid, self.begun, self.told, self.clean) = (replid, at, false, None);
         self.offset_hint = at;
     }
@@ -444,6 +447,22 @@ mod tests {
         }
         assert_eq!(long.lineage.len(), MAX_LINEAGE);
         assert!(long.emit().len() < RESERVE, "the reserve holds the longest lineage");
+    }
+
+    /// A hundred restarts without a write leave the names that hold bytes where they are.
+    #[test]
+    fn idle_names_are_forgotten_first() {
+        let id = |n: u8| ReplId::from_random([n; 20]);
+        let mut history = History::new(id(1), Offset(0), Born::Empty, 1);
+        history.rename(id(2), Offset(10), Cause::Start);
+        for n in 3..200 {
+            history.rename(id(n), Offset(20), Cause::Start);
+        }
+        assert_eq!(history.lineage.len(), MAX_LINEAGE);
+        let oldest: Vec<(ReplId, Offset)> =
+            history.lineage.iter().rev().take(2).map(|past| (past.replid, past.end)).collect();
+        assert_eq!(oldest, [(id(1), Offset(10)), (id(2), Offset(20))]);
+        assert_eq!(history.lineage[0].replid, id(198), "the newest is kept too");
     }
 
     #[test]

@@ -98,11 +98,7 @@ pub fn prepare(disk: Arc<dyn Disk>, paths: &Paths, plan: &mut Plan) -> Result<Pr
         set_aside(&*disk, path)?;
     }
     segments.delete_history()?;
-    let idle = segments.manifest().incrs.last().filter(|entry| {
-        entry.start_offset == Some(plan.log_from.offset) && plan.keep_segments.contains(&entry.name)
-    });
-    let idle_segment = idle.map(|entry| entry.name.clone());
-    Ok(Prepared { segments, idle_segment })
+    Ok(Prepared { segments, idle_segment: plan.idle_segment.clone() })
 }
 
 /// Renames `path` (file or directory) to the first free `….aside`, `….aside2`, …

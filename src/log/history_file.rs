@@ -132,10 +132,12 @@ impl HistoryFile {
         })
     }
 
-    /// The last act of a clean shutdown, after the log was closed and synced.
+    /// The last act of a clean shutdown, after the log was closed and synced, and the ring flushed. All up to its end
+    /// is to be found again, or the next start is refused: a cache names offset 0 (rule 7).
     pub fn mark_clean(&mut self, closed: &Closed) -> Result<()> {
         let segments = closed.segments.iter().map(|(name, len)| SegmentLen { name: name.clone(), len: *len });
-        let clean = Clean { end: closed.place.offset, db: closed.place.db, segments: segments.collect() };
+        let (end, db) = (closed.place.offset, closed.place.db);
+        let clean = Clean { end, db, segments: segments.collect() };
         self.update(|history| {
             (history.offset_hint, history.db_hint) = (clean.end, clean.db);
             history.clean = Some(clean);

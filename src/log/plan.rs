@@ -6,7 +6,8 @@
 //!
 //! Names: the recovered position is `(id, end)` with the id *in band* at `end` (rule 1). Ends in the lineage that lie
 //! beyond `end` are lowered to it: what was lost is no longer held, and an entry must never claim more than the
-//! bytes prove.
+//! bytes prove. In-band names that `replication.toml` lacks are newer than it only if they follow one that it has;
+//! older ones were forgotten there, and anything else is another copy's.
 
 use std::path::{Path, PathBuf};
 
@@ -104,6 +105,8 @@ pub struct Plan {
     pub drop_log: bool,
     /// Entries to keep in the manifest.
     pub keep_segments: Vec<String>,
+    /// One of them that holds no stream byte, by what it proves itself: the next segment takes its place.
+    pub idle_segment: Option<String>,
     /// The log has a base of its own. If not, and the log is on, one is due: until then stock servers cannot load it.
     pub log_has_base: bool,
     /// `Segments::adopt_old_log` comes first; `load` names the file's new place.
@@ -133,12 +136,12 @@ pub fn recover(
     settings: &Settings,
 ) -> Result<Recovered> {
     let survey = survey(disk, paths, probe)?;
-    let planner = Planner { survey: &survey, paths, settings };
+    let planner = Planner::new(&survey, paths, settings);
     let inputs = planner.inputs();
     let verdict = decide(&inputs);
     let plan = match verdict {
         Verdict::Refuse(blame) => Err(planner.refuse(blame)),
-        Verdict::Continue => Ok(planner.go_on()),
+        Verdict::Continue => planner.go_on(),
         Verdict::SnapshotAlone => Ok(planner.snapshot_alone()),
         Verdict::LogBaseAlone => Ok(planner.log_base_alone()),
         Verdict::TakeOver if planner.survey.log.tail == Tail::Torn && !settings.load_truncated => {
@@ -154,6 +157,12 @@ struct Planner<'a> {
     survey: &'a Survey,
     paths: &'a Paths,
     settings: &'a Settings,
+    /// `dump.rdb`, if it is a base of this history.
+    snapshot: Option<Base>,
+    /// What log and ring of ours lead to.
+    best: Option<(Candidate, Reach)>,
+    /// A segment among those to be replayed that is another copy's.
+    stranger: Option<Refusal>,
 }
 
 /// A base and how far it leads.
@@ -170,7 +179,17 @@ struct Reach {
     runs: Vec<Run>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    fn new(survey: &'a Survey, paths: &'a Paths, settings: &'a Settings) -> Planner<'a> {
+        let mut planner = Planner { survey, paths, settings, snapshot: None, best: None, stranger: None };
+        planner.snapshot = planner.snapshot_base();
+        if matches!(survey.log.shape, LogShape::Ours | LogShape::None) {
+            planner.best = planner.furthest();
+        }
+        planner.stranger = planner.best.as_ref().and_then(|(base, _)| planner.stranger(base.cut));
+        planner
+    }
+
     fn log(&self) -> &LogFacts {
         &self.survey.log
     }
@@ -184,7 +203,7 @@ impl Planner<'_> {
         let snapshot = match &self.survey.snapshot {
             SnapshotFact::None => SnapshotKind::None,
             SnapshotFact::Unreadable(_) => SnapshotKind::Unreadable,
-            SnapshotFact::Found { named: Some(_), .. } => SnapshotKind::Named,
+            SnapshotFact::Found { .. } if self.snapshot.is_some() => SnapshotKind::Named,
             SnapshotFact::Found { peek, .. } if peek.replid.is_some() && peek.offset.is_some() => {
                 SnapshotKind::Positioned
             }
@@ -192,9 +211,11 @@ impl Planner<'_> {
         };
         let log = match self.log().shape {
             LogShape::None => LogKind::None,
+            LogShape::Ours if self.stranger.is_some() => LogKind::OtherCopy,
             LogShape::Ours => {
-                let from_birth =
-                    self.log().first == 0 && self.log().range().is_some_and(|r| r.0 == Offset::ZERO);
+                let from_birth = self.log().first == 0
+                    && self.born_empty()
+                    && self.log().range().is_some_and(|r| r.0 == Offset::ZERO);
                 let own_base = self.log().base.is_some() || from_birth;
                 LogKind::Ours { own_base, tail: self.log().tail }
             }
@@ -205,23 +226,56 @@ impl Planner<'_> {
             LogShape::Damaged => LogKind::StockDamaged,
         };
         let Settings { appendonly, load_truncated, .. } = *self.settings;
-        Inputs { history, snapshot, log, ring: self.ring_kind(), appendonly, load_truncated }
+        let short = self.promised().is_some_and(|promised| self.reached() < Some(promised));
+        Inputs { history, snapshot, log, ring: self.ring_kind(), short, appendonly, load_truncated }
     }
 
-    /// The ring, if it is of the history that `replication.toml` tells.
-    fn ring(&self) -> Option<(&Ring, &Check)> {
+    fn reached(&self) -> Option<Offset> {
+        self.best.as_ref().map(|(_, reach)| reach.end)
+    }
+
+    /// What `replication.toml` knows to have been there: bases in force, and the end of a clean shutdown.
+    fn promised(&self) -> Option<Offset> {
+        let history = self.survey.history.good()?;
+        let placed = history.bases.iter().filter(|base| base.placed).map(|base| base.cut);
+        placed.chain(history.clean.iter().map(|clean| clean.end)).max()
+    }
+
+    /// The ring, if it is of the history that `replication.toml` tells, and the end up to which its name stands for it.
+    fn ring(&self) -> Option<(&Ring, &Check, Offset)> {
+        let (ring, check) = self.tagged_ring()?;
+        let (_, end) = self.names().into_iter().find(|(name, _)| *name == ring.replid())?;
+        Some((ring, check, end))
+    }
+
+    fn tagged_ring(&self) -> Option<(&Ring, &Check)> {
         let history = self.survey.history.good()?;
         let (ring, check) = self.survey.ring.as_ref()?;
         (ring.tag() == history.tag).then_some((ring, check))
     }
 
+    /// Without `replication.toml` nothing says of which history the ring is a part; does it hold more than a snapshot?
+    fn ring_is_orphan(&self) -> bool {
+        let (None, Some((ring, _))) = (self.survey.history.good(), &self.survey.ring) else { return false };
+        match &self.survey.snapshot {
+            SnapshotFact::Found { peek, .. } => {
+                peek.replid == Some(ring.replid()) && peek.offset < Some(ring.end())
+            }
+            _ => ring.end() > Offset::ZERO,
+        }
+    }
+
     fn ring_kind(&self) -> RingKind {
+        match (self.ring(), self.tagged_ring()) {
+            (None, Some(_)) => return RingKind::OtherCopy,
+            (None, None) if self.ring_is_orphan() => return RingKind::Orphan,
+            _ => {}
+        }
         let log = self.log();
         if let (LogShape::Ours, Some((_, end))) = (&log.shape, log.range()) {
             // From any base: a snapshot behind a log that had ended may be what the ring goes on from.
-            let reached = self.candidates().iter().map(|base| self.reach(base).end).fold(end, Offset::max);
-            let last = &log.files[log.last].report;
-            let parsed = last.as_ref().map_or(Offset::ZERO, |report| report.parsed.offset);
+            let reached = self.reached().map_or(end, |reached| reached.max(end));
+            let parsed = log.last_report().map_or(Offset::ZERO, |report| report.parsed.offset);
             return match reached {
                 _ if reached == end && self.ring().is_none() => RingKind::Unusable,
                 _ if reached == end => RingKind::Behind,
@@ -232,28 +286,32 @@ impl Planner<'_> {
         if self.ring().is_none() {
             return RingKind::Unusable;
         }
-        if let Some(base) = self.named_snapshot() {
+        if let Some(base) = &self.snapshot {
             let further = self.ring_reach(base.cut, base.db).is_some();
             return if further { RingKind::Extends } else { RingKind::Behind };
         }
-        // A base that was there and is gone was removed by an operator: then the ring must not bring the data back.
-        let never_saved = |h: &History| h.born == Born::Empty && h.bases.iter().all(|base| !base.placed);
-        match self.survey.history.good().is_some_and(never_saved)
-            && self.ring_reach(Offset::ZERO, 0).is_some()
-        {
+        match self.never_saved() && self.ring_reach(Offset::ZERO, 0).is_some() {
             true => RingKind::FromBirth,
             false => RingKind::Behind,
         }
     }
 
+    /// No base was ever in force. One that was and is gone was removed: then the ring alone must not bring back what
+    /// it happens to hold.
+    fn never_saved(&self) -> bool {
+        let never = |history: &History| history.bases.iter().all(|base| !base.placed);
+        self.born_empty() && self.survey.history.good().is_none_or(never)
+    }
+
     /// The last whole unit that the ring proves from `from` on, if any.
     fn ring_reach(&self, from: Offset, db: u32) -> Option<(Offset, u32)> {
-        let (ring, check) = self.ring()?;
+        let (ring, check, vouched) = self.ring()?;
         let range = check.proven.iter().find(|range| range.contains(&from))?;
+        let to = range.end.min(vouched);
         let mut walk = UnitWalk::new(from.0, db);
         let mut at = from;
-        while at < range.end {
-            let Some((first, rest)) = ring.read(at, (range.end - at).min(1 << 20) as usize) else { break };
+        while at < to {
+            let Some((first, rest)) = ring.read(at, (to - at).min(1 << 20) as usize) else { break };
             if walk.feed(first).and_then(|()| walk.feed(rest)).is_err() {
                 break;
             }
@@ -269,17 +327,32 @@ impl Planner<'_> {
                 to_do: "restore it from a copy, or move it away to go on without lineage",
                 ..Refusal::from(damage)
             }),
+            (Blame::History, ..) => Some(Refusal {
+                file: self.paths.history(),
+                what: format!(
+                    "the file is missing, but {} holds a part of its history",
+                    file_name(&self.paths.ring())
+                ),
+                ..self.refusal(refusals::RESTORE_OR_LEAVE)
+            }),
             (Blame::Snapshot, _, SnapshotFact::Unreadable(damage)) => Some(Refusal::from(damage)),
+            (Blame::Ring, ..) => Some(self.strange_ring()),
+            (Blame::Missing, ..) => Some(self.missing()),
+            (Blame::Log, ..) if self.stranger.is_some() => self.stranger.clone(),
+            (Blame::Log, ..)
+                if matches!(self.log().shape, LogShape::Ours) && self.log().tail == Tail::Whole =>
+            {
+                Some(self.without_base())
+            }
             _ => self.log().refusal.clone(),
         };
         // The table blames only what was found to be bad.
-        found.unwrap_or_else(|| Refusal {
-            file: self.paths.data.clone(),
-            at: 0,
-            what: "the directory cannot be recovered".into(),
-            to_do: "restore it from a copy",
-            stock_words: None,
-        })
+        let what = "the directory cannot be recovered".into();
+        found.unwrap_or_else(|| Refusal { what, ..self.refusal("restore it from a copy") })
+    }
+
+    fn refusal(&self, to_do: &'static str) -> Refusal {
+        Refusal { file: self.paths.data.clone(), at: 0, what: String::new(), to_do, stock_words: None }
     }
 
     fn candidates(&self) -> Vec<Candidate> {
@@ -289,16 +362,24 @@ impl Planner<'_> {
             let load = log.files[..log.first].iter().map(stock_load).collect();
             all.push(Candidate { cut: base.cut, db: base.db, load, is_snapshot: false });
         }
-        if let SnapshotFact::Found { named: Some(base), file, .. } = &self.survey.snapshot {
+        if let (SnapshotFact::Found { file, .. }, Some(base)) = (&self.survey.snapshot, &self.snapshot) {
             let load = vec![Load { path: self.paths.snapshot(), rdb: file.len, commands_end: file.len }];
             all.push(Candidate { cut: base.cut, db: base.db, load, is_snapshot: true });
         }
         let no_base = log.first == 0 || !matches!(log.shape, LogShape::Ours);
-        let born_empty = self.survey.history.good().is_none_or(|h| h.born == Born::Empty);
-        if no_base && born_empty && all.is_empty() {
+        let since_birth = match log.shape {
+            LogShape::Ours => self.born_empty(),
+            _ => self.never_saved(),
+        };
+        if no_base && since_birth && all.is_empty() {
             all.push(Candidate { cut: Offset::ZERO, db: 0, load: Vec::new(), is_snapshot: false });
         }
         all
+    }
+
+    /// As far as is known: everything since offset 0 is the whole dataset.
+    fn born_empty(&self) -> bool {
+        self.survey.history.good().is_none_or(|history| history.born == Born::Empty)
     }
 
     /// As far as log and ring lead from a base.
@@ -320,8 +401,7 @@ impl Planner<'_> {
     }
 
     fn follow_log(&self, reach: &mut Reach) {
-        let log = self.log();
-        for file in &log.files[log.first..=log.last] {
+        for file in self.log().segments() {
             let Some((report, opening)) = file.report.as_ref().and_then(|r| Some((r, r.opening?))) else {
                 continue;
             };
@@ -339,30 +419,36 @@ impl Planner<'_> {
         }
     }
 
-    fn go_on(&self) -> Plan {
-        let mut best: Option<(Candidate, Reach)> = None;
-        for candidate in self.candidates() {
-            let reach = self.reach(&candidate);
-            let better = best.as_ref().is_none_or(|(b, r)| (reach.end, candidate.cut) > (r.end, b.cut));
-            if better {
-                best = Some((candidate, reach));
-            }
-        }
-        let Some((base, reach)) = best else { return self.empty() };
+    /// The base from which most is reached; of equals the one with the latest cut.
+    fn furthest(&self) -> Option<(Candidate, Reach)> {
+        let reached = self.candidates().into_iter().map(|base| {
+            let reach = self.reach(&base);
+            (base, reach)
+        });
+        reached.max_by_key(|(base, reach)| (reach.end, base.cut))
+    }
+
+    fn go_on(&self) -> std::result::Result<Plan, Refusal> {
+        let Some((base, reach)) = &self.best else { return Err(self.refuse(Blame::Log)) };
         let history = self.history_at(reach.end);
         let mut plan = self.plan(Verdict::Continue, history, reach.end, reach.db);
-        plan.load = base.load;
+        plan.load.clone_from(&base.load);
         plan.ring = self.ring_plan(base.cut, base.db, reach.end);
-        plan.replay = reach.runs;
+        plan.replay.clone_from(&reach.runs);
         let replid = name_at(&plan.history, base.cut);
         plan.log_from = Place { replid, offset: base.cut, db: base.db };
         self.settle_log(&mut plan);
         plan.log_line = self.continue_line(&plan, base.is_snapshot, base.cut);
-        plan
+        if matches!(self.survey.snapshot, SnapshotFact::Found { .. }) && self.snapshot.is_none() {
+            // Without replication.toml the log wins. Left in place, the next start would take it for a restore.
+            plan.aside.push(self.paths.snapshot());
+            plan.log_line += &format!("; {} is of another history and is moved aside", self.paths.snapshot);
+        }
+        Ok(plan)
     }
 
     fn ring_plan(&self, cut: Offset, db: u32, end: Offset) -> RingPlan {
-        let range = self.ring().and_then(|(_, check)| {
+        let range = self.ring().and_then(|(_, check, _)| {
             check.proven.iter().find(|range| range.start <= end && range.end >= end).cloned()
         });
         match range {
@@ -386,13 +472,21 @@ impl Planner<'_> {
             return self.give_log_up(plan);
         }
         plan.log_has_base = log.base.is_some();
-        plan.keep_segments = log.files[..=log.last].iter().map(|file| file.name.clone()).collect();
-        plan.aside = log.files[log.last + 1..].iter().map(|file| file.path.clone()).collect();
+        let (kept, behind) = log.files.split_at(log.first + log.segments().len());
+        plan.keep_segments = kept.iter().map(|file| file.name.clone()).collect();
+        plan.aside = behind.iter().map(|file| file.path.clone()).collect();
         plan.log_from = Place { replid: name_at(&plan.history, end), offset: end, db: log.end_db() };
         let sealed_from = plan.history.sealed.map_or(end, |sealed| sealed.from);
         plan.durable = log.known_durable.min(end).min(sealed_from);
-        let file = &log.files[log.last];
-        let Some(report) = file.report.as_ref().filter(|report| report.unproven() > 0) else { return };
+        let Some((file, report)) = log.segments().last().and_then(|f| Some((f, f.report.as_ref()?))) else {
+            return;
+        };
+        if report.opening.is_some_and(|opening| opening.offset == end) {
+            plan.idle_segment = Some(file.name.clone());
+        }
+        if report.unproven() == 0 {
+            return;
+        }
         let mut mark = Vec::new();
         if report.marked.at > report.proven.at
             && let Some(mut chain) = report.chain_at_proven
@@ -421,26 +515,23 @@ impl Planner<'_> {
 
     /// The names of the history at `end`, in-band ones included.
     fn history_at(&self, end: Offset) -> History {
-        let in_band = self.in_band_names(end);
-        let mut history = match self.survey.history.good() {
-            Some(history) => history.clone(),
+        let (mut history, newer) = match self.survey.history.good() {
+            Some(history) => (history.clone(), self.newer_names()),
             None => {
-                let (replid, begun) =
-                    in_band.first().copied().unwrap_or((self.settings.fresh_replid, Offset::ZERO));
-                let mut history = History::new(replid, begun, Born::Import, self.settings.fresh_tag);
-                history.bases.extend(self.log().base.clone());
-                history
+                let mut names = self.log_names();
+                let first = (self.settings.fresh_replid, Offset::ZERO);
+                let (replid, begun) = if names.is_empty() { first } else { names.remove(0) };
+                (History::new(replid, begun, Born::Import, self.settings.fresh_tag), names)
             }
         };
-        for (replid, at) in in_band {
-            let known = history.replid == replid || history.lineage.iter().any(|past| past.replid == replid);
-            if !known {
-                history.rename(replid, at, Cause::Start);
-            }
+        for (replid, at) in newer.into_iter().filter(|(_, at)| *at <= end) {
+            history.rename(replid, at, Cause::Start);
         }
-        let found = [self.log().base.as_ref(), self.named_snapshot()];
-        for base in &mut history.bases {
-            base.placed |= found.iter().flatten().any(|here| here.files == base.files);
+        for here in [self.log().base.as_ref(), self.snapshot.as_ref()].into_iter().flatten() {
+            match history.bases.iter_mut().find(|base| base.files == here.files) {
+                Some(base) => base.placed = true,
+                None => history.bases.push(here.clone()),
+            }
         }
         history.bases.retain(|base| base.placed); // what was announced and never came
         for past in &mut history.lineage {
@@ -451,27 +542,6 @@ impl Planner<'_> {
         history.sealed = held.map(|sealed| Sealed { to: sealed.to.min(end), ..sealed });
         (history.offset_hint, history.clean) = (end, None);
         history
-    }
-
-    fn named_snapshot(&self) -> Option<&Base> {
-        match &self.survey.snapshot {
-            SnapshotFact::Found { named, .. } => named.as_ref(),
-            _ => None,
-        }
-    }
-
-    /// `(id, from)` as log and ring state them, up to `end`, oldest first.
-    fn in_band_names(&self, end: Offset) -> Vec<(ReplId, Offset)> {
-        let log = self.log();
-        let mut names = Vec::new();
-        if matches!(log.shape, LogShape::Ours) {
-            let segments = &log.files[log.first..=log.last];
-            names.extend(segments.iter().filter_map(|file| file.report.as_ref()).flat_map(|r| r.ids.clone()));
-        }
-        names.extend(self.ring().map(|(ring, _)| (ring.replid(), ring.begun())));
-        names.retain(|(_, from)| *from <= end);
-        names.sort_by_key(|(_, from)| *from);
-        names
     }
 
     fn snapshot_alone(&self) -> Plan {
@@ -525,7 +595,8 @@ impl Planner<'_> {
         let mut history = self.fresh_history(Born::Import);
         let mut plan = self.plan(Verdict::TakeOver, self.fresh_history(Born::Import), Offset::ZERO, 0);
         plan.fresh = true;
-        plan.log_has_base = true;
+        // Files of two servers are one base only as long as `replication.toml` says so: a base of ours is due.
+        plan.log_has_base = !matches!(log.shape, LogShape::ForeignTail);
         plan.adopt_old_log = matches!(log.shape, LogShape::OldSingle);
         plan.load = log.files.iter().map(stock_load).collect();
         plan.keep_segments = log.files.iter().map(|file| file.name.clone()).collect();
@@ -602,6 +673,7 @@ impl Planner<'_> {
             aside: Vec::new(),
             drop_log: false,
             keep_segments: Vec::new(),
+            idle_segment: None,
             log_has_base: false,
             adopt_old_log: false,
             log_from: Place { replid: history.replid, offset: end, db },
@@ -637,8 +709,14 @@ impl Planner<'_> {
                 file_name(&cut.aside)
             );
         }
-        if let Some(damage) = &self.survey.ring_damage {
-            line += &format!("; the ring was damaged ({}) and is healed", damage.what);
+        let lost = self.ring().map_or(0, |(_, check, end)| check.claimed.end.min(end).since(plan.end));
+        match &self.survey.ring_damage {
+            Some(damage) if lost > 0 => {
+                line +=
+                    &format!("; {lost} bytes behind that are lost: the ring was damaged ({})", damage.what);
+            }
+            Some(damage) => line += &format!("; the ring was damaged ({}) and is made anew", damage.what),
+            None => {}
         }
         line
     }
@@ -662,6 +740,9 @@ fn name_at(history: &History, offset: Offset) -> ReplId {
     // Newest first: the oldest entry whose end lies beyond the offset.
     history.lineage.iter().rev().find(|past| past.end > offset).map_or(history.replid, |past| past.replid)
 }
+
+mod names;
+mod refusals;
 
 #[cfg(test)]
 #[path = "recovery_tests.rs"]

@@ -17,17 +17,28 @@
 //! | history | snapshot | log | verdict |
 //! |---|---|---|---|
 //! | corrupt | any | any | refuse |
-//! | good | foreign, positioned | none, ours, foreign base | snapshot alone: an operator's restore (rule 15); the log is kept aside |
+//! | none | none, positioned | none | refuse, if a ring holds more of a history that only `replication.toml` could tell |
+//! | good | foreign, positioned | none, ours, of another copy, foreign base | snapshot alone: an operator's restore (rule 15); the log is kept aside |
 //! | any | foreign, positioned | another server's | as that server does: `appendonly` decides |
 //! | none | foreign, positioned | none | snapshot alone |
 //! | any | other | another server's | take over, whole, as a new history (rule 14) |
 //! | any | other | foreign base | that base alone (rule 15) |
+//! | good | other | of another copy | refuse |
+//! | good | other | none, ours | refuse, if the ring is another copy's, or if all together falls short of what was there |
 //! | good | other | ours | continue (rule 16), if its tail is whole, torn, or damaged but healed by the ring |
 //! | none | any | ours with its base | the same with in-band names, without ring |
+//! | none | none | ours without its base | refuse |
 //! | good | named | none | continue: snapshot and ring |
 //! | good | none | none | continue if the ring holds everything since the history was born empty, else empty (rule 7) |
+//! | good | none | ours without its base | empty: written for replicas of a cache (rule 7) |
 //! | any | unreadable | nothing that does without it | refuse |
 //! | none | none | none | empty |
+//!
+//! *Falls short*: `replication.toml` names a base that is in force, or a clean shutdown that promised to keep everything,
+//! at an offset beyond the one reached. No crash leaves that: a base is durable before it is named in force, and the clean
+//! mark is the last thing written. So something was removed, exchanged or damaged, and to go on with less would be a silent
+//! roll-back. Likewise a name that stands in ring or log and not in `replication.toml`, which always has it first (rule 1):
+//! the file comes from a copy that went another way, and bytes of two ways must not be mixed (P3).
 
 /// `replication.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +69,8 @@ pub enum LogKind {
         own_base: bool,
         tail: Tail,
     },
+    /// Segments of ours under names that `replication.toml` does not know.
+    OtherCopy,
     /// Our segments on a base that is not the one they were written on.
     ForeignBase,
     /// Ours, and another server wrote behind it.
@@ -90,6 +103,10 @@ pub enum RingKind {
     Heals,
     /// Nothing else is there, and it holds everything since the history was born empty.
     FromBirth,
+    /// Of this history by its tag, but written under a name that the history never had.
+    OtherCopy,
+    /// Without `replication.toml`: holds more than what else is there.
+    Orphan,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +115,8 @@ pub struct Inputs {
     pub snapshot: SnapshotKind,
     pub log: LogKind,
     pub ring: RingKind,
+    /// Snapshot, log and ring together do not reach what `replication.toml` knows to have been there.
+    pub short: bool,
     /// Only for files of other servers, which offer nothing to compare (rule 16).
     pub appendonly: bool,
     /// `aof-load-truncated`
@@ -125,6 +144,9 @@ pub enum Blame {
     History,
     Snapshot,
     Log,
+    Ring,
+    /// What is missing, as far as it can be told.
+    Missing,
 }
 
 pub fn decide(i: &Inputs) -> Verdict {
@@ -134,8 +156,13 @@ pub fn decide(i: &Inputs) -> Verdict {
     match (i.history, i.snapshot, i.log) {
         (H::Corrupt, _, _) => Verdict::Refuse(Blame::History),
 
+        (H::None, S::None | S::Positioned, L::None) if i.ring == RingKind::Orphan => {
+            Verdict::Refuse(Blame::History)
+        }
         (_, S::Foreign | S::Positioned, L::None) => Verdict::SnapshotAlone,
-        (H::Good, S::Foreign | S::Positioned, L::Ours { .. } | L::ForeignBase) => Verdict::SnapshotAlone,
+        (H::Good, S::Foreign | S::Positioned, L::Ours { .. } | L::OtherCopy | L::ForeignBase) => {
+            Verdict::SnapshotAlone
+        }
         (_, S::Foreign | S::Positioned, L::Stock | L::OldSingle | L::ForeignTail | L::StockDamaged)
         | (H::None, S::Foreign | S::Positioned, L::ForeignBase)
             if !i.appendonly =>
@@ -148,28 +175,40 @@ pub fn decide(i: &Inputs) -> Verdict {
             Verdict::Refuse(Blame::Snapshot)
         }
         (_, _, L::Stock | L::OldSingle | L::ForeignTail) => Verdict::TakeOver,
-        (_, _, L::StockDamaged) => Verdict::Refuse(Blame::Log),
+        (_, _, L::StockDamaged | L::OtherCopy) => Verdict::Refuse(Blame::Log),
         (_, _, L::ForeignBase) => Verdict::LogBaseAlone,
 
         (_, S::Unreadable, L::None | L::Ours { own_base: false, .. }) => Verdict::Refuse(Blame::Snapshot),
+        (H::None, S::None, L::Ours { own_base: false, .. }) => Verdict::Refuse(Blame::Log),
+        (H::None, _, L::Ours { tail, .. }) => ours(tail, i),
+        (H::None, S::None, L::None) => Verdict::Empty,
+        // Without replication.toml only a log can make a snapshot a named one; if it did it would be read alone.
+        (H::None, S::Named, L::None) => Verdict::SnapshotAlone,
+
+        // A history, and files that are its own or not there.
+        _ if i.ring == RingKind::OtherCopy => Verdict::Refuse(Blame::Ring),
+        (_, S::None, L::Ours { own_base: false, .. } | L::None) if i.short => Verdict::Refuse(Blame::Missing),
         (_, S::None, L::Ours { own_base: false, .. }) => Verdict::Empty,
         (_, _, L::Ours { tail, .. }) => ours(tail, i),
-
-        (H::Good, S::Named, L::None) => Verdict::Continue,
-        (H::Good, S::None, L::None) if i.ring == RingKind::FromBirth => Verdict::Continue,
+        (_, S::Named, L::None) if i.short => Verdict::Refuse(Blame::Missing),
+        (_, S::Named, L::None) => Verdict::Continue,
+        (_, S::None, L::None) if i.ring == RingKind::FromBirth => Verdict::Continue,
         (_, S::None, L::None) => Verdict::Empty,
-        // Without replication.toml nothing names a snapshot; if it did it would be read alone.
-        (H::None, S::Named, L::None) => Verdict::SnapshotAlone,
     }
 }
 
+/// The log's own damage is named first.
 fn ours(tail: Tail, i: &Inputs) -> Verdict {
     let refilled = matches!(i.ring, RingKind::Extends | RingKind::Heals);
-    match tail {
-        Tail::Whole => Verdict::Continue,
-        Tail::Torn if i.load_truncated || refilled => Verdict::Continue,
-        Tail::Damaged if i.ring == RingKind::Heals => Verdict::Continue,
-        Tail::Torn | Tail::Damaged => Verdict::Refuse(Blame::Log),
+    let usable = match tail {
+        Tail::Whole => true,
+        Tail::Torn => i.load_truncated || refilled,
+        Tail::Damaged => i.ring == RingKind::Heals,
+    };
+    match (usable, i.short) {
+        (true, false) => Verdict::Continue,
+        (true, true) => Verdict::Refuse(Blame::Missing),
+        (false, _) => Verdict::Refuse(Blame::Log),
     }
 }
 
@@ -180,6 +219,7 @@ mod tests {
     fn all() -> Vec<Inputs> {
         let mut logs = vec![
             LogKind::None,
+            LogKind::OtherCopy,
             LogKind::ForeignBase,
             LogKind::ForeignTail,
             LogKind::Stock,
@@ -207,10 +247,14 @@ mod tests {
                         RingKind::Extends,
                         RingKind::Heals,
                         RingKind::FromBirth,
+                        RingKind::OtherCopy,
+                        RingKind::Orphan,
                     ] {
-                        for bits in 0..4 {
-                            let (appendonly, load_truncated) = (bits & 1 != 0, bits & 2 != 0);
-                            rows.push(Inputs { history, snapshot, log, ring, appendonly, load_truncated });
+                        for bits in 0..8 {
+                            let [appendonly, load_truncated, short] = [1, 2, 4].map(|bit| bits & bit != 0);
+                            let row =
+                                Inputs { history, snapshot, log, ring, short, appendonly, load_truncated };
+                            rows.push(row);
                         }
                     }
                 }
@@ -229,6 +273,8 @@ mod tests {
             match verdict {
                 Verdict::Empty => {
                     assert_eq!(row.snapshot, SnapshotKind::None, "{row_text}");
+                    assert!(row.history == HistoryKind::None || !row.short, "{row_text}");
+                    assert!(row.history == HistoryKind::Good || row.log == LogKind::None, "{row_text}");
                     assert!(
                         matches!(row.log, LogKind::None | LogKind::Ours { own_base: false, .. }),
                         "{row_text}"
@@ -248,19 +294,29 @@ mod tests {
                             || row.history == HistoryKind::None,
                         "rule 15: {row_text}"
                     );
+                    assert!(!row.short && row.log != LogKind::OtherCopy, "a silent roll-back: {row_text}");
+                    let good = row.history == HistoryKind::Good;
+                    assert!(!good || row.ring != RingKind::OtherCopy, "a mixture: {row_text}");
                     let damaged = matches!(row.log, LogKind::Ours { tail: Tail::Damaged, .. });
                     assert!(!damaged || row.ring == RingKind::Heals, "rule 17: {row_text}");
                 }
-                Verdict::Refuse(Blame::History) => {
-                    assert_eq!(row.history, HistoryKind::Corrupt, "{row_text}")
-                }
+                Verdict::Refuse(Blame::History) => assert!(
+                    row.history == HistoryKind::Corrupt
+                        || row.history == HistoryKind::None && row.ring == RingKind::Orphan,
+                    "{row_text}"
+                ),
+                Verdict::Refuse(Blame::Ring) => assert_eq!(row.ring, RingKind::OtherCopy, "{row_text}"),
+                Verdict::Refuse(Blame::Missing) => assert!(row.short, "{row_text}"),
                 Verdict::Refuse(Blame::Snapshot) => {
                     assert_eq!(row.snapshot, SnapshotKind::Unreadable, "{row_text}")
                 }
                 Verdict::Refuse(Blame::Log) => assert!(
                     matches!(
                         row.log,
-                        LogKind::StockDamaged | LogKind::Ours { tail: Tail::Torn | Tail::Damaged, .. }
+                        LogKind::StockDamaged
+                            | LogKind::OtherCopy
+                            | LogKind::Ours { tail: Tail::Torn | Tail::Damaged, .. }
+                            | LogKind::Ours { own_base: false, .. }
                     ),
                     "{row_text}"
                 ),
@@ -293,6 +349,7 @@ mod tests {
             snapshot: SnapshotKind::None,
             log: LogKind::None,
             ring: RingKind::Unusable,
+            short: false,
             appendonly: true,
             load_truncated: true,
         };
@@ -318,6 +375,11 @@ mod tests {
         // scenario 28: a damaged tail is healed by the ring or refused
         check(Inputs { log: ours(true, Tail::Damaged), ..row }, Verdict::Refuse(Blame::Log));
         check(Inputs { log: ours(true, Tail::Damaged), ring: RingKind::Heals, ..row }, Verdict::Continue);
+        // what was there is not reached: never less, silently
+        check(Inputs { short: true, ..row }, Verdict::Refuse(Blame::Missing));
+        check(Inputs { snapshot: SnapshotKind::Named, short: true, ..row }, Verdict::Refuse(Blame::Missing));
+        check(Inputs { snapshot: SnapshotKind::Foreign, short: true, ..row }, Verdict::SnapshotAlone);
+        check(Inputs { log: ours(true, Tail::Whole), short: true, ..row }, Verdict::Refuse(Blame::Missing));
         // spill: the snapshot and what was spilled since
         check(
             Inputs { snapshot: SnapshotKind::Named, log: ours(false, Tail::Whole), ..row },

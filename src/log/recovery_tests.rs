@@ -16,8 +16,13 @@ use crate::log::history_file::HistoryFile;
 use crate::log::replay::RunReader;
 use crate::log::segments::Segments;
 use crate::log::survey::RdbPeek;
-use crate::log::writer::{Batch, Bound, Health, LogWriter, Now, Options, Order, Policy, mark_interval};
+use crate::log::writer::{
+    Batch, Bound, Closed, Health, LogWriter, Now, Options, Order, Policy, mark_interval,
+};
 use crate::ring::Begin;
+
+#[path = "refusal_tests.rs"]
+mod refusals;
 
 const DUMP: &str = "/d/dump.rdb";
 
@@ -364,12 +369,14 @@ impl Server {
     }
 
     fn stop(mut self) -> Result<()> {
-        if let Some(writer) = self.writer.take()
-            && let Ok(closed) = writer.close(self.now)
-        {
-            self.store.mark_clean(&closed)?;
+        let place = Place { replid: self.store.get().replid, offset: self.end(), db: 0 };
+        let mut closed = Closed { place, durable: place.offset, segments: Vec::new() };
+        if let Some(writer) = self.writer.take() {
+            let Ok(of_the_log) = writer.close(self.now) else { return Ok(()) };
+            closed = of_the_log;
         }
-        self.ring.flush()
+        self.ring.flush()?;
+        self.store.mark_clean(&closed)
     }
 }
 
@@ -486,9 +493,34 @@ fn start_on(disk: &SimDisk, appendonly: bool) -> (Plan, Vec<u8>) {
 }
 
 fn refusal_on(disk: &SimDisk, load_truncated: bool) -> Refusal {
+    refusal_with(disk, load_truncated, &paths())
+}
+
+fn refusal_with(disk: &SimDisk, load_truncated: bool, paths: &Paths) -> Refusal {
     let conf = Conf { policy: Some(Policy::EverySec), ring: 64 << 10 };
     let settings = Settings { load_truncated, ..settings(&mut World::default(), conf) };
-    recover(disk, &paths(), &Probe, &settings).unwrap().plan.unwrap_err()
+    match recover(disk, paths, &Probe, &settings).unwrap().plan {
+        Ok(plan) => panic!("not refused: {:?} {}", plan.verdict, plan.log_line),
+        Err(refusal) => refusal,
+    }
+}
+
+/// The text of a file.
+fn contents(disk: &SimDisk, path: &Path) -> Vec<u8> {
+    crate::disk::read_all(disk, path, 1 << 20).unwrap()
+}
+
+/// Ten units, kept in `dump.rdb` at `saved`, then ten more.
+fn saved_and_more(policy: Option<Policy>) -> (SimDisk, World, Server) {
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let (mut server, _) = Server::start(&disk, &mut world, Conf { policy, ring: 64 << 10 }).unwrap();
+    for i in 0..20 {
+        if i == 10 {
+            server.save().unwrap();
+        }
+        server.write(&mut world, &set(100)).unwrap();
+    }
+    (disk, world, server)
 }
 
 /// A server that wrote `units` with the log on, and its disk after a clean stop or a kill.
@@ -560,6 +592,35 @@ fn a_flipped_bit_is_healed_or_refused_wherever_it_is() {
             }
         }
     }
+}
+
+/// Scenario 6, the starts after it: what was taken over is the base of the history from then on, found by its name in
+/// `replication.toml`, though it begins with an opening of the history before.
+#[test]
+fn a_taken_over_tail_is_found_again() {
+    let (disk, stream) = ran(Some(Policy::EverySec), 10, true);
+    let foreign = b"*1\r\n$4\r\nPING\r\n";
+    disk.damage(Path::new(FIRST), |bytes| bytes.extend_from_slice(foreign));
+    let (mut plan, _) = start_on(&disk, true);
+    assert!(!plan.log_has_base, "a rewrite is due");
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut prepared = prepare(shared.clone(), &paths(), &mut plan).unwrap();
+    assert_eq!(prepared.idle_segment, None, "it holds data");
+    HistoryFile::recovered(shared, paths().history(), plan.history.clone()).save().unwrap();
+    for opened in [false, true] {
+        if opened {
+            prepared.segments.open_next(plan.log_from).unwrap();
+        }
+        let (again, dataset) = start_on(&disk, true);
+        assert_eq!((again.verdict, again.end), (Verdict::Continue, Offset::ZERO), "{opened}");
+        assert!(dataset == [&stream[..], foreign].concat(), "{opened}");
+        assert_eq!(again.keep_segments.len(), 1 + usize::from(opened));
+        assert_eq!(again.idle_segment.is_some(), opened);
+    }
+    // and if the base that it names is gone, nothing of it counts
+    disk.damage(Path::new(FIRST), |bytes| bytes.truncate(bytes.len() - foreign.len()));
+    let refusal = refusal_on(&disk, true);
+    assert!(refusal.to_string().contains(FIRST), "{refusal}");
 }
 
 /// Scenario 7: yesterday's dump.rdb, put in place to undo FLUSHALL, is what gets loaded.

@@ -3,10 +3,11 @@
 //! Every log file is walked once, streaming; the ring's blocks are checked by `Ring::open`; snapshots are only peeked at
 //! (AUX fields, length, trailer), because whoever loads one checks its trailer anyway. Values are never looked at.
 //!
-//! A log is *ours* if at least one file begins with a proven opening. The files before the first such one are its base: an
-//! RDB base of ours, or another server's files that were taken over as they are (`replication.toml` names them with
-//! length and seal). After it only segments of ours may follow, each starting where the one before is proven to
-//! end; where that chain breaks is the log's *tail*.
+//! A log is *ours* if `replication.toml` names its leading files as a base (by length and seal), or if at least one file
+//! begins with a proven opening. What is named comes first: files that were taken over may begin with an opening of an
+//! earlier history. Without a name, the files before the first opening are the base, if they are an RDB that fits.
+//! After the base only segments of ours may follow, each starting where the one before is proven to end; where that
+//! chain breaks is the log's *tail*.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use super::recovery::Tail;
 use super::segments::{ManifestFound, Paths, manifest_damage, read_manifest};
 use crate::disk::{Disk, DiskFile, Mode, Result, read_all};
 use crate::error::Corrupt;
-use crate::format::aof::{Ending, Place, SegmentReport, SegmentWalk};
+use crate::format::aof::{Ending, SegmentReport, SegmentWalk};
 use crate::format::crc::SealCrc;
 use crate::format::history::{Base, BaseFile, Clean, History};
 use crate::format::manifest::{Entry, Manifest};
@@ -126,9 +127,9 @@ pub struct LogFacts {
     pub shape: LogShape,
     pub manifest: Manifest,
     pub files: Vec<LogFile>,
-    /// Index of the first segment of ours; the files before it are the base.
+    /// Index of the first segment of ours; the files before it are the base. There may be none yet.
     pub first: usize,
-    /// Index of the segment in which the proven chain ends.
+    /// Index of the segment in which the proven chain ends; `first` if there is none.
     pub last: usize,
     /// The base, if the log has one of its own that may be trusted.
     pub base: Option<Base>,
@@ -156,14 +157,26 @@ impl LogFacts {
     fn report(&self, i: usize) -> Option<&SegmentReport> {
         self.files.get(i)?.report.as_ref()
     }
-    /// The proven bytes of our segments.
+    /// Our segments as far as the chain holds.
+    pub fn segments(&self) -> &[LogFile] {
+        self.files.get(self.first..=self.last).unwrap_or_default()
+    }
+    /// The last of them, as it was walked.
+    pub fn last_report(&self) -> Option<&SegmentReport> {
+        self.report(self.last)
+    }
+    /// The proven bytes of our segments; none of them is there yet: the base's cut.
     pub fn range(&self) -> Option<(Offset, Offset)> {
+        if self.segments().is_empty() {
+            return self.base.as_ref().map(|base| (base.cut, base.cut));
+        }
         let start = self.report(self.first)?.opening?.offset;
-        Some((start, self.report(self.last)?.proven.offset))
+        Some((start, self.last_report()?.proven.offset))
     }
     /// The db at the end of the proven bytes.
     pub fn end_db(&self) -> u32 {
-        self.report(self.last).map_or(0, |report| report.proven.db)
+        let base = self.base.as_ref().map_or(0, |base| base.db);
+        self.last_report().map_or(base, |report| report.proven.db)
     }
 }
 
@@ -221,6 +234,9 @@ fn read_snapshot(
     };
     let file = BaseFile { name: paths.snapshot.clone(), len, checksum: peek.checksum };
     let named = history.and_then(|h| find_base(h, std::slice::from_ref(&file)));
+    // A file written without a checksum is told from another of its length by its place.
+    let named =
+        named.filter(|base| peek.checksum != 0 || peek.offset.is_none_or(|offset| offset == base.cut));
     Ok(SnapshotFact::Found { file, peek, named })
 }
 
@@ -396,7 +412,9 @@ impl LogReader<'_> {
 
     fn classify(&self, files: Vec<LogFile>) -> LogFacts {
         let mut facts = LogFacts::empty(LogShape::Ours);
-        let Some(first) = files.iter().position(LogFile::is_ours) else {
+        let named = self.named_base(&files);
+        let opened = files.iter().position(LogFile::is_ours);
+        let Some(first) = named.as_ref().map(|base| base.files.len()).or(opened) else {
             facts.shape = LogShape::Stock;
             self.add_stock(&mut facts, files);
             return facts;
@@ -409,11 +427,7 @@ impl LogReader<'_> {
             return facts;
         }
         let foreign = files[first..].iter().any(|file| self.has_foreign_bytes(file));
-        let base_files: Vec<BaseFile> = files[..first].iter().map(|file| self.base_file(file)).collect();
-        facts.base = {
-            let opening = files[first].report.as_ref().and_then(|report| report.opening);
-            self.trusted_base(&files[..first], opening, &base_files)
-        };
+        facts.base = named.or_else(|| self.fitting_base(&files[..first], &files[first]));
         let base_is_rdb = first == 1 && files[0].rdb == files[0].len;
         if foreign || (first > 0 && facts.base.is_none() && !base_is_rdb) {
             facts.base = None;
@@ -439,21 +453,21 @@ impl LogReader<'_> {
         BaseFile { name: self.paths.relative(&file.name), len: file.len, checksum: file.checksum }
     }
 
-    /// The base as `replication.toml` names it, or as an RDB of ours proves itself: at the very place, name and offset,
-    /// where the first segment begins (`replication.toml` may be missing, or older in a copied directory).
-    fn trusted_base(
-        &self,
-        files: &[LogFile],
-        opening: Option<Place>,
-        base_files: &[BaseFile],
-    ) -> Option<Base> {
-        let (file, opening) = (files.first()?, opening?);
-        if let Some(named) = self.history.and_then(|history| find_base(history, base_files)) {
-            return Some(named);
-        }
-        let peek = file.peek.filter(|_| files.len() == 1)?;
+    /// The longest base of `replication.toml` that `files` begin with.
+    fn named_base(&self, files: &[LogFile]) -> Option<Base> {
+        let files: Vec<BaseFile> = files.iter().map(|file| self.base_file(file)).collect();
+        let named = self.history?.bases.iter().filter(|base| !base.files.is_empty());
+        named.filter(|base| files.starts_with(&base.files)).max_by_key(|base| base.files.len()).cloned()
+    }
+
+    /// An RDB of ours that proves itself to be the base: at the very place, name and offset, where the first segment
+    /// begins (`replication.toml` may be missing, or older in a copied directory).
+    fn fitting_base(&self, files: &[LogFile], first: &LogFile) -> Option<Base> {
+        let [file] = files else { return None };
+        let (peek, opening) = (file.peek?, first.report.as_ref()?.opening?);
         let fits = (peek.replid, peek.offset) == (Some(opening.replid), Some(opening.offset));
-        fits.then(|| Base { cut: opening.offset, db: opening.db, placed: true, files: base_files.to_vec() })
+        let files = vec![self.base_file(file)];
+        fits.then_some(Base { cut: opening.offset, db: opening.db, placed: true, files })
     }
 
     fn clean(&self) -> Option<&Clean> {

@@ -1,0 +1,62 @@
+//! Why not to start: the file, what is the matter with it, and what to do.
+
+use super::{LogShape, Planner};
+use crate::log::survey::Refusal;
+use crate::units::{Offset, ReplId};
+
+pub(super) const RESTORE_OR_LEAVE: &str = "restore it from a copy, or move replication.toml and backlog.ring away to start with \
+                                what is left";
+pub(super) const OF_NO_HISTORY: &str = "replication.toml does not know: it comes from another server, or from a copy of this directory that went on by itself";
+
+impl Planner<'_> {
+    pub(super) fn strange_ring(&self) -> Refusal {
+        let name = self.survey.ring.as_ref().map_or(ReplId::NONE, |(ring, _)| ring.replid());
+        let what = format!("it was written under the name {name}, which {OF_NO_HISTORY}");
+        Refusal { file: self.paths.ring(), what, ..self.refusal(RESTORE_OR_LEAVE) }
+    }
+
+    /// Our log goes on where a snapshot ended that is not there.
+    pub(super) fn without_base(&self) -> Refusal {
+        let file = self.log().files.get(self.log().first);
+        let path = file.map_or(self.paths.log(), |file| file.path.clone());
+        let start = self.log().range().map_or(Offset::ZERO, |range| range.0);
+        let what = format!("it begins at stream offset {start}, and no snapshot of that place is there");
+        Refusal { file: path, what, ..self.refusal("restore the snapshot from a copy, or move the log away") }
+    }
+
+    /// What was there according to `replication.toml`, and is not.
+    pub(super) fn missing(&self) -> Refusal {
+        let reached = self.reached().unwrap_or_default();
+        let refusal = self.refusal(RESTORE_OR_LEAVE);
+        let Some(history) = self.survey.history.good() else { return refusal };
+        let gone = history.bases.iter().filter(|base| base.placed).max_by_key(|base| base.cut);
+        if let Some(base) = gone.filter(|base| self.reached().is_none_or(|reached| reached < base.cut)) {
+            let name = base.files.first().map_or("", |file| file.name.as_str());
+            let renamed = !name.contains('/') && name != self.paths.snapshot;
+            let other =
+                if renamed { format!(" (dbfilename is {})", self.paths.snapshot) } else { String::new() };
+            let what = format!(
+                "replication.toml names it as the state at stream offset {}, but it is not there as it was \
+                 written{other}, and what is there leads only to {reached}",
+                base.cut
+            );
+            return Refusal { file: self.paths.data.join(name), what, ..refusal };
+        }
+        let end = history.clean.as_ref().map_or(reached, |clean| clean.end);
+        let had_log = history.clean.as_ref().is_some_and(|clean| !clean.segments.is_empty());
+        let (file, at, why) = match (&self.survey.ring_damage, &self.survey.ring) {
+            _ if had_log && matches!(self.log().shape, LogShape::None) => {
+                (self.paths.manifest(), 0, "the log is not there".to_string())
+            }
+            (Some(damage), _) => (self.paths.ring(), damage.at, damage.what.to_string()),
+            (None, None) => (self.paths.ring(), 0, "the file is not there".to_string()),
+            (None, Some(_)) => (self.paths.data.clone(), 0, "files are missing or older".to_string()),
+        };
+        let what = format!(
+            "{why}: the directory was closed cleanly at stream offset {end}, and {} bytes of stream behind offset \
+             {reached} would be lost",
+            end.since(reached)
+        );
+        Refusal { file, at, what, ..refusal }
+    }
+}

@@ -1,0 +1,233 @@
+//! Files that were lost, exchanged or damaged: never silently less, never a mixture.
+
+use super::*;
+use crate::format::aof::{SegmentWalk, Strip};
+use crate::format::history::MAX_LINEAGE;
+use crate::log::segments::{ManifestFound, read_manifest};
+
+/// A clean shutdown promised everything: less is refused, whoever held the rest.
+#[test]
+fn a_clean_end_is_reached_or_refused() {
+    type Damage = fn(&SimDisk);
+    let cases: &[(Option<Policy>, Damage, &str)] = &[
+        (
+            None,
+            |disk| {
+                disk.damage(&paths().ring(), |bytes| {
+                    let at = bytes.windows(20).rposition(|w| w == [b'v'; 20]).unwrap();
+                    bytes[at] ^= 1;
+                })
+            },
+            "/d/backlog.ring: ",
+        ),
+        (None, |disk| disk.remove(&paths().ring()).unwrap(), "/d/backlog.ring: "),
+        (
+            Some(Policy::EverySec),
+            |disk| disk.rename(&paths().log(), Path::new("/d/elsewhere")).unwrap(),
+            "/d/appendonlydir/appendonly.aof.manifest: ",
+        ),
+    ];
+    for (policy, damage, named) in cases {
+        let (disk, _, server) = saved_and_more(*policy);
+        server.stop().unwrap();
+        damage(&disk);
+        if policy.is_some() {
+            disk.remove(&paths().ring()).unwrap(); // or it would hold all that the log did
+        }
+        let refusal = refusal_on(&disk, true);
+        assert!(refusal.to_string().starts_with(named), "{refusal}");
+        assert!(refusal.what.contains("would be lost"), "{refusal}");
+        // the operator opts in
+        disk.remove(&paths().history()).unwrap();
+        durable::remove_if_there(&disk, &paths().ring()).unwrap();
+        assert_eq!(start_on(&disk, policy.is_some()).0.verdict, Verdict::SnapshotAlone);
+    }
+}
+
+/// A base in force that is gone is asked for, by its name.
+#[test]
+fn a_base_that_is_gone_is_refused() {
+    for policy in [None, Some(Policy::EverySec)] {
+        let (disk, _, server) = saved_and_more(policy);
+        drop(server);
+        let _maybe_none = disk.rename(&paths().log(), Path::new("/d/elsewhere"));
+        let other = Paths { snapshot: "other.rdb".into(), ..paths() };
+        let refusal = refusal_with(&disk, true, &other);
+        assert_eq!(refusal.file, Path::new(DUMP));
+        assert!(refusal.what.contains("dbfilename is other.rdb"), "{refusal}");
+        disk.remove(Path::new(DUMP)).unwrap();
+        assert_eq!(refusal_on(&disk, true).file, Path::new(DUMP));
+    }
+}
+
+/// A ring that only `replication.toml` could tell the history of is not thrown away.
+#[test]
+fn a_ring_without_its_history_is_refused() {
+    let (disk, _) = ran(None, 10, true);
+    disk.remove(&paths().history()).unwrap();
+    let refusal = refusal_on(&disk, true);
+    assert_eq!(refusal.file, paths().history());
+    disk.remove(&paths().ring()).unwrap();
+    assert_eq!(start_on(&disk, false).0.verdict, Verdict::Empty);
+}
+
+/// `replication.toml` lost: the snapshot that lies in the log stays a base, another one is no restore.
+#[test]
+fn a_lost_history_does_not_make_the_snapshot_a_restore() {
+    let conf = Conf { policy: Some(Policy::EverySec), ring: 64 << 10 };
+    for ours in [true, false] {
+        let (disk, mut world, mut server) = saved_and_more(conf.policy);
+        server.sync();
+        drop(server);
+        disk.remove(&paths().history()).unwrap();
+        if !ours {
+            disk.damage(Path::new(DUMP), |bytes| *bytes = rdb(None, b"of another server"));
+        }
+        let mut len = 0;
+        for _ in 0..3 {
+            let (mut server, plan) = Server::start(&disk, &mut world, conf).unwrap();
+            assert_eq!(plan.verdict, Verdict::Continue);
+            assert!(plan.end.0 >= len && plan.end.0 > 2000, "{}", plan.log_line);
+            assert_eq!(disk.exists(Path::new(DUMP)).unwrap(), ours, "{}", plan.log_line);
+            server.write(&mut world, &set(100)).unwrap();
+            server.sync();
+            len = server.end().0;
+        }
+    }
+}
+
+/// A copy of a live directory: `replication.toml` was copied before a BGSAVE, the rest after it.
+#[test]
+fn a_snapshot_newer_than_the_history_file_is_ours() {
+    for policy in [None, Some(Policy::Always)] {
+        let (disk, mut world) = (SimDisk::new(), World::default());
+        let (mut server, _) = Server::start(&disk, &mut world, Conf { policy, ring: 64 << 10 }).unwrap();
+        let mut states = Vec::new();
+        for _ in 0..2 {
+            let before = contents(&disk, &paths().history());
+            server.write(&mut world, &set(100)).unwrap();
+            server.save().unwrap();
+            states.push((before, contents(&disk, Path::new(DUMP))));
+        }
+        server.write(&mut world, &set(100)).unwrap();
+        let stream = server.stream.clone();
+        drop(server);
+        let newest = contents(&disk, &paths().history());
+        let put = |path: &Path, bytes: &[u8]| disk.damage(path, |old| *old = bytes.to_vec());
+        put(&paths().history(), &states[1].0);
+        let (plan, dataset) = start_on(&disk, policy.is_some());
+        assert!(dataset == stream, "{policy:?} {}", plan.log_line);
+        assert!(plan.history.bases.iter().any(|base| base.cut.0 > 200), "{:?}", plan.history);
+        // but one that is older than what the file knows is a restore
+        put(&paths().history(), &newest);
+        put(Path::new(DUMP), &states[0].1);
+        assert_eq!(start_on(&disk, policy.is_some()).0.verdict, Verdict::SnapshotAlone);
+    }
+}
+
+/// Snapshots without checksum are told apart by their place.
+#[test]
+fn a_restored_snapshot_without_checksum_is_a_restore() {
+    let (disk, _, mut server) = saved_and_more(None);
+    let unchecked = |bytes: &mut Vec<u8>| {
+        let len = bytes.len();
+        bytes[len - 8..].fill(0);
+    };
+    server.save().unwrap();
+    disk.damage(Path::new(DUMP), unchecked);
+    let len = disk.len(Path::new(DUMP)).unwrap().unwrap();
+    server.store.update(|history| history.bases[0].files[0].checksum = 0).unwrap();
+    assert_eq!(start_on(&disk, false).0.verdict, Verdict::Continue);
+    let position = Some((server.store.get().replid, Offset(1000)));
+    let head = rdb(position, b"").len();
+    disk.damage(Path::new(DUMP), |bytes| {
+        *bytes = rdb(position, &vec![b'x'; len as usize - head]);
+        unchecked(bytes);
+    });
+    assert_eq!(disk.len(Path::new(DUMP)).unwrap(), Some(len));
+    let (plan, _) = start_on(&disk, false);
+    assert_eq!((plan.verdict, plan.end), (Verdict::SnapshotAlone, Offset(1000)));
+}
+
+/// P3: files of a copy that went on by itself are never mixed with ours.
+#[test]
+fn files_of_another_copy_are_refused() {
+    let conf = Conf { policy: Some(Policy::Always), ring: 64 << 10 };
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let live = |disk: &SimDisk, world: &mut World, units: usize| {
+        let (mut server, _) = Server::start(disk, world, conf).unwrap();
+        for _ in 0..units {
+            server.write(world, &set(100)).unwrap();
+        }
+        server.stop().unwrap();
+    };
+    live(&disk, &mut world, 3);
+    let copy = disk.after_process_crash();
+    let replace = |disk: &SimDisk, from: &SimDisk, path: &Path| {
+        let bytes = contents(from, path);
+        disk.damage(path, |old| *old = bytes);
+    };
+    live(&disk, &mut world, 3);
+    live(&copy, &mut world, 5);
+    // its ring
+    let one = disk.after_process_crash();
+    replace(&one, &copy, &paths().ring());
+    assert_eq!(refusal_on(&one, true).file, paths().ring());
+    // a segment of it, as long as ours, so that the chain goes on behind it
+    let disk = disk.after_process_crash();
+    live(&disk, &mut world, 1);
+    let (mut killed, _) = Server::start(&disk, &mut world, conf).unwrap();
+    killed.write(&mut world, &set(100)).unwrap();
+    killed.sync();
+    drop(killed);
+    let ManifestFound::Good(manifest) = read_manifest(&disk, &paths()).unwrap() else {
+        panic!("no manifest")
+    };
+    assert!(manifest.incrs.len() >= 3, "{manifest:?}");
+    for entry in &manifest.incrs[..2] {
+        let (two, path) = (disk.after_process_crash(), paths().log_file(&entry.name));
+        let strange = same_stream_under(&contents(&two, &path), id(999));
+        two.damage(&path, |bytes| *bytes = strange);
+        let refusal = refusal_on(&two, true);
+        assert!(refusal.file == path && refusal.what.contains(&id(999).to_string()), "{refusal}");
+    }
+    // the whole log of another server, under our history and ring
+    let (three, mut elsewhere) = (SimDisk::new(), World { starts: 100, ..World::default() });
+    live(&three, &mut elsewhere, 20);
+    live(&three, &mut elsewhere, 20);
+    for path in [paths().history(), paths().ring()] {
+        replace(&three, &disk, &path);
+    }
+    let refusal = refusal_on(&three, true);
+    assert!(refusal.file.starts_with(paths().log()) && refusal.what.contains("does not know"), "{refusal}");
+}
+
+/// A sound segment with the stream bytes of `own` under another name.
+fn same_stream_under(own: &[u8], replid: ReplId) -> Vec<u8> {
+    let mut walk = SegmentWalk::new(0);
+    walk.feed(own);
+    let report = walk.finish();
+    let mut stream = Vec::new();
+    Strip::new(report.body).feed(&own[report.body as usize..], &mut stream).unwrap();
+    let mut out = Vec::new();
+    let mut chain = Chain::open(Place { replid, ..report.opening.unwrap() }, &mut out);
+    chain.cover(&stream);
+    out.extend_from_slice(&stream);
+    let end = Place { replid, offset: report.proven.offset, db: 0 };
+    chain.mark(end, end.offset, &mut out);
+    out
+}
+
+/// Names that `replication.toml` has forgotten and the log still states are old, not new.
+#[test]
+fn forgotten_names_are_not_taken_for_newer_ones() {
+    let conf = Conf { policy: Some(Policy::Always), ring: 64 << 10 };
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    for _ in 0..MAX_LINEAGE + 10 {
+        let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+        server.write(&mut world, &set(10)).unwrap();
+    }
+    let (plan, _) = start_on(&disk, true);
+    assert_eq!(plan.history.replid, id(world.starts * 2 + 1), "the name of the last start");
+    assert!(plan.history.lineage.windows(2).all(|pair| pair[0].end > pair[1].end));
+}
