@@ -1,10 +1,10 @@
-//! The one unsafe corner of file I/O: a shared, writable map of a file.
+//! The unsafe corner of file I/O: a shared, writable map of a file.
 //!
 //! `memmap2` calls mapping unsafe because another writer, or a truncation, changes what safe code holds a
 //! reference to. Here: the data directory is locked against a second server ([`super::lock`]), a mapped file is
 //! reserved to its full length before it is mapped and nothing in this program truncates or replaces its contents
 //! while mapped (a resize makes another file). What another program does to the file in spite of the lock ends
-//! in checksum failures or SIGBUS, which the server reports as an I/O error naming the file (rule 29).
+//! in checksum failures or SIGBUS, which is reported as an I/O error naming the file ([`super::fault`], rule 29).
 //! The bytes are plain integers: no value of them is invalid for `[u8]`.
 
 use std::fs::File;
@@ -12,10 +12,13 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{MmapMut, MmapOptions};
 
+use super::fault::Registration;
 use super::{Region, Result};
 use crate::error::IoFailure;
 
 pub struct MappedFile {
+    /// Goes before the map does.
+    _faults: Registration,
     map: MmapMut,
     path: PathBuf,
 }
@@ -29,7 +32,8 @@ impl MappedFile {
         }
         // SAFETY: see the module head; the length was checked above, so that touching the map does not fault.
         let map = unsafe { MmapOptions::new().len(len).map_mut(file) }.map_err(failed)?;
-        Ok(MappedFile { map, path: path.to_path_buf() })
+        let faults = Registration::new(&map, file, path).map_err(failed)?;
+        Ok(MappedFile { _faults: faults, map, path: path.to_path_buf() })
     }
 }
 

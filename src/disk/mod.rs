@@ -17,6 +17,7 @@
 //!    proves nothing (rule 23).
 
 pub mod durable;
+pub mod fault;
 mod lock;
 mod mmap;
 mod os;

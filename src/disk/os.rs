@@ -165,16 +165,19 @@ impl DiskFile for OsFile {
     }
 
     fn unreserved_overwrites(&self) -> Option<&'static str> {
-        const BTRFS: i64 = 0x9123_683e;
-        const ZFS: i64 = 0x2fc1_2fc1;
-        const BCACHEFS: i64 = 0xca45_1a4e;
-        #[allow(clippy::unnecessary_cast)] // the field's type differs between architectures
-        match fstatfs(&self.file).ok()?.f_type as i64 {
-            BTRFS => Some("btrfs"),
-            ZFS => Some("ZFS"),
-            BCACHEFS => Some("bcachefs"),
-            _ => None,
-        }
+        #[allow(clippy::unnecessary_cast)]
+        // the field's type differs between architectures, its low half does not
+        copy_on_write(fstatfs(&self.file).ok()?.f_type as u32)
+    }
+}
+
+/// The name of the file system of this magic number (statfs(2)) if it writes every block to a new place.
+fn copy_on_write(magic: u32) -> Option<&'static str> {
+    match magic {
+        0x9123_683e => Some("btrfs"),
+        0x2fc1_2fc1 => Some("ZFS"),
+        0xca45_1a4e => Some("bcachefs"),
+        _ => None,
     }
 }
 
@@ -195,6 +198,18 @@ impl OsFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_systems_that_reserve_no_overwrites_are_known_by_number() {
+        let check = |magic, expected| assert_eq!(copy_on_write(magic), expected, "{magic:x}");
+        check(0x9123_683e, Some("btrfs"));
+        check(0x2fc1_2fc1, Some("ZFS"));
+        check(0xca45_1a4e, Some("bcachefs"));
+        check(0xef53, None); // ext2, 3 and 4
+        check(0x5846_5342, None); // XFS
+        check(0x0102_1994, None); // tmpfs
+        check(0x794c_7630, None); // overlayfs: what is below is not told
+    }
 
     #[test]
     fn files_are_written_read_mapped_and_exchanged() {

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::LogLevel;
+use crate::disk::fault;
 
 static LEVEL: AtomicU8 = AtomicU8::new(2);
 static ROLE: AtomicU8 = AtomicU8::new(b'M');
@@ -43,6 +44,7 @@ pub fn set_role(role: u8) {
 
 /// Where lines go from now on; `None` for standard output.
 pub fn set_file(path: Option<PathBuf>) {
+    fault::log_to(path.as_deref());
     if let Ok(mut file) = FILE.lock() {
         *file = path;
     }

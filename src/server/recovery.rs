@@ -108,6 +108,13 @@ pub fn recover(config: &Config, progress: &LoadProgress) -> Result<Recovered, St
     let mut ring = found.ring.map(|ring| *ring);
     replay(&*disk, &plan, &mut node, ring.as_ref(), progress)?;
     let ring = ready_ring(&*disk, &paths, &plan, ring.take(), config.settings.repl_backlog_size)?;
+    if let Some(system) = disk.open(ring.path(), Mode::Read).map_err(text)?.unreserved_overwrites() {
+        warning!(
+            "{} lies on {system}, which reserves no space for overwrites: a full disk ends the server there. Keep space \
+             free, or put the data directory on ext4 or XFS",
+            ring.path().display()
+        );
+    }
     let mut recovered = begin(disk, paths, plan, prepared.segments, ring, role(config))?;
     recovered.keys = node.store.key_count() as u64;
     recovered.expired = expired(&node.store, process::now_ms());

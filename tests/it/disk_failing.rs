@@ -141,3 +141,43 @@ fn write_until_latched(server: &Server, c: &mut Client) -> u64 {
     }
     panic!("no fsync failed");
 }
+
+/// Rule 29, scenario 38: the ring's file is cut from outside, so that a store into its map is a SIGBUS. That is said as the I/O error
+/// it is, in the log too; what was acknowledged is in the log.
+#[test]
+fn a_ring_that_is_cut_from_outside_is_named() {
+    if !subject_is_ours() {
+        return;
+    }
+    let options = [("appendonly", "yes"), ("appendfsync", "always"), ("logfile", "server.log")];
+    let mut server = Launch::ours(&options).start();
+    let mut c = server.connect();
+    c.must(&["SET", "key", "v"]);
+    let ring = server.data().join("backlog.ring");
+    fs::OpenOptions::new().write(true).open(&ring).unwrap().set_len(0).unwrap();
+    let mut acked = 0;
+    while matches!(c.try_cmd(&["SET".to_string(), format!("late:{acked}"), "v".into()]), Ok(Value::Simple(_)))
+    {
+        acked += 1;
+        assert!(acked < 100_000, "nothing noticed");
+    }
+    let end = server.wait(LIMIT);
+    assert_eq!(end.code, Some(1), "{end}");
+    let named = format!("ringhold: I/O error: the mapped file {} cannot be reached (SIGBUS)", ring.display());
+    assert!(end.stderr.contains(&named), "{end}");
+    let log = fs::read_to_string(server.launch().scratch().join("server.log")).unwrap();
+    assert!(log.contains(&named), "{log}");
+    let (_server, mut c) = server.restart_and_connect();
+    assert_eq!(c.must(&["GET", "key"]).text(), "v");
+    for n in 0..acked {
+        assert_eq!(c.must(&["GET".to_string(), format!("late:{n}")]).text(), "v");
+    }
+}
+
+/// A SIGBUS that is none of the map's has its default action.
+#[test]
+fn another_bus_error_kills() {
+    let mut server = Launch::ours(&[]).start();
+    server.signal(Signal::BUS);
+    assert_eq!(server.wait(LIMIT).signal, Some(Signal::BUS.as_raw()));
+}
