@@ -21,6 +21,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod toml_file;
+mod users;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// `rename-command` lines: command and new name, empty for none.
     pub renamed: Vec<(Vec<u8>, Vec<u8>)>,
-    /// `user` lines, each as the words after `user`.
+    /// `user` lines that `requirepass` cannot say, each as the words after `user`.
     pub users: Vec<Vec<Vec<u8>>>,
     working_directory: PathBuf,
 }
@@ -92,8 +93,9 @@ impl Config {
         }
         loader.conf_text(&args.options, &Place::CommandLine)?;
         loader.note_idle();
-        let Loader { mut settings, renamed, users, notices, .. } = loader;
+        let Loader { mut settings, renamed, mut users, notices, .. } = loader;
         settle(&mut settings, &args.working_directory);
+        users::absorb(&mut settings, &mut users);
         let working_directory = args.working_directory.clone();
         Ok((Config { settings, file, renamed, users, working_directory }, notices))
     }

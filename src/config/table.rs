@@ -51,7 +51,7 @@ settings! {
     /// Most clients connected at one time.
     "maxclients" => maxclients: u32 = 10000, count(1, U32);
     /// Address from which outgoing connections are made; empty lets the kernel choose.
-    "bind-source-addr" => bind_source_addr: String = String::new(), ANY, LATER;
+    "bind-source-addr" => bind_source_addr: String = String::new(), ANY;
     /// Mark for the sockets of this server, for packet filters.
     "socket-mark-id" => socket_mark_id: u32 = 0, count(0, U32), IMMUTABLE, INERT;
 
@@ -79,7 +79,7 @@ settings! {
     /// Raise `hz` with the number of clients.
     "dynamic-hz" => dynamic_hz: bool = true, ANY, INERT;
     /// Seconds to wait at shutdown for replicas that are behind.
-    "shutdown-timeout" => shutdown_timeout: u32 = 10, count(0, I32), LATER;
+    "shutdown-timeout" => shutdown_timeout: u32 = 10, count(0, I32);
     /// How SIGINT shuts down: `default`, or any of `save`, `nosave`, `now`, `force`.
     "shutdown-on-sigint" => shutdown_on_sigint: ShutdownFlags = ShutdownFlags::empty(), ANY, MULTI;
     /// How SIGTERM shuts down: `default`, or any of `save`, `nosave`, `now`, `force`.
