@@ -6,13 +6,11 @@
 use super::keys::db_index;
 use super::{Command, Ctx, Flags, Group, Keys, Outcome, UNCHANGED};
 use crate::error::ReplyError;
+use crate::format::rdb::REDIS_VERSION;
 use crate::resp::args::Args;
 use crate::resp::number::parse_i64;
 use crate::resp::reply::Protocol;
 use crate::state::session::ReplyMode;
-
-/// The version of Redis whose behaviour clients may expect.
-pub const REDIS_VERSION: &str = "7.2.4";
 
 const NO_PASSWORD_SET: ReplyError = ReplyError::new(
     "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",

@@ -1,9 +1,9 @@
 //! Watching the server at work: SLOWLOG, MONITOR; and LOLWUT, which needs no reason.
 
-use super::connection::REDIS_VERSION;
 use super::help::help;
 use super::{Command, Ctx, Flags, Group, Keys, Outcome, UNCHANGED};
 use crate::error::ReplyError;
+use crate::format::rdb::REDIS_VERSION;
 use crate::resp::args::Args;
 use crate::resp::number::parse_i64;
 

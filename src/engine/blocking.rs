@@ -251,6 +251,7 @@ impl Node {
 
     pub(super) fn is_pausing(&self) -> bool {
         self.server.failover.is_some()
+            || self.server.persistence.shutdown_until_ms.is_some()
             || self.server.pause.is_some_and(|pause| pause.until_ms > self.now_ms())
     }
 
@@ -280,7 +281,7 @@ impl Node {
         for slot in std::mem::take(&mut self.queues.paused) {
             if let Some(blocked) = self.stop_waiting(slot) {
                 self.server.woken.push(slot);
-                self.dispatch(slot, blocked.command.as_args(), None, clock);
+                self.judge(slot, blocked.command.as_args(), None, clock);
             }
         }
     }

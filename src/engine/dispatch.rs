@@ -9,6 +9,7 @@
 
 use super::input::Input;
 use super::node::{Action, Clock, Node};
+use super::renames::under_own_name;
 use crate::commands::{Command, Flags, find};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
@@ -49,8 +50,22 @@ impl Node {
         if is_http(args.name()) {
             return self.hang_up(slot);
         }
-        let found = if self.is_disabled(args.name()) { Err(unknown(args)) } else { lookup(args) };
-        let command = match found {
+        match self.renames.of(args.name()) {
+            None => self.judge(slot, args, canonical, clock),
+            Some(None) => self.refuse(slot, None, &unknown(args)),
+            Some(Some(command)) => self.judge(slot, under_own_name(args, command).as_args(), None, clock),
+        }
+    }
+
+    /// [`Node::dispatch`] of a command under its own name.
+    pub(super) fn judge(
+        &mut self,
+        slot: Slot,
+        args: Args<'_>,
+        canonical: Option<&[u8]>,
+        clock: &mut dyn Clock,
+    ) {
+        let command = match lookup(args) {
             Ok(command) => command,
             Err(error) => return self.refuse(slot, None, &error),
         };
@@ -86,12 +101,6 @@ impl Node {
         if let Some(command) = command {
             self.server.stats_of(command).rejected += 1;
         }
-    }
-
-    /// `rename-command NAME ""`: clients may not call it. (Other new names are refused at start: the stream
-    /// carries commands as clients spell them.)
-    fn is_disabled(&self, name: &[u8]) -> bool {
-        self.server.config.renamed.iter().any(|(disabled, _)| name.eq_ignore_ascii_case(disabled))
     }
 
     /// Closes the connection without a reply.

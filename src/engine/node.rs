@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use super::blocking::Queues;
 use super::input::Input;
+use super::renames::Renames;
 use super::replicas::Psync;
 use super::stream::{Stream, UnitEnd};
 use crate::commands::{BlockCause, Request};
@@ -63,6 +64,8 @@ pub enum Action {
     TakeOver(Slot, Psync),
     /// A replica has been silent for longer than repl-timeout.
     Late(Slot),
+    /// A shutdown need not wait for replicas any longer. Repeated until [`Node::stay`] or the end.
+    LeaveNow,
     /// Close the connection: its output is lost.
     Close(Slot),
     /// The same, because it speaks HTTP: a possible cross-protocol attack, to be logged.
@@ -89,6 +92,7 @@ pub struct Node {
     pub(super) in_transaction: bool,
     /// When a PING was last put into the stream, in Unix milliseconds.
     pub(super) pinged_ms: i64,
+    pub(super) renames: Renames,
 }
 
 impl Node {
@@ -107,6 +111,7 @@ impl Node {
             ready_keys: Vec::new(),
             in_transaction: false,
             pinged_ms: now_ms,
+            renames: Renames::new(&server.config.renamed).unwrap_or_default(), // a start refuses bad lines
             server,
         };
         node.settings_changed();

@@ -147,12 +147,14 @@ impl Node {
     /// A follower said how far it is.
     pub(super) fn acknowledged(&mut self) {
         self.tend_failover(self.now_ms());
+        self.tend_shutdown(self.now_ms());
         self.finish_waits_for_others();
     }
 
     /// Called on every tick.
     pub(super) fn tend_replicas(&mut self, now: i64) {
         self.tend_failover(now);
+        self.tend_shutdown(now);
         if self.server.followers == 0 {
             return;
         }

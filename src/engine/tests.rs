@@ -1,6 +1,7 @@
 //! The node as clients see it: transactions, waits, messages, pauses, in their order.
 
 use super::Action;
+use super::renames::Renames;
 use super::testing::NodeBench;
 use crate::commands::Request;
 use crate::units::Offset;
@@ -436,8 +437,23 @@ fn batches_and_ticks_are_counted() {
 #[test]
 fn a_disabled_command_is_unknown() {
     let mut bench = NodeBench::default();
-    bench.node.server.config.renamed.push((b"FLUSHALL".to_vec(), Vec::new()));
+    bench.node.renames = Renames::new(&[(b"FLUSHALL".to_vec(), Vec::new())]).unwrap();
     let client = bench.connect();
     let refused = bench.send(client, "FLUSHALL");
     assert!(refused.contains("unknown command 'FLUSHALL'"), "{refused}");
+}
+
+#[test]
+fn a_renamed_command_enters_the_stream_under_its_own_name() {
+    let mut bench = NodeBench::default();
+    bench.node.renames = Renames::new(&[(b"SET".to_vec(), b"put".to_vec())]).unwrap();
+    let client = bench.connect();
+    assert!(bench.send(client, "SET k v").contains("unknown command 'SET'"));
+    assert_eq!(bench.send(client, "PUT k v"), "+OK");
+    assert_eq!(bench.send(client, "put k"), "-ERR wrong number of arguments for 'set' command");
+    bench.send(client, "MULTI");
+    assert_eq!(bench.send(client, "put k2 v"), "+QUEUED");
+    bench.send(client, "EXEC");
+    assert_eq!(bench.send(client, "GET k2"), "$1 v");
+    assert_eq!(bench.stream(), "SET k v SET k2 v");
 }

@@ -82,11 +82,10 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
         Request::BgSave { schedule } => bgsave(driver, slot, schedule),
         Request::BgRewriteAof => bgrewriteaof(driver, slot),
         Request::SaveAfterFlush { waits } => save_after_flush(driver, waits.then_some(slot)),
-        // There are no replicas to wait for, so NOW changes nothing.
-        Request::Shutdown { save, now: _, force } => {
-            super::shutdown::requested(driver, Some(slot), save, force)
+        Request::Shutdown { save, now, force } => {
+            super::shutdown::requested(driver, Some(slot), save, now, force)
         }
-        Request::ShutdownAbort => reply(driver, slot, Err(ReplyError::new("ERR No shutdown in progress."))),
+        Request::ShutdownAbort => super::shutdown::aborted(driver, slot),
         Request::ConfigRewrite { all } => config_rewrite(driver, slot, all),
         Request::DebugReload { .. } | Request::DebugLoadAof => super::reload::debug(driver, slot, request),
         Request::DebugSyncDelay { micros } => {

@@ -336,6 +336,7 @@ impl Driver {
             Action::HandOver(host, port) => super::upstream::follow(self, host, port, true),
             Action::TakeBack => super::upstream::take_back(self),
             Action::TakeOver(slot, asked) => super::upstream::take_over(self, slot, asked),
+            Action::LeaveNow => super::shutdown::replicas_done(self),
             Action::Late(slot) => {
                 warning!("Disconnecting a replica that was silent for longer than repl-timeout");
                 self.close(slot);
@@ -557,8 +558,9 @@ impl Driver {
     /// A shutdown was asked for and has not failed.
     pub fn shutdown_is_on_its_way(&self) -> bool {
         let plan = self.shutdown.take();
+        let on_its_way = plan.is_some();
         self.shutdown.set(plan);
-        plan.is_some() || self.exit.get().is_some()
+        on_its_way || self.exit.get().is_some()
     }
 
     /// Accepts clients.

@@ -1,7 +1,8 @@
 //! The way out: SHUTDOWN, SIGTERM, SIGINT.
 //!
 //! ```text
-//! requested ─► a snapshot job runs? cancel it, go on when it has ended
+//! requested ─► a primary's replicas lag? let them catch up, for shutdown-timeout, unless NOW; ABORT ends it here
+//!           ─► a snapshot job runs? cancel it, go on when it has ended
 //!           ─► save, if save points say so or SAVE was asked        (on failure: stay, unless FORCE);
 //!              no client is read from meanwhile
 //!           ─► log: write, mark, fsync, close
@@ -27,9 +28,10 @@ use crate::error::ReplyError;
 use crate::state::Slot;
 
 /// A shutdown on its way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Plan {
-    asker: Option<Slot>,
+    /// Clients that get a reply if it fails.
+    askers: Vec<Slot>,
     /// `None`: as the save points say.
     save: Option<bool>,
     force: bool,
@@ -39,17 +41,57 @@ pub struct Plan {
 /// What the shutdown waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// Replicas that lag.
+    CatchingUp,
     /// The end of a job that was cancelled.
     Cancelling,
     /// The snapshot that it asked for itself.
     Saving,
 }
 
-pub fn requested(driver: &Rc<Driver>, asker: Option<Slot>, save: Option<bool>, force: bool) {
-    notice!("User requested shutdown...");
+pub fn requested(driver: &Rc<Driver>, asker: Option<Slot>, save: Option<bool>, now: bool, force: bool) {
     if driver.shutdown_is_on_its_way() {
+        if let Some(mut plan) = driver.shutdown.take() {
+            plan.askers.extend(asker);
+            driver.shutdown.set(Some(plan));
+        }
         return;
     }
+    notice!("User requested shutdown...");
+    let plan = Plan { askers: asker.into_iter().collect(), save, force, stage: Stage::CatchingUp };
+    let patience = driver.node.borrow().config().settings.shutdown_timeout;
+    if !now && driver.with_node(|node| node.wait_for_replicas(patience)) {
+        notice!("Waiting for replicas before shutting down.");
+        return driver.shutdown.set(Some(plan));
+    }
+    cancel_job(driver, plan);
+}
+
+/// The replicas have everything, or have had their time.
+pub fn replicas_done(driver: &Rc<Driver>) {
+    match driver.shutdown.take() {
+        Some(plan) if plan.stage == Stage::CatchingUp => cancel_job(driver, plan),
+        other => driver.shutdown.set(other),
+    }
+}
+
+/// SHUTDOWN ABORT, for as long as nothing is lost by it.
+pub fn aborted(driver: &Rc<Driver>, asker: Slot) {
+    match driver.shutdown.take() {
+        Some(plan) if plan.stage == Stage::CatchingUp => {
+            notice!("Shutdown manually aborted.");
+            stay(driver, plan);
+            actions::reply(driver, asker, Ok("OK"));
+        }
+        other => {
+            driver.shutdown.set(other);
+            actions::reply(driver, asker, Err(ReplyError::new("ERR No shutdown in progress.")));
+        }
+    }
+}
+
+fn cancel_job(driver: &Rc<Driver>, plan: Plan) {
+    driver.node.borrow().farewell().iter().for_each(|line| notice!("{line}"));
     if let Some(progress) = driver.job_progress() {
         if driver.running() != Some(Purpose::Rewrite) {
             notice!("There is a background save running. Cancelling it before exiting.");
@@ -57,10 +99,10 @@ pub fn requested(driver: &Rc<Driver>, asker: Option<Slot>, save: Option<bool>, f
             notice!("There is a background AOF rewrite running. Cancelling it before exiting.");
         }
         progress.cancelled.store(true, Ordering::Relaxed);
-        driver.shutdown.set(Some(Plan { asker, save, force, stage: Stage::Cancelling }));
+        driver.shutdown.set(Some(Plan { stage: Stage::Cancelling, ..plan }));
         return;
     }
-    go(driver, Plan { asker, save, force, stage: Stage::Saving });
+    go(driver, Plan { stage: Stage::Saving, ..plan });
 }
 
 /// The snapshot job has ended: goes on with a shutdown that waited for it.
@@ -69,6 +111,8 @@ pub fn job_ended(driver: &Rc<Driver>, failure: Option<String>) {
         (Some(plan), _) if plan.stage == Stage::Cancelling => {
             go(driver, Plan { stage: Stage::Saving, ..plan })
         }
+        // A job's end does not hurry the replicas.
+        (Some(plan), _) if plan.stage == Stage::CatchingUp => driver.shutdown.set(Some(plan)),
         (Some(plan), Some(why)) => not_saved(driver, plan, &why),
         (Some(_), None) => close(driver),
         (None, _) => {}
@@ -95,8 +139,9 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
         notice!("Saving the final RDB snapshot before exiting.");
         driver.read_no_clients(true);
         driver.shutdown.set(Some(plan));
-        if let Err(why) = actions::save(driver) {
-            driver.shutdown.set(None);
+        if let Err(why) = actions::save(driver)
+            && let Some(plan) = driver.shutdown.take()
+        {
             not_saved(driver, plan, &why);
         }
         return;
@@ -110,8 +155,14 @@ fn not_saved(driver: &Rc<Driver>, plan: Plan, why: &str) {
         return close(driver);
     }
     warning!("Errors trying to shut down the server. Check the logs for more information.");
+    stay(driver, plan);
+}
+
+/// The server goes on.
+fn stay(driver: &Rc<Driver>, plan: Plan) {
     driver.read_no_clients(false);
-    if let Some(slot) = plan.asker {
+    driver.with_node(|node| node.stay());
+    for slot in plan.askers {
         actions::reply(driver, slot, Err(ReplyError::new("ERR Errors trying to SHUTDOWN. Check logs.")));
     }
 }

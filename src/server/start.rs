@@ -26,8 +26,9 @@ use super::process::{self, WallClock};
 use super::recovery::{self, LoadProgress, Recovered};
 use super::{listener, logging, resize, shutdown};
 use crate::config::{Config, Reader, ShutdownFlags, Start, parse_start_args};
-use crate::disk::DirLock;
+use crate::disk::{DirLock, fault};
 use crate::engine::Node;
+use crate::engine::renames::Renames;
 use crate::log::thread::Waker;
 use crate::state::{History, Loading, Server};
 use crate::store::Store;
@@ -111,6 +112,7 @@ fn serve(config: Config, notices: Vec<String>) -> i32 {
     if !settings.logfile.is_empty() {
         logging::set_file(Some(config.working_directory().join(&settings.logfile)));
     }
+    fault::install();
     crate::store::hash::set_seed(process::random_u64());
     let built = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match built {
@@ -136,14 +138,11 @@ fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), 
     let config_file = config.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     notice!("Ringhold {} starting as process {}", env!("CARGO_PKG_VERSION"), std::process::id());
     notices.iter().for_each(|text| notice!("{text}"));
-    if let Some((name, _)) = config.renamed.iter().find(|(_, new)| !new.is_empty()) {
-        return Err(format!(
-            "rename-command {0}: a new name is not supported; `rename-command {0} \"\"` disables the command",
-            String::from_utf8_lossy(name)
-        ));
-    }
+    Renames::new(&config.renamed)?;
     if !config.users.is_empty() || !settings.aclfile.is_empty() {
-        return Err("`user` and `aclfile`: ACL users are not supported yet; use requirepass".into());
+        return Err("`user` and `aclfile`: ACL users are not supported yet, but for `user default on nopass ~* &* +@all`, \
+                    or with the password that requirepass has; use requirepass"
+            .into());
     }
     recovery::make_directory(&settings.dir)?;
     let lock = DirLock::acquire(&settings.dir).map_err(|refused| refused.to_string())?;
@@ -320,5 +319,6 @@ fn signalled(driver: &Rc<Driver>, name: &str, asked: &mut bool) {
         (_, true) => Some(false),
         _ => None,
     };
-    shutdown::requested(driver, None, save, flags.contains(ShutdownFlags::FORCE));
+    let [now, force] = [ShutdownFlags::NOW, ShutdownFlags::FORCE].map(|flag| flags.contains(flag));
+    shutdown::requested(driver, None, save, now, force);
 }

@@ -10,12 +10,14 @@
 //! The position after any failure is the last whole unit that was applied; nothing is given up before something
 //! better is durable. While the log cannot take more, the stream is not read (rule 6).
 
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -24,12 +26,12 @@ use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, lock};
 use super::process::{self, WallClock};
-use crate::commands::connection::REDIS_VERSION;
 use crate::config::ReplicaOf;
 use crate::engine::follow::Follower;
 use crate::engine::replicas::Psync;
 use crate::error::ReplyError;
 use crate::format::history::{Ancestor, Cause, Role as Recorded};
+use crate::format::rdb::REDIS_VERSION;
 use crate::repl::lineage::Lineage;
 use crate::repl::link::{Ask, Event, Hello, Link};
 use crate::state::{LinkState, Role, Slot, Upstream};
@@ -207,7 +209,8 @@ async fn attempt(driver: &Rc<Driver>, host: &str, port: u16) -> Result<std::conv
     notice!("Connecting to MASTER {host}:{port}");
     set_link(driver, LinkState::Connecting);
     let patience = Duration::from_secs(driver.node.borrow().config().settings.repl_timeout.into());
-    let socket = match tokio::time::timeout(patience, TcpStream::connect((host, port))).await {
+    let source = driver.node.borrow().config().settings.bind_source_addr.clone();
+    let socket = match tokio::time::timeout(patience, connect(host, port, &source)).await {
         Ok(connected) => connected.map_err(|error| format!("connecting to {host}:{port}: {error}"))?,
         Err(_) => return Err(format!("connecting to {host}:{port}: no answer within repl-timeout")),
     };
@@ -230,6 +233,23 @@ async fn attempt(driver: &Rc<Driver>, host: &str, port: u16) -> Result<std::conv
         out: Vec::new(),
     };
     connection.run().await
+}
+
+/// To any address of `host`, from the address `source` where it names one that can be used, as Redis does.
+async fn connect(host: &str, port: u16, source: &str) -> io::Result<TcpStream> {
+    let Ok(source) = source.parse::<IpAddr>() else { return TcpStream::connect((host, port)).await };
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host((host, port)).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Err(error) = socket.bind(SocketAddr::new(source, 0)) {
+            warning!("bind-source-addr {source} cannot be used to connect to {address}: {error}");
+        }
+        match socket.connect(address).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 /// How we present ourselves: the names of our history, and which of them we would go on under.

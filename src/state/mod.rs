@@ -147,7 +147,7 @@ pub struct Persistence {
     /// Bytes handed to the log but not yet written, and fsyncs under way.
     pub aof_buffer_length: u64,
     pub aof_pending_fsyncs: u64,
-    /// Set while a clean shutdown waits: its end in Unix milliseconds.
+    /// Set while a shutdown waits for replicas, and writes for it: until when, in Unix milliseconds.
     pub shutdown_until_ms: Option<i64>,
     /// Of the last load.
     pub load_keys: u64,

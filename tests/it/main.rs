@@ -7,6 +7,7 @@
 mod bad_input;
 mod client;
 mod compare;
+mod conf;
 mod crash;
 mod disk_failing;
 mod disk_full;
@@ -22,4 +23,6 @@ mod promise;
 mod protocol;
 mod rdb;
 mod replication;
+mod scenarios;
+mod shutdown;
 mod stock;

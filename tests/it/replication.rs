@@ -316,3 +316,50 @@ fn a_writable_replica_keeps_its_writes_to_itself() {
     assert_eq!(replica.connect().must(&["GET", "shared"]).text(), "2");
     assert_eq!(count(&mut p, "sync_full"), 1, "{}", primary.log());
 }
+
+/// INFO replication: a stock replica's fields and ours are the same, and tell the same of the link, up and down.
+#[test]
+fn info_of_a_replica_has_the_fields_of_stock() {
+    if !subject_is_ours() || stock_tool("redis-server").is_none() {
+        return;
+    }
+    let mut primary = Launch::ours(&[("repl-diskless-sync-delay", "0")]).start();
+    primary.connect().must(&["SET", "a", "1"]);
+    let (ours, stock) = (our_replica(&primary, &[]), stock_replica(&primary).unwrap());
+    let (mut o, mut s) = (ours.connect(), stock.connect());
+    let fields = |c: &mut Client| -> Vec<(String, String)> {
+        let text = c.must(&["INFO", "replication"]).text();
+        let pairs = text.lines().filter_map(|line| line.split_once(':'));
+        pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    };
+    let mut p = primary.connect();
+    in_sync(&mut p, &mut o);
+    in_sync(&mut p, &mut s);
+    assert_eq!(info(&mut p, "connected_slaves"), "2");
+    let compare = |o: &mut Client, s: &mut Client, link: &str| {
+        let (ours, stocks) = (fields(o), fields(s));
+        // Our own reason for a link that is down; Redis' figures of its backlog are of another size.
+        let names = |fields: &[(String, String)]| -> Vec<String> {
+            fields.iter().map(|(name, _)| name.clone()).filter(|name| name != "master_link_trouble").collect()
+        };
+        assert_eq!(names(&ours), names(&stocks), "{link}");
+        let same = ["role", "master_host", "master_port", "master_link_status", "master_sync_in_progress"];
+        let same = same.iter().chain(&[
+            "slave_priority",
+            "slave_read_only",
+            "replica_announced",
+            "connected_slaves",
+        ]);
+        for name in same {
+            let of = |fields: &[(String, String)]| fields.iter().find(|(n, _)| n == name).unwrap().1.clone();
+            assert_eq!(of(&ours), of(&stocks), "{link}: {name}");
+        }
+        assert!(ours.contains(&("master_link_status".into(), link.into())), "{ours:?}");
+    };
+    compare(&mut o, &mut s, "up");
+    primary.kill();
+    for c in [&mut o, &mut s] {
+        eventually("the link to be down", LIMIT, || (info(c, "master_link_status") == "down").then_some(()));
+    }
+    compare(&mut o, &mut s, "down");
+}

@@ -155,6 +155,7 @@ pub const COMMANDS: &[Command] = &[
 mod tests {
     use super::*;
     use crate::commands::testing::Bench;
+    use crate::state::{LinkState, Role, Upstream};
 
     #[test]
     fn sections_are_chosen() {
@@ -181,8 +182,26 @@ mod tests {
         bench.server.persistence.aof_enabled = true;
         bench.server.persistence.loading = Some(Default::default());
         bench.server.persistence.shutdown_until_ms = Some(1);
+        let primary = bench.run("INFO everything");
+        let link = LinkState::Sync { total: Some(10), read: 5 };
+        bench.server.role = Role::Replica(Upstream {
+            host: "h".into(),
+            port: 1,
+            link,
+            last_io_ms: 0,
+            down_since_ms: 0,
+            trouble: None,
+            by_order: false,
+        });
+        bench.server.config.settings.min_replicas_to_write = 1;
         let reply = bench.run("INFO everything");
         let has = |field: &&str| reply.contains(&format!(" {field}:"));
+        let of_roles: Vec<_> = OF_REPLICAS.split_whitespace().filter(|field| !has(field)).collect();
+        assert_eq!(of_roles, Vec::<&str>::new());
+        let reply = primary;
+        let has = |field: &&str| reply.contains(&format!(" {field}:"));
+        let elsewhere: Vec<_> = OF_REPLICAS.split_whitespace().filter(has).collect();
+        assert_eq!(elsewhere, Vec::<&str>::new(), "of a primary");
         let missing: Vec<_> = REDIS_FIELDS.split_whitespace().filter(|field| !has(field)).collect();
         assert_eq!(missing, Vec::<&str>::new());
         let given: Vec<_> = LACKING.iter().flat_map(|(fields, _)| fields.split(' ')).filter(has).collect();
@@ -190,20 +209,16 @@ mod tests {
     }
 
     /// What Redis 7.2 gives and we do not, and why.
-    const LACKING: &[(&str, &str)] = &[
-        (
-            "eventloop_duration_aof_sum eventloop_duration_cron_sum eventloop_duration_max eventloop_cmd_per_cycle_max",
-            "INFO debug: of the parts of Redis' event loop",
-        ),
-        (
-            "master_host master_port master_link_status master_last_io_seconds_ago master_sync_in_progress \
-             master_link_down_since_seconds master_sync_total_bytes master_sync_read_bytes master_sync_left_bytes \
-             master_sync_perc master_sync_last_io_seconds_ago slave_repl_offset slave_read_repl_offset \
-             slave_priority slave_read_only replica_announced",
-            "of a replica, which this server cannot be yet",
-        ),
-        ("min_slaves_good_slaves", "shown with min-replicas-to-write only, as in Redis"),
-    ];
+    const LACKING: &[(&str, &str)] = &[(
+        "eventloop_duration_aof_sum eventloop_duration_cron_sum eventloop_duration_max eventloop_cmd_per_cycle_max",
+        "INFO debug: of the parts of Redis' event loop",
+    )];
+
+    /// What only a replica gives (in a full sync, with the link down), and what only min-replicas-to-write brings.
+    const OF_REPLICAS: &str = "master_host master_port master_link_status master_last_io_seconds_ago master_sync_in_progress \
+         master_link_down_since_seconds master_sync_total_bytes master_sync_read_bytes master_sync_left_bytes \
+         master_sync_perc master_sync_last_io_seconds_ago slave_repl_offset slave_read_repl_offset slave_priority \
+         slave_read_only replica_announced min_slaves_good_slaves";
 
     /// Of Redis 7.2 as a primary that loads, with AOF on and no replica.
     const REDIS_FIELDS: &str = "redis_version redis_git_sha1 redis_git_dirty redis_build_id redis_mode os \

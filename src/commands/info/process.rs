@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Facts, Text};
-use crate::commands::connection::REDIS_VERSION;
+use crate::format::rdb::REDIS_VERSION;
 use crate::state::Process;
 
 pub fn server(facts: &Facts<'_>, text: &mut Text) {

@@ -51,7 +51,7 @@ pub use payload::{open_payload, seal_payload};
 pub use reader::{Attributes, Item, Peek, Reader, peek, verify};
 pub use source::Source;
 
-/// The Redis whose behaviour is ours: what `redis-ver` says.
+/// The Redis whose behaviour is ours: what clients are told, and what `redis-ver` says.
 pub const REDIS_VERSION: &str = "7.2.4";
 /// The version written where nothing needs a later one: Redis 7.0's.
 pub const VERSION: u16 = 10;
