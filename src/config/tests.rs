@@ -231,7 +231,7 @@ fn starts_read_file_then_stdin_then_options() {
     let base = "port 7000\nsave 900 1\nappendonly no # no comment\n";
     assert!(start(&["/x.conf"], &mut files(&[("/x.conf", base)])).is_err());
     let base = "port 7000\n  SAVE 900 1 \n\n# note\nslave-read-only \"no\"\ninclude /more/*.conf\n";
-    let more = "hash-max-ziplist-entries 20\nhash-max-listpack-entries 21\nalways-show-logo no\n";
+    let more = "hash-max-ziplist-entries 20\nhash-max-listpack-entries 21\n";
     let mut disk = files(&[("/srv/x.conf", base), ("/more/a.conf", more), ("/more/b.txt", "junk")]);
     disk.1 = "port 7001\nrename-command flushdb badger\nuser alice on ~* +@all\n".into();
     let (config, notices) =
