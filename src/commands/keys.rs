@@ -176,15 +176,7 @@ pub const COMMANDS: &[Command] = &[
 
 #[cfg(test)]
 mod tests {
-    use crate::commands::testing::Bench;
-
-    fn steps(steps: &[(&str, &str)]) -> Bench {
-        let mut bench = Bench::default();
-        for (line, reply) in steps {
-            bench.check(line, reply);
-        }
-        bench
-    }
+    use crate::commands::testing::{Bench, steps};
 
     fn select(bench: &mut Bench, db: usize) {
         bench.server.sessions.get_mut(bench.slot).unwrap().db = db;

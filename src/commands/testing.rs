@@ -130,3 +130,13 @@ fn text_of(args: &OwnedArgs) -> String {
     let words: Vec<_> = args.as_args().iter().map(String::from_utf8_lossy).collect();
     words.join(" ")
 }
+
+/// A bench on which these lines got these replies.
+#[track_caller]
+pub fn steps(steps: &[(&str, &str)]) -> Bench {
+    let mut bench = Bench::default();
+    for (line, reply) in steps {
+        bench.check(line, reply);
+    }
+    bench
+}

@@ -301,20 +301,12 @@ const fn row(name: &'static str, arity: i32, flags: Flags, run: Execute) -> Comm
 
 #[cfg(test)]
 mod tests {
-    use crate::commands::testing::Bench;
+    use crate::commands::testing::{Bench, steps};
     use crate::resp::reply::Protocol;
     use crate::store::{Event, Events};
     use std::collections::BTreeSet;
 
     const WRONG_TYPE: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value";
-
-    fn steps(steps: &[(&str, &str)]) -> Bench {
-        let mut bench = Bench::default();
-        for (line, reply) in steps {
-            bench.check(line, reply);
-        }
-        bench
-    }
 
     /// The words of a reply without lengths.
     fn words(reply: &str) -> Vec<String> {

@@ -1,17 +1,9 @@
 //! The list commands, step by step: replies, effects, events, encodings.
 
-use crate::commands::testing::Bench;
+use crate::commands::testing::{Bench, steps};
 use crate::commands::{Outcome, TimeoutReply};
 use crate::resp::reply::Protocol;
 use crate::store::{Events, NEVER, Type};
-
-fn steps(steps: &[(&str, &str)]) -> Bench {
-    let mut bench = Bench::default();
-    for (line, reply) in steps {
-        bench.check(line, reply);
-    }
-    bench
-}
 
 /// Runs the lines and returns the events and the count of changes of the last one.
 fn events_of(lines: &[&str]) -> (Vec<String>, u64) {

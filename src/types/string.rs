@@ -355,18 +355,10 @@ pub const fn row(
 
 #[cfg(test)]
 mod tests {
-    use crate::commands::testing::Bench;
+    use crate::commands::testing::{Bench, steps};
     use crate::resp::reply::Protocol;
 
     const NOW: i64 = 1_700_000_000_000;
-
-    fn steps(steps: &[(&str, &str)]) -> Bench {
-        let mut bench = Bench::default();
-        for (line, reply) in steps {
-            bench.check(line, reply);
-        }
-        bench
-    }
 
     #[test]
     fn set_and_get() {

@@ -187,15 +187,7 @@ pub const COMMANDS: &[Command] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::testing::Bench;
-
-    fn steps(steps: &[(&str, &str)]) -> Bench {
-        let mut bench = Bench::default();
-        for (line, reply) in steps {
-            bench.check(line, reply);
-        }
-        bench
-    }
+    use crate::commands::testing::steps;
 
     #[test]
     fn counters() {
