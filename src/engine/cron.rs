@@ -160,14 +160,17 @@ impl Node {
             return;
         }
         let settings = &self.server.config.settings;
+        let has_grown = |base| {
+            let (percentage, least) =
+                (settings.auto_aof_rewrite_percentage, settings.auto_aof_rewrite_min_size);
+            log_has_grown(persistence.aof_current_size, base, percentage, least)
+        };
         let rewrite = persistence.rewrite_scheduled
-            || (persistence.aof_enabled
-                && super::cron::log_has_grown(
-                    persistence.aof_current_size,
-                    persistence.aof_base_size,
-                    settings.auto_aof_rewrite_percentage,
-                    settings.auto_aof_rewrite_min_size,
-                ));
+            || persistence.aof_enabled && has_grown(persistence.aof_base_size);
+        // Segments written in place of a log are shortened by a snapshot (rule 7).
+        let spilled = !persistence.aof_enabled
+            && !settings.save.0.is_empty()
+            && has_grown(persistence.last_save_bytes.max(settings.auto_aof_rewrite_min_size));
         if persistence.latched {
             // The way back (rule 23), as often as a failure allows.
             if persistence.aof_enabled && now >= persistence.retry_rewrite_at_ms {
@@ -185,7 +188,7 @@ impl Node {
         let retry_ok = persistence.last_save_ok || now >= persistence.retry_save_at_ms;
         let due = |seconds: u64, changes: u64| persistence.dirty >= changes && since > seconds as i64;
         let save = persistence.save_scheduled
-            || (retry_ok && settings.save.0.iter().any(|point| due(point.seconds, point.changes)));
+            || (retry_ok && (spilled || settings.save.0.iter().any(|point| due(point.seconds, point.changes))));
         if save {
             self.actions.push_back(Action::AutoSave);
         }

@@ -467,6 +467,7 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
             persistence.last_save_ok = true;
             persistence.last_save_time = now / 1000;
             persistence.last_save_secs = secs;
+            persistence.last_save_bytes = written.bytes;
             node.server.stats.saves += 1;
             persistence.dirty = persistence.dirty.saturating_sub(running.dirty_at_start);
         }

@@ -231,6 +231,9 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     node.server.persistence.save_scheduled |= snapshot_due;
     node.server.persistence.load_keys = recovered.keys - recovered.expired;
     node.server.persistence.load_keys_expired = recovered.expired;
+    // What cannot be told counts as small.
+    let snapshot = persist.files.disk.len(&persist.files.paths.snapshot());
+    node.server.persistence.last_save_bytes = snapshot.ok().flatten().unwrap_or(0);
     persist.describe_log(&mut node);
     node.server.persistence.aof_base_size = node.server.persistence.aof_current_size;
     node.go_live(recovered.store, recovered.at.offset, process::now_ms());

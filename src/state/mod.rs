@@ -117,6 +117,8 @@ pub struct Persistence {
     /// Unix seconds of the last successful save.
     pub last_save_time: i64,
     pub last_save_secs: i64,
+    /// Bytes of the snapshot in force.
+    pub last_save_bytes: u64,
     pub last_rewrite_secs: i64,
     pub current_save_started_ms: i64,
     /// Changes since the last save.

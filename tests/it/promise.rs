@@ -4,6 +4,7 @@
 //! The ring has 1 MiB throughout and a value 10 kB, so that about a hundred writes overrun it.
 
 use crate::client::{Client, Value, encode};
+use crate::fill::noise;
 use crate::harness::{Launch, Server, aof_files, eventually, info, stock_tool, subject_is_ours};
 use std::fs;
 use std::time::Duration;
@@ -353,4 +354,31 @@ fn a_new_history_comes_into_force_with_its_base() {
         let toml = fs::read_to_string(server.data().join("replication.toml")).unwrap();
         assert!(toml.contains(&new) && !toml.contains(&old), "{toml}");
     }
+}
+
+/// Rule 7: with the log off, segments that stand in for it are shortened by a snapshot before any save point is due.
+#[test]
+fn a_spill_that_grows_is_followed_by_a_snapshot() {
+    if !subject_is_ours() {
+        return;
+    }
+    let directives = [
+        ("appendonly", "no"),
+        ("save", "3600 1000000"),
+        ("repl-backlog-size", "64kb"),
+        ("auto-aof-rewrite-min-size", "256kb"),
+    ];
+    let server = Launch::ours(&directives).start();
+    let mut c = server.connect();
+    for n in 0..200 {
+        c.must(&[b"SET".as_slice(), b"k", &noise(n, 10_000)]);
+    }
+    eventually("a snapshot", Duration::from_secs(20), || (info(&mut c, "rdb_saves") != "0").then_some(()));
+    // And by no more than it takes: what was shortened does not count again.
+    let settled = eventually("the snapshots to end", Duration::from_secs(20), || {
+        let (saves, size) = (info(&mut c, "rdb_saves"), info(&mut c, "rdb_bgsave_in_progress"));
+        std::thread::sleep(Duration::from_millis(500));
+        (size == "0" && info(&mut c, "rdb_saves") == saves).then_some(saves)
+    });
+    assert!(settled.parse::<u32>().unwrap() <= 12, "{settled} snapshots for 2 MB");
 }
