@@ -165,8 +165,8 @@ impl Node {
                 (settings.auto_aof_rewrite_percentage, settings.auto_aof_rewrite_min_size);
             log_has_grown(persistence.aof_current_size, base, percentage, least)
         };
-        let rewrite = persistence.rewrite_scheduled
-            || persistence.aof_enabled && has_grown(persistence.aof_base_size);
+        let rewrite =
+            persistence.rewrite_scheduled || persistence.aof_enabled && has_grown(persistence.aof_base_size);
         // Segments written in place of a log are shortened by a snapshot (rule 7).
         let spilled = !persistence.aof_enabled
             && !settings.save.0.is_empty()
@@ -188,7 +188,8 @@ impl Node {
         let retry_ok = persistence.last_save_ok || now >= persistence.retry_save_at_ms;
         let due = |seconds: u64, changes: u64| persistence.dirty >= changes && since > seconds as i64;
         let save = persistence.save_scheduled
-            || (retry_ok && (spilled || settings.save.0.iter().any(|point| due(point.seconds, point.changes))));
+            || (retry_ok
+                && (spilled || settings.save.0.iter().any(|point| due(point.seconds, point.changes))));
         if save {
             self.actions.push_back(Action::AutoSave);
         }
