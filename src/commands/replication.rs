@@ -12,6 +12,9 @@ use crate::units::{Offset, ReplId};
 
 /// REPLICAOF host port, REPLICAOF NO ONE
 fn replicaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
+    if ctx.server.failover.is_some() {
+        return Err(ReplyError::new("ERR REPLICAOF not allowed while failing over."));
+    }
     if args.is(1, "NO") && args.is(2, "ONE") {
         return Ok(Outcome::Request(Request::ReplicaOf(None)));
     }
@@ -48,6 +51,9 @@ fn sync(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
 }
 
 fn may_follow(ctx: &mut Ctx<'_>) -> Result<(), ReplyError> {
+    if ctx.server.failover.is_some() {
+        return Err(ReplyError::new("NOMASTERLINK Can't SYNC while failing over"));
+    }
     let session = ctx.session();
     // The reply under construction is the driver's part; what is older must have left.
     let pending = session.output_buffer > 0;

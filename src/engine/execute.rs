@@ -277,7 +277,7 @@ impl Node {
                     Err(error) => self.error_in(slot, out, &error),
                 }
             }
-            Request::Acknowledged => self.acknowledged(),
+            Request::Acknowledged => self.acknowledged(slot),
             Request::ShowLineage(text) => self.exchange_lineage(slot, &text, out),
             Request::Wait { replicas, deadline } => {
                 let wait = Wait { offset: self.last_write_of(slot), local: 0, replicas, aof: false };

@@ -76,10 +76,10 @@ impl Node {
         });
         let late = failover.until_ms.is_some_and(|until| now >= until);
         match (synced, late) {
-            (Some(target), _) => self.hand_over(target),
+            (Some(target), _) => self.hand_over(target, true),
             (None, true) if failover.force => {
                 if let Some(target) = failover.target {
-                    self.hand_over(target);
+                    self.hand_over(target, false);
                 }
             }
             (None, true) => self.failover_failed("Replica never caught up before timeout"),
@@ -87,12 +87,16 @@ impl Node {
         }
     }
 
-    fn hand_over(&mut self, target: (String, u16)) {
+    fn hand_over(&mut self, target: (String, u16), synced: bool) {
         if let Some(failover) = &mut self.server.failover {
             failover.handing_over = true;
             failover.target = Some(target.clone());
         }
-        self.server.remark(format!("Failover target {}:{} is synced, failing over.", target.0, target.1));
+        let (ip, port) = &target;
+        self.server.remark(match synced {
+            true => format!("Failover target {ip}:{port} is synced, failing over."),
+            false => format!("FAILOVER to {ip}:{port} time out exceeded, failing over."),
+        });
         self.actions.push_back(Action::HandOver(target.0, target.1));
     }
 

@@ -62,6 +62,8 @@ pub enum Action {
     TakeBack,
     /// PSYNC … FAILOVER: become a primary, then [`Node::taken_over`].
     TakeOver(Slot, Psync),
+    /// A replica has the snapshot and waits for the stream.
+    Loaded(Slot),
     /// A replica has been silent for longer than repl-timeout.
     Late(Slot),
     /// A shutdown need not wait for replicas any longer. Repeated until [`Node::stay`] or the end.

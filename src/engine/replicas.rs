@@ -145,7 +145,11 @@ impl Node {
     }
 
     /// A follower said how far it is.
-    pub(super) fn acknowledged(&mut self) {
+    pub(super) fn acknowledged(&mut self, slot: Slot) {
+        let downstream = self.server.sessions.get(slot).and_then(|session| session.downstream());
+        if downstream.is_some_and(|replica| replica.stage != Stage::Online) {
+            self.actions.push_back(Action::Loaded(slot));
+        }
         self.tend_failover(self.now_ms());
         self.tend_shutdown(self.now_ms());
         self.finish_waits_for_others();

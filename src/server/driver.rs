@@ -337,6 +337,7 @@ impl Driver {
             Action::TakeBack => super::upstream::take_back(self),
             Action::TakeOver(slot, asked) => super::upstream::take_over(self, slot, asked),
             Action::LeaveNow => super::shutdown::replicas_done(self),
+            Action::Loaded(slot) => self.tell_feed(slot),
             Action::Late(slot) => {
                 warning!("Disconnecting a replica that was silent for longer than repl-timeout");
                 self.close(slot);
@@ -385,6 +386,11 @@ impl Driver {
             node.server.replicas().iter().map(|(slot, ..)| *slot).collect()
         };
         slots.into_iter().for_each(|slot| self.close(slot));
+    }
+
+    fn tell_feed(&self, slot: Slot) {
+        let feeds = self.feeds.borrow();
+        feeds.iter().filter(|feed| feed.slot == slot).for_each(|feed| feed.news.notify_one());
     }
 
     fn tell_feeds(&self) {

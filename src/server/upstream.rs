@@ -47,9 +47,10 @@ pub struct Following {
     task: Option<JoinHandle<()>>,
     /// Its client, while the stream flows.
     slot: Option<Slot>,
-    /// Told of the log's progress, and when the link shall end.
+    /// Told of the log's progress.
     news: Rc<Notify>,
-    ends: bool,
+    /// Told when a client closes the present connection.
+    closed: Rc<Notify>,
     /// The target of a FAILOVER has said no.
     rejected: bool,
 }
@@ -217,13 +218,15 @@ async fn attempt(driver: &Rc<Driver>, host: &str, port: u16) -> Result<std::conv
     let _latency_only = socket.set_nodelay(true);
     set_link(driver, LinkState::Handshake);
     let (hello, mine) = present(driver);
-    let news = Rc::clone(&driver.following.borrow().news);
+    let (news, closed) = (Rc::clone(&driver.following.borrow().news), Rc::<Notify>::default());
+    driver.following.borrow_mut().closed = Rc::clone(&closed);
     let link = Link::new(hello, process::now_ms());
     let connection = Connection {
         driver: Rc::clone(driver),
         socket,
         link,
         news,
+        closed,
         host: host.into(),
         port,
         mine,
@@ -279,9 +282,6 @@ fn present(driver: &Driver) -> (Hello, Lineage) {
 /// primary that tells nothing, the newest that any peer was ever told.
 fn offer(mine: &Lineage, theirs: Option<&Lineage>) -> Ask {
     let at = mine.end;
-    if at == Offset::ZERO {
-        return Ask { replid: None, at };
-    }
     let begun = mine.past.first().map_or(Offset::ZERO, |past: &Ancestor| past.end);
     let valid = || {
         let past = mine.past.iter().filter(|past| past.end >= at).map(|past| (past.replid, past.told));
@@ -295,8 +295,9 @@ fn offer(mine: &Lineage, theirs: Option<&Lineage>) -> Ask {
     };
     let by_primary = valid().find(|(id, _)| known(*id));
     let by_peers = || valid().find(|(_, told)| *told);
-    let replid = by_primary.or_else(by_peers).map_or(mine.replid, |(id, _)| id);
-    Ask { replid: Some(replid), at }
+    let shared = by_primary.or_else(by_peers).map(|(id, _)| id);
+    // A beginning that nobody shares is nothing to go on from.
+    Ask { replid: shared.or((at > Offset::ZERO).then_some(mine.replid)), at }
 }
 
 struct Connection {
@@ -304,6 +305,7 @@ struct Connection {
     socket: TcpStream,
     link: Link,
     news: Rc<Notify>,
+    closed: Rc<Notify>,
     host: String,
     port: u16,
     mine: Lineage,
@@ -327,6 +329,7 @@ impl Connection {
                     }
                 }
                 _ = pace.tick() => self.each_second()?,
+                () = self.closed.notified() => return Err("the link was closed by a client".into()),
             }
             self.count(buf.len());
             let mut input = buf.as_slice();
@@ -417,9 +420,6 @@ impl Connection {
         };
         if let Some(why) = self.link.timed_out(process::now_ms(), limit) {
             return Err(why.into());
-        }
-        if self.driver.following.borrow().ends {
-            return Err("the link was closed by a client".into());
         }
         self.ack();
         Ok(())
@@ -543,8 +543,10 @@ impl Connection {
 
 /// The link's client is to be closed (CLIENT KILL).
 pub fn close_if_ours(driver: &Driver, slot: Slot) {
-    let mut following = driver.following.borrow_mut();
-    following.ends |= following.slot == Some(slot);
+    let following = driver.following.borrow();
+    if following.slot == Some(slot) {
+        following.closed.notify_one();
+    }
 }
 
 /// The log has moved.
