@@ -182,7 +182,7 @@ impl Feed {
             match step {
                 Piece::Nothing => {
                     turn = 0;
-                    self.persist_mut()?.unpin(self.slot);
+                    self.persist_mut()?.caught_up(self.slot, sent);
                     self.news.notified().await;
                 }
                 Piece::Ring(Ok(n)) => {

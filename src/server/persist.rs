@@ -46,6 +46,8 @@ use crate::units::{Offset, ReplId};
 
 /// Stream bytes given to a replica's socket at a time.
 const FEED_PIECE: u64 = 256 * 1024;
+/// A spill that serves replicas only goes on at least this long: with a small ring the next one would begin at once.
+const SPILL_LEAST: u64 = 4 << 20;
 /// Between two attempts to record that the log has failed.
 const SEAL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -137,6 +139,8 @@ struct Pin {
     at: Offset,
     /// A spill may begin here for it.
     cut: Option<Cut>,
+    /// It is fed from the ring and had everything when it was here.
+    online: bool,
 }
 
 impl Persist {
@@ -625,24 +629,42 @@ impl Persist {
 
     /// Keeps the stream from `at` on for a replica, in the log if the ring moves on.
     pub fn pin(&mut self, slot: Slot, at: Offset) {
-        self.pins.entry(slot).or_insert(Pin { at, cut: None }).at = at;
+        let cut = self.pins.get(&slot).and_then(|pin| pin.cut);
+        self.pins.insert(slot, Pin { at, cut, online: false });
     }
 
     /// The same from the cut of its snapshot on; a spill begins for it where there is no log.
     pub fn pin_cut(&mut self, slot: Slot, cut: Cut) {
-        self.pins.insert(slot, Pin { at: cut.offset, cut: Some(cut) });
+        self.pins.insert(slot, Pin { at: cut.offset, cut: Some(cut), online: false });
     }
 
-    /// The replica has caught up, or has gone.
-    pub fn unpin(&mut self, slot: Slot) {
-        let last = self.pins.remove(&slot).is_some() && self.pins.is_empty();
-        if last && !self.promise.is_kept() && self.log.is_some() {
-            self.end_spill();
+    /// The replica has all that may be sent. What comes is kept for it: should it fall behind the ring, a spill begins
+    /// here.
+    pub fn caught_up(&mut self, slot: Slot, at: Offset) {
+        let cut = (at == self.end).then(|| self.cut());
+        self.pins.insert(slot, Pin { at, cut, online: true });
+        if self.end.since(self.promise.to().offset) >= SPILL_LEAST {
+            self.end_spill_if_needless();
         }
     }
 
+    /// The replica has gone.
+    pub fn unpin(&mut self, slot: Slot) {
+        if self.pins.remove(&slot).is_some() {
+            self.end_spill_if_needless();
+        }
+    }
+
+    /// A replica needs what the log holds.
     pub fn is_pinned(&self) -> bool {
-        !self.pins.is_empty()
+        let start = self.ring.start();
+        self.pins.values().any(|pin| !pin.online || pin.at < start)
+    }
+
+    fn end_spill_if_needless(&mut self) {
+        if self.log.is_some() && !self.promise.is_kept() && !self.is_pinned() {
+            self.end_spill();
+        }
     }
 
     /// A spill that served replicas only is not needed any more.
