@@ -36,7 +36,11 @@ fn psync(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     if args.len() > 3 && !args.is(3, "FAILOVER") {
         return Err(ReplyError::SYNTAX);
     }
-    let next = parse_i64(&args[2]).ok_or(ReplyError::NOT_INTEGER)?;
+    let Some(next) = parse_i64(&args[2]) else {
+        let who = ctx.session().addr.clone();
+        ctx.server.remark(format!("Replica {who} asks for synchronization but with a wrong offset"));
+        return Err(ReplyError::NOT_INTEGER);
+    };
     if args.len() == 3 {
         may_follow(ctx)?;
     }

@@ -198,8 +198,8 @@ settings! {
     "masteruser" => masteruser: Secret = Secret::NONE, ANY, SENSITIVE;
     /// Size in bytes of the ring, the disk-backed backlog.
     "repl-backlog-size" => repl_backlog_size: u64 = 64 << 20, bytes(1, I64);
-    /// Seconds without replicas after which the backlog may be dropped. The ring is kept.
-    "repl-backlog-ttl" => repl_backlog_ttl: u64 = 3600, count(0, I64), INERT;
+    /// Seconds after which a replica that left gets a full sync if nobody else follows; 0: never. The ring is kept.
+    "repl-backlog-ttl" => repl_backlog_ttl: u64 = 0, count(0, I64);
     /// What a primary does with a replica that holds more than itself: `refuse` it or `overwrite` it.
     "repl-better-replica" => repl_better_replica: BetterReplica = BetterReplica::Refuse, ANY;
     /// Most bytes of stream kept on disk for a full sync in progress; 0 for no limit.

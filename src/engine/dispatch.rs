@@ -91,10 +91,15 @@ impl Node {
             ReplyError::from(format!("EXECABORT Transaction discarded because of: {why}"))
         });
         let error = aborted.as_ref().unwrap_or(error);
+        let follows = session.downstream().is_some();
         if session.reply_mode == ReplyMode::On {
             Reply::new(&mut session.out, session.proto).error(error);
         }
         self.server.stats.error(error);
+        if follows {
+            let name = command.map_or("(unknown)", |command| command.name);
+            self.cut_off_for_reply(slot, name, format!("-{error}").as_bytes());
+        }
         if ends {
             self.server.unwatch(&mut self.store.changes, slot);
         }
@@ -164,7 +169,7 @@ impl Node {
         if denies_loading && self.server.persistence.loading.is_some() {
             return Err(ReplyError::new("LOADING Redis is loading the dataset in memory"));
         }
-        if session.monitor && flags.intersects(Flags::WRITE | Flags::READONLY | Flags::MAY_REPLICATE) {
+        if (session.monitor || session.downstream().is_some()) && flags.intersects(Flags::WRITE | Flags::READONLY | Flags::MAY_REPLICATE) {
             return Err(ReplyError::new("ERR Replica can't interact with the keyspace"));
         }
         if self.is_paused(command, slot) {

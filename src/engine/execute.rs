@@ -127,11 +127,16 @@ impl Node {
     pub(super) fn put_back(&mut self, slot: Slot, command: &Command, mut out: Vec<u8>, before: usize) {
         let Some(session) = self.server.sessions.get_mut(slot) else { return };
         let pushes = command.flags.contains(Flags::PUBSUB) && command.name.ends_with("subscribe");
+        let follows = session.downstream().is_some();
+        let reply = if follows { out.split_off(before) } else { Vec::new() };
         if matches!(session.reply_mode, ReplyMode::Skip | ReplyMode::Off) && !pushes {
             out.truncate(before);
         }
         out.append(&mut session.out);
         session.out = out;
+        if !reply.is_empty() {
+            self.cut_off_for_reply(slot, command.name, &reply);
+        }
     }
 
     fn add_effect(&mut self, db: usize, effect: Effect, args: Args<'_>, canonical: Option<&[u8]>) {

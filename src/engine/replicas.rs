@@ -84,6 +84,9 @@ impl Node {
         session.reply_mode = ReplyMode::Off;
         let replica = session.replica.get_or_insert_default();
         (replica.stage, replica.ack_ms) = (stage, now);
+        if self.server.followers == 0 {
+            self.pinged_ms = now;
+        }
         self.server.followers += 1;
         self.silent = false;
         self.actions.push_back(Action::Follow { slot, verdict, old: asked.old });
@@ -108,7 +111,7 @@ impl Node {
             end: self.stream.end,
             lineage: &history.past.lineage,
             born: history.past.born,
-            from: history.held_from,
+            from: history.held_from.max(history.given_up),
             overwrite: history.past.overwrite || setting == BetterReplica::Overwrite,
             declared_loss: history.past.declared_loss,
         };
@@ -160,7 +163,7 @@ impl Node {
         self.tend_failover(now);
         self.tend_shutdown(now);
         if self.server.followers == 0 {
-            return;
+            return self.tend_backlog(now);
         }
         let settings = &self.server.config.settings;
         let (timeout, period) =
@@ -176,6 +179,30 @@ impl Node {
             self.stream.op_without_db(&[b"PING"]);
             self.stream.close_unit();
         }
+    }
+
+    /// `repl-backlog-ttl`: nobody has followed for so long.
+    fn tend_backlog(&mut self, now: i64) {
+        let ttl = self.server.config.settings.repl_backlog_ttl as i64;
+        let left = self.server.follower_left_ms.filter(|_| ttl > 0 && !self.is_replica());
+        if left.is_some_and(|left| (now - left) / 1000 >= ttl) {
+            self.server.history.given_up = self.stream.end;
+        }
+    }
+
+    /// A follower's socket carries the stream: a reply has no place in it.
+    pub(super) fn cut_off_for_reply(&mut self, slot: Slot, command: &str, reply: &[u8]) {
+        let Some(session) = self.server.sessions.get(slot) else { return };
+        let who = format!("id={} addr={}", session.id.0, session.addr);
+        if let Some(error) = reply.strip_prefix(b"-") {
+            let error = String::from_utf8_lossy(error);
+            self.server.remark(format!(
+                "== CRITICAL == This master is sending an error to its replica: '{}' after processing the command '{command}'",
+                error.trim_end()
+            ));
+        }
+        self.server.remark(format!("Replica generated a reply to command '{command}', disconnecting it: {who}"));
+        self.actions.push_back(Action::Close(slot));
     }
 
     /// REPLCONF GETACK for all followers: WAIT wants to know now.

@@ -233,7 +233,7 @@ fn save_after_flush(driver: &Rc<Driver>, slot: Option<Slot>) {
 }
 
 /// Tells the thread of this kind of job, if it runs, to give up.
-fn cancel(driver: &Driver, purpose: Purpose, remark: &str) {
+pub fn cancel(driver: &Driver, purpose: Purpose, remark: &str) {
     if let Some(progress) = driver.job_progress().filter(|_| driver.running() == Some(purpose)) {
         notice!("{remark}");
         progress.cancelled.store(true, Ordering::Relaxed);

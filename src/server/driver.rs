@@ -368,15 +368,13 @@ impl Driver {
 
     /// The replica has gone: its socket is shared with the feed, which must not keep it open.
     fn end_feed(&self, slot: Slot) {
-        self.feeds.borrow_mut().retain(|feed| {
-            if feed.slot == slot {
-                feed.task.abort();
-            }
-            feed.slot != slot
-        });
+        let feeds = &mut *self.feeds.borrow_mut();
+        let Some(at) = feeds.iter().position(|feed| feed.slot == slot) else { return };
+        feeds.remove(at).task.abort();
         if let Some(persist) = &mut *self.persist.borrow_mut() {
             persist.unpin(slot);
         }
+        super::full_sync::replica_left(self);
     }
 
     /// Cuts off all replicas: they come back and ask again.

@@ -29,7 +29,7 @@ use super::persist::lock;
 use super::process;
 use super::snapshots::{self, Job, Kind, Written};
 use crate::repl::verdict::Verdict;
-use crate::state::Slot;
+use crate::state::{Slot, Stage};
 
 /// Bytes handed to the feeds at a time, and chunks that may wait for the slowest.
 const CHUNK: usize = 128 * 1024;
@@ -176,6 +176,15 @@ fn start(driver: &Rc<Driver>, diskless: bool) {
     }
 }
 
+/// A replica has gone. A snapshot that nobody waits for any more is given up.
+pub fn replica_left(driver: &Driver) {
+    let node = driver.node.borrow();
+    let waits = |stage| matches!(stage, Stage::WaitSnapshot | Stage::SendSnapshot);
+    if !node.server.replicas().iter().any(|(_, _, replica)| waits(replica.stage)) {
+        actions::cancel(driver, Purpose::Sync, "No replica waits for the snapshot any more: it is given up.");
+    }
+}
+
 /// Encodes straight to the feeds.
 fn straight(job: &Job, outs: Vec<mpsc::Sender<Chunk>>, mark: [u8; MARK]) -> Result<Written, String> {
     let mut fan = Fan { outs, chunk: Vec::with_capacity(CHUNK) };
@@ -187,6 +196,7 @@ fn straight(job: &Job, outs: Vec<mpsc::Sender<Chunk>>, mark: [u8; MARK]) -> Resu
         let saved = snapshots::encode_into(job, fan)?;
         fan.write_all(&mark)?;
         fan.end()?;
+        notice!("Diskless rdb transfer, done reading from pipe, {} replicas still up.", fan.outs.len());
         Ok(saved)
     };
     let saved = write(&mut fan).map_err(|error: io::Error| format!("sending the snapshot: {error}"))?;

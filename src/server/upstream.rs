@@ -73,7 +73,7 @@ pub fn follow(driver: &Rc<Driver>, host: String, port: u16, by_order: bool) {
         });
         node.role_changed();
     }
-    driver.drop_followers();
+    // Replicas stay: until this link brings another name or other data, they are where they were.
     driver.settle();
     let task = tokio::task::spawn_local(keep_following(Rc::clone(driver), host, port));
     driver.following.borrow_mut().task = Some(task);

@@ -101,6 +101,8 @@ pub struct History {
     /// First offset that the ring still holds, and the first that ring or log can still give.
     pub ring_start: Offset,
     pub held_from: Offset,
+    /// Bytes before this are given to nobody (`repl-backlog-ttl`).
+    pub given_up: Offset,
     pub past: Past,
 }
 
@@ -264,6 +266,7 @@ impl History {
             durable: Offset::ZERO,
             ring_start: Offset::ZERO,
             held_from: Offset::ZERO,
+            given_up: Offset::ZERO,
             past: Past::default(),
         }
     }
