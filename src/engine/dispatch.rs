@@ -169,7 +169,9 @@ impl Node {
         if denies_loading && self.server.persistence.loading.is_some() {
             return Err(ReplyError::new("LOADING Redis is loading the dataset in memory"));
         }
-        if (session.monitor || session.downstream().is_some()) && flags.intersects(Flags::WRITE | Flags::READONLY | Flags::MAY_REPLICATE) {
+        if (session.monitor || session.downstream().is_some())
+            && flags.intersects(Flags::WRITE | Flags::READONLY | Flags::MAY_REPLICATE)
+        {
             return Err(ReplyError::new("ERR Replica can't interact with the keyspace"));
         }
         if self.is_paused(command, slot) {

@@ -201,7 +201,8 @@ impl Node {
                 error.trim_end()
             ));
         }
-        self.server.remark(format!("Replica generated a reply to command '{command}', disconnecting it: {who}"));
+        self.server
+            .remark(format!("Replica generated a reply to command '{command}', disconnecting it: {who}"));
         self.actions.push_back(Action::Close(slot));
     }
 
