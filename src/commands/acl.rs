@@ -36,7 +36,7 @@ fn list(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
 /// ACL GETUSER name
 fn getuser(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     if &args[2] != b"default" {
-        ctx.out.null_array();
+        ctx.out.null();
         return UNCHANGED;
     }
     let flags: &[&str] =
@@ -127,7 +127,7 @@ mod tests {
         bench.check("ACL WHOAMI", "$7 default");
         bench.check("ACL USERS", "*1 $7 default");
         bench.check("ACL LIST", "*1 $51 user default on nopass sanitize-payload ~* &* +@all");
-        bench.check("ACL GETUSER joe", "*-1");
+        bench.check("ACL GETUSER joe", "$-1");
         assert!(bench.run("ACL GETUSER default").starts_with("*12 $5 flags *3 $2 on $6 nopass"));
         bench.check("ACL SETUSER joe on", "-ERR ACL users and rules are not available in this version");
         assert!(bench.run("ACL CAT").starts_with("*21 $8 keyspace"));

@@ -245,7 +245,7 @@ fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     for name in args.tail(2) {
         match named(name) {
             Some(row) => describe(row, &mut ctx.out),
-            None => ctx.out.null_array(),
+            None => ctx.out.null(),
         }
     }
     UNCHANGED
@@ -329,6 +329,16 @@ fn docs(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     UNCHANGED
 }
 
+/// What this very call does with its keys: SET without GET only writes, BITFIELD with nothing but GET only reads.
+fn uses_of_call(row: &Command, asked: Args<'_>) -> Vec<&'static str> {
+    let has = |word| (2..asked.len()).any(|at| asked.is(at, word));
+    match row.name {
+        "set" => vec![if has("GET") { "RW access update" } else { "OW update" }],
+        "bitfield" => vec![if has("SET") || has("INCRBY") { "RW access update" } else { "RO access" }],
+        _ => key_uses(row),
+    }
+}
+
 /// COMMAND GETKEYS command ..., COMMAND GETKEYSANDFLAGS command ...
 fn getkeys(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let with_flags = ctx.command.name == "command|getkeysandflags";
@@ -351,7 +361,7 @@ fn getkeys(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     {
         return Err(ReplyError::new("ERR Invalid arguments specified for command"));
     }
-    let uses = key_uses(row);
+    let uses = uses_of_call(row, asked);
     ctx.out.array(positions.len());
     for (i, at) in positions.into_iter().enumerate() {
         if with_flags {
@@ -396,7 +406,7 @@ mod tests {
             "COMMAND INFO get nosuch",
             "*2 *10 $3 get :2 *2 +readonly +fast :1 :1 :1 *3 +@read +@string +@fast *0 *1 *6 $5 flags *2 +RO +access \
              $12 begin_search *4 $4 type $5 index $4 spec *2 $5 index :1 \
-             $9 find_keys *4 $4 type $5 range $4 spec *6 $7 lastkey :0 $7 keystep :1 $5 limit :0 *0 *-1",
+             $9 find_keys *4 $4 type $5 range $4 spec *6 $7 lastkey :0 $7 keystep :1 $5 limit :0 *0 $-1",
         );
         let subcommand = bench.run("COMMAND INFO config|get");
         assert!(

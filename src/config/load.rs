@@ -185,7 +185,12 @@ impl<'a> Loader<'a> {
         let split: Option<Vec<&[u8]>> = split.as_ref().map(|words| words.iter().map(Vec::as_slice).collect());
         let how = if self.seen.contains(&id) { How::Append } else { How::Replace };
         let words = split.as_deref().unwrap_or(values);
-        (row.write)(&mut self.settings).set(words, how, &row.spec).map_err(|refusal| refusal.into_owned())?;
+        match ((row.write)(&mut self.settings).set(words, how, &row.spec), &row.spec) {
+            (Ok(()), _) => {}
+            // A file that asks for it is no reason not to start; CONFIG SET says that it cannot be had.
+            (Err(_), super::row::Spec::Never(why)) => self.notice(row.name.as_bytes(), &format!("is without effect: {why}")),
+            (Err(refusal), _) => return Err(refusal.into_owned().into()),
+        }
         self.seen.insert(id);
         if self.depth > 0 {
             self.included.insert(id);

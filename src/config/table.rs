@@ -305,7 +305,7 @@ settings! {
     /// Size of a list's node: elements if positive, -1 to -5 for 4 to 64 KiB.
     "list-max-listpack-size" | "list-max-ziplist-size" => list_max_listpack_size: i32 = -2, count(i32::MIN as i128, I32);
     /// Nodes at each end of a list that are not compressed; 0 compresses none.
-    "list-compress-depth" => list_compress_depth: u32 = 0, count(0, I32);
+    "list-compress-depth" => list_compress_depth: u32 = 0, count(0, I32), INERT;
     /// Most members of a set kept as an intset.
     "set-max-intset-entries" => set_max_intset_entries: usize = 512, count(0, I64);
     /// Most members of a set kept as a listpack.

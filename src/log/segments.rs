@@ -169,7 +169,8 @@ impl Segments {
         let path = self.paths.log_file(&name);
         if self.disk.exists(&path)? && holds_stream(&*self.disk, &path)? {
             // no crash leaves that, so it is somebody's data
-            let why = "it holds stream bytes, but the manifest does not name it";
+            let why = "it holds stream bytes, but the manifest does not name it; put the manifest back that does, or \
+                       move this file away to go on without it";
             return Err(IoFailure::new("making the next segment", &path, std::io::Error::other(why)));
         }
         durable::remove_if_there(&*self.disk, &path)?; // named by no manifest: left by a crash

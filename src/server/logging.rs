@@ -42,12 +42,16 @@ pub fn set_role(role: u8) {
     ROLE.store(role, Ordering::Relaxed);
 }
 
-/// Where lines go from now on; `None` for standard output.
-pub fn set_file(path: Option<PathBuf>) {
+/// Where lines go from now on; `None` for standard output. A file that cannot be written to is an error.
+pub fn set_file(path: Option<PathBuf>) -> std::io::Result<()> {
+    if let Some(path) = &path {
+        OpenOptions::new().append(true).create(true).open(path)?;
+    }
     fault::log_to(path.as_deref());
     if let Ok(mut file) = FILE.lock() {
         *file = path;
     }
+    Ok(())
 }
 
 pub fn log(level: LogLevel, text: &str) {

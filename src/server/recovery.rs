@@ -69,6 +69,20 @@ pub struct LoadProgress {
     pub keys: AtomicU64,
 }
 
+impl LoadProgress {
+    /// For the log: how much of what.
+    pub fn describe(&self) -> String {
+        let (total, loaded) =
+            (self.total_bytes.load(Ordering::Relaxed), self.loaded_bytes.load(Ordering::Relaxed));
+        let keys = self.keys.load(Ordering::Relaxed);
+        if total == 0 {
+            return "looking at the files".into();
+        }
+        let percent = 100.0 * loaded as f64 / total as f64;
+        format!("{percent:.0} % ({loaded} of {total} bytes, {keys} keys)")
+    }
+}
+
 pub fn paths(config: &Config) -> Paths {
     let settings = &config.settings;
     Paths {

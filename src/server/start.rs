@@ -51,6 +51,9 @@ impl Reader for Files {
     }
 }
 
+/// Between two lines about a load that goes on.
+const LOAD_NEWS: Duration = Duration::from_secs(5);
+
 /// The same on all Linux architectures but MIPS and PA-RISC.
 const SIGXFSZ: i32 = 25;
 
@@ -110,7 +113,11 @@ fn serve(config: Config, notices: Vec<String>) -> i32 {
     let settings = &config.settings;
     logging::set_level(settings.loglevel);
     if !settings.logfile.is_empty() {
-        logging::set_file(Some(config.working_directory().join(&settings.logfile)));
+        let path = config.working_directory().join(&settings.logfile);
+        if let Err(error) = logging::set_file(Some(path.clone())) {
+            eprintln!("ringhold: Can't open the log file {}: {error}", path.display());
+            return 1;
+        }
     }
     fault::install();
     crate::store::hash::set_seed(process::random_u64());
@@ -156,6 +163,9 @@ fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), 
     if let Err(why) = process::adjust_oom_score(&settings) {
         warning!("Unable to write oom_score_adj: {why}");
     }
+    if settings.port == 0 && settings.unixsocket.is_empty() {
+        return Err("Configured to not listen anywhere, exiting. (port 0 and no unixsocket)".into());
+    }
     let listeners = listener::Listeners::open(&settings)?;
     process::write_pid_file(&settings)?;
     println!(" PID: {}", std::process::id());
@@ -178,8 +188,16 @@ async fn load(driver: Rc<Driver>, lock: DirLock) -> Result<std::convert::Infalli
     let config = driver.node.borrow().config().clone();
     let progress = Arc::new(LoadProgress::default());
     driver.follow_load(Arc::clone(&progress));
-    let recovery = process::on_thread("recovery", move || recovery::recover(&config, &progress))?;
-    let recovered = recovery.await.map_err(|_| "recovery ended without a result".to_string())??;
+    let seen = Arc::clone(&progress);
+    let mut recovery = process::on_thread("recovery", move || recovery::recover(&config, &progress))?;
+    let recovered = loop {
+        tokio::select! {
+            recovered = &mut recovery => {
+                break recovered.map_err(|_| "recovery ended without a result".to_string())??;
+            }
+            () = tokio::time::sleep(LOAD_NEWS) => notice!("Loading: {}", seen.describe()),
+        }
+    };
     let log_news = Arc::new(Notify::new());
     let news = Arc::clone(&log_news);
     go_live(&driver, recovered, Arc::new(move || news.notify_one()))?;

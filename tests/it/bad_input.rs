@@ -374,3 +374,18 @@ fn resident_kib(server: &Server) -> u64 {
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
+
+/// A server that nobody can reach, or whose words nobody would read, does not start.
+#[test]
+fn a_server_without_listener_or_log_does_not_start() {
+    if !subject_is_ours() {
+        return;
+    }
+    for (directive, value, expected) in
+        [("port", "0", "not listen anywhere"), ("logfile", "/nonexistent/dir/log", "Can't open the log file")]
+    {
+        let end = Launch::ours(&[]).with(directive, value).start_failing();
+        assert_eq!(end.code, Some(1), "{}", end.said());
+        assert!(end.said().contains(expected), "{}", end.said());
+    }
+}
