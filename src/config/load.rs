@@ -188,7 +188,9 @@ impl<'a> Loader<'a> {
         match ((row.write)(&mut self.settings).set(words, how, &row.spec), &row.spec) {
             (Ok(()), _) => {}
             // A file that asks for it is no reason not to start; CONFIG SET says that it cannot be had.
-            (Err(_), super::row::Spec::Never(why)) => self.notice(row.name.as_bytes(), &format!("is without effect: {why}")),
+            (Err(_), super::row::Spec::Never(why)) => {
+                self.notice(row.name.as_bytes(), &format!("is without effect: {why}"))
+            }
             (Err(refusal), _) => return Err(refusal.into_owned().into()),
         }
         self.seen.insert(id);
