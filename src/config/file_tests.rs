@@ -197,7 +197,7 @@ fn toml_errors_name_the_line() {
 fn shipped(name: &str, text: &str) -> Config {
     let (config, notices) =
         start(&[name], &mut files(&[(name, text)])).unwrap_or_else(|error| panic!("{error}"));
-    let idle = |notice: &Notice| notice.0.starts_with("Accepted, but without effect");
+    let idle = |notice: &Notice| notice.0.starts_with("Accepted, but without effect until");
     assert!(notices.iter().all(idle), "{notices:?}");
     config
 }
