@@ -202,6 +202,7 @@ fn load_rdb(
         limits: Limits::from_settings(&config.settings),
         verify: config.settings.rdbchecksum,
         now_ms: process::now_ms(),
+        input_len: file.rdb,
         ..LoadOptions::default()
     };
     let before = progress.loaded_bytes.load(Ordering::Relaxed);

@@ -127,7 +127,7 @@ fn serve(config: Config, notices: Vec<String>) -> i32 {
         Err(error) => return fail(&format!("cannot start the event loop: {error}")),
     };
     let local = LocalSet::new();
-    local.block_on(&runtime, async {
+    let code = local.block_on(&runtime, async {
         match start(config, notices) {
             // Signals are heeded while the dataset is still being loaded.
             Ok((driver, lock)) => tokio::select! {
@@ -136,7 +136,10 @@ fn serve(config: Config, notices: Vec<String>) -> i32 {
             },
             Err(why) => fail(&why),
         }
-    })
+    });
+    // The dataset goes with the process: freeing it value by value would only delay the end.
+    std::mem::forget(local);
+    code
 }
 
 /// A server that listens and answers -LOADING, and the lock on its directory.

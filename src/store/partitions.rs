@@ -140,6 +140,26 @@ impl<T: Item> Partitions<T> {
         }
     }
 
+    /// Lays an empty table out for `items`, as it would be after so many insertions: none of them then moves another.
+    pub fn expect(&mut self, items: usize) {
+        if self.len == 0 {
+            let room = |_| Arc::new(Partition { table: HashTable::with_capacity(TARGET), soonest: i64::MAX });
+            self.parts = (0..(items / TARGET).max(1)).map(room).collect();
+            self.widest = self.parts[0].table.num_buckets();
+        }
+    }
+
+    /// Gives room back that was expected to be needed and was not.
+    pub fn settle(&mut self) {
+        while self.has_too_many() {
+            self.merge_last();
+        }
+    }
+
+    fn has_too_many(&self) -> bool {
+        self.parts.len() > 1 && self.len < self.parts.len() * (TARGET / 4)
+    }
+
     /// Inserts or replaces; the replaced item is returned.
     pub fn insert(&mut self, item: T) -> Option<T> {
         let hash = hash(item.key());
@@ -168,7 +188,7 @@ impl<T: Item> Partitions<T> {
         let entry = Arc::make_mut(part).table.find_entry(hash, |item| item.key() == key).ok()?;
         let (item, _) = entry.remove();
         self.len -= 1;
-        if self.parts.len() > 1 && self.len < self.parts.len() * (TARGET / 4) {
+        if self.has_too_many() {
             self.merge_last();
         }
         Some(item)
@@ -359,6 +379,33 @@ mod tests {
         assert_eq!((snapshot.len(), snapshot.iter().count()), (5000, 5000));
         assert!((0..5000).all(|n| snapshot.contains(&word(n, 0).0)));
         assert_eq!((table.len(), table.iter().count()), (5000, 5000));
+    }
+
+    /// What a file says of its keys is only a hint: right, too small or far too large, the table is the same.
+    #[test]
+    fn a_table_laid_out_beforehand_is_like_any_other() {
+        for expected in [0, 100, 5000, 200_000] {
+            let mut table = Partitions::new();
+            table.expect(expected);
+            (0..5000).for_each(|n| drop(table.insert(word(n, i64::MAX))));
+            table.settle();
+            assert!(
+                table.partition_count() <= 5000 / (TARGET / 4) + 1,
+                "{expected}: {}",
+                table.partition_count()
+            );
+            assert!((0..5000).all(|n| table.contains(&word(n, 0).0)));
+            let (mut seen, mut at) = (0, 0);
+            loop {
+                at = table.scan(at, 100, |_| seen += 1);
+                if at == 0 {
+                    break;
+                }
+            }
+            assert_eq!((seen, table.len()), (5000, 5000), "{expected}");
+            (0..5000).for_each(|n| assert!(table.remove(&word(n, 0).0).is_some()));
+            assert!(table.is_empty());
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::units::{Offset, Position, ReplId};
 
 /// Keys between two calls of the progress function.
 const STRIDE: u64 = 1024;
+/// No key takes less in a file: type, length, one byte of key, length and one byte of value.
+const LEAST_KEY_BYTES: u64 = 5;
 /// As many keys without elements are named; the others are counted.
 const EMPTY_KEYS_NAMED: usize = 10;
 
@@ -38,6 +40,8 @@ pub struct LoadOptions {
     /// Something may follow the file (the commands of an old append-only file). Else that is damage.
     pub tail: bool,
     pub access: AccessKind,
+    /// Bytes of the file, if known: what it says of its number of keys is believed as far as these could hold them.
+    pub input_len: u64,
     /// Only for access stamps: no data depends on it. Unix milliseconds.
     pub now_ms: i64,
 }
@@ -50,6 +54,7 @@ impl Default for LoadOptions {
             replace: false,
             tail: false,
             access: AccessKind::Lru,
+            input_len: 0,
             now_ms: 0,
         }
     }
@@ -148,7 +153,10 @@ pub fn load(
         match reader.next_item()? {
             Item::Aux { name, value } => loaded.origin.note(name, value),
             Item::Select(index) => db = checked_index(index, into.dbs.len(), at)?,
-            Item::Resize { .. } => {}
+            Item::Resize { keys, .. } => {
+                let most = options.input_len / LEAST_KEY_BYTES;
+                into.dbs[db].entries.expect(keys.min(most) as usize);
+            }
             Item::Function(code) => triomphe::Arc::make_mut(&mut into.libraries).push(code),
             Item::ModuleAux(id) => {
                 let what = format!("data of a module: no matching module '{}'", module_name(id));
@@ -175,6 +183,7 @@ pub fn load(
                 }
             }
             Item::End(checksum) => {
+                into.dbs.iter_mut().for_each(|db| db.entries.settle());
                 (loaded.checksum, loaded.bytes) = (checksum, reader.source.offset());
                 if !options.tail && !reader.source.is_at_end()? {
                     return Err(LoadError::corrupt(loaded.bytes, "more behind the end of the RDB file"));
