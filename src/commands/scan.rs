@@ -143,11 +143,11 @@ fn dbsize(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
 }
 
 pub const COMMANDS: &[Command] = &[
-    Command::new("scan", -2, Flags::READONLY, Keys::None, scan)
+    Command::new("scan", -2, Flags::READONLY.union(Flags::ANY_KEYS), Keys::None, scan)
         .doc("2.8.0", "Walks over the keys of the database, some at a time."),
     Command::new("keys", 2, Flags::READONLY.union(Flags::DANGEROUS), Keys::None, keys)
         .doc("1.0.0", "Returns all keys that match a pattern."),
-    Command::new("randomkey", 1, Flags::READONLY, Keys::None, randomkey)
+    Command::new("randomkey", 1, Flags::READONLY.union(Flags::ANY_KEYS), Keys::None, randomkey)
         .doc("1.0.0", "Returns a key chosen at random."),
     Command::new("dbsize", 1, Flags::READONLY.union(Flags::FAST), Keys::None, dbsize)
         .group(super::Group::Server)

@@ -41,6 +41,8 @@ bitflags::bitflags! {
         const NO_MANDATORY_KEYS = 1 << 19;
         /// Allowed only as `enable-debug-command` says.
         const PROTECTED = 1 << 20;
+        /// Meets keys that its arguments do not name: those that it finds expired are deleted each by itself.
+        const ANY_KEYS = 1 << 21;
     }
 }
 

@@ -34,6 +34,9 @@ impl Node {
             let swept = self.see_time(clock.unix_micros());
             self.server.stats.expire_micros += (swept - started).unsigned_abs();
         }
+        if self.server.active_expire && !self.server.strays.deadlines.is_empty() {
+            self.expire_strays(now);
+        }
         self.handle_deadlines(clock);
         self.give_up_waiting();
         self.server.sample(now);
@@ -77,8 +80,7 @@ impl Node {
             self.server.stats.expire_capped += u64::from(!complete);
             for key in due {
                 self.store.db(index, now, Expiry::Delete, 0).expire(&key);
-                self.collect_expired();
-                self.stream.close_unit();
+                self.collect_expired(true);
             }
             if complete {
                 let database = &mut self.store.dbs[index];

@@ -159,7 +159,8 @@ impl Node {
                 command.name
             )));
         }
-        if !flags.contains(Flags::STALE) && self.serves_nothing_stale() {
+        let denies_stale = !flags.contains(Flags::STALE) || queue.is_some_and(|queue| queue.denies_stale);
+        if denies_stale && self.serves_nothing_stale() {
             return Err(ReplyError::new(
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
             ));

@@ -78,7 +78,7 @@ impl Node {
         let now = self.now_micros / 1000;
         self.server.now_micros = self.now_micros;
         self.server.redacted.clear();
-        let expiry = self.expiry_for(command.is_write() || self.in_transaction);
+        let expiry = self.expiry_for(command.is_write());
         let stamp = self.server.access_stamp(now);
         let Some(session) = self.server.sessions.get_mut(slot) else { return Ended::Failed };
         session.last_command = command.name;
@@ -95,8 +95,12 @@ impl Node {
             command,
             deny_blocking,
         };
+        let dirty = ctx.db.changes().dirty;
         let result = (command.run)(&mut ctx, args);
-        self.collect_expired();
+        self.collect_expired(command.flags.contains(Flags::ANY_KEYS) && !self.in_transaction);
+        if self.is_replica() {
+            self.note_strays(dirty);
+        }
         match result {
             Ok(Outcome::Done(effect)) => {
                 self.add_effect(db, effect, args, canonical);
@@ -156,11 +160,14 @@ impl Node {
         }
     }
 
-    /// Puts DELs for keys that expired on access before the command that met them.
-    pub(super) fn collect_expired(&mut self) {
+    /// Puts DELs for keys that expired on access before the command that met them; `apart`: each as a unit of its own.
+    pub(super) fn collect_expired(&mut self, apart: bool) {
         for (db, key) in std::mem::take(&mut self.store.changes.expired) {
             let del = OwnedArgs::from_slices(&[b"DEL", &key]);
             self.stream.op(db, del.as_args(), None);
+            if apart {
+                self.stream.close_unit();
+            }
         }
     }
 
@@ -386,6 +393,7 @@ impl Node {
         multi.may_replicate |= command.flags.contains(Flags::MAY_REPLICATE);
         multi.denies_oom |= command.flags.contains(Flags::DENYOOM);
         multi.denies_loading |= !command.flags.contains(Flags::LOADING);
+        multi.denies_stale |= !command.flags.contains(Flags::STALE);
         if session.reply_mode == ReplyMode::On {
             Reply::new(&mut session.out, session.proto).simple("QUEUED");
         }

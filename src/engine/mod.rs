@@ -30,6 +30,7 @@ pub mod renames;
 pub mod replay;
 pub mod replicas;
 pub mod stream;
+mod strays;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]

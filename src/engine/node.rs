@@ -16,7 +16,7 @@ use crate::repl::verdict::Verdict;
 use crate::resp::reply::Reply;
 use crate::state::session::Slot;
 use crate::state::watch::Waiters;
-use crate::state::{Server, Session};
+use crate::state::{Server, Session, Strays};
 use crate::store::{Expiry, Limits, Store};
 use crate::units::Offset;
 
@@ -127,6 +127,7 @@ impl Node {
         self.stream = Stream::at(end);
         let history = &mut self.server.history;
         (history.end, history.written, history.durable) = (end, end, end);
+        self.server.strays = Strays::default();
         self.server.persistence.loading = None;
         self.server.persistence.last_save_time = now_ms / 1000;
         self.silent = true;
@@ -410,8 +411,13 @@ impl Node {
 
     /// How a passed deadline acts for a command now.
     pub(super) fn expiry_for(&self, writes: bool) -> Expiry {
+        let settings = &self.server.config.settings;
+        if self.is_replica() {
+            return if writes && !settings.replica_read_only { Expiry::Local } else { Expiry::Hide };
+        }
+        let writes = writes || self.in_transaction;
         let log_failed = self.server.persistence.failed.is_some(); // then nothing may enter the stream
-        if log_failed || self.is_replica() || (self.silent || self.is_pausing()) && !writes {
+        if log_failed || (self.silent || self.is_pausing()) && !writes {
             Expiry::Hide
         } else {
             Expiry::Delete

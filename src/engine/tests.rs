@@ -4,6 +4,7 @@ use super::Action;
 use super::renames::Renames;
 use super::testing::NodeBench;
 use crate::commands::Request;
+use crate::state::{LinkState, Role, Upstream};
 use crate::units::Offset;
 
 #[test]
@@ -456,4 +457,55 @@ fn a_renamed_command_enters_the_stream_under_its_own_name() {
     bench.send(client, "EXEC");
     assert_eq!(bench.send(client, "GET k2"), "$1 v");
     assert_eq!(bench.stream(), "SET k v SET k2 v");
+}
+
+/// As Redis 7.2: what a read finds expired stands before it in one unit, but for commands that meet any key.
+#[test]
+fn keys_found_expired_by_a_walk_are_deleted_each_by_itself() {
+    let check = |line: &str, expected: &str| {
+        let mut bench = NodeBench::default();
+        let a = bench.connect();
+        bench.node.server.active_expire = false;
+        bench.send(a, "SET a 1 PX 1");
+        bench.send(a, "SET b 1 PX 1");
+        bench.stream();
+        bench.clock += 2000;
+        line.split('|').for_each(|line| {
+            bench.send(a, line);
+        });
+        let (one, other) = (bench.stream(), expected.replace('a', "x").replace('b', "a").replace('x', "b"));
+        assert!(one == expected || one == other, "{line}: {one}");
+    };
+    check("SCAN 0", "DEL a DEL b");
+    check("RANDOMKEY", "DEL a DEL b");
+    check("MGET a b", "MULTI DEL a DEL b EXEC");
+    check("MULTI|SCAN 0|EXEC", "MULTI DEL a DEL b EXEC");
+}
+
+#[test]
+fn a_transaction_that_waits_is_judged_by_how_stale_the_data_are_then() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    bench.set("replica-serve-stale-data", "no");
+    let stale = Role::Replica(Upstream {
+        host: "10.0.0.1".into(),
+        port: 6379,
+        link: LinkState::Connect,
+        last_io_ms: 0,
+        down_since_ms: 0,
+        trouble: None,
+        by_order: false,
+    });
+    bench.send(a, "MULTI");
+    bench.check(a, "GET k", "+QUEUED");
+    bench.node.server.role = stale.clone();
+    let why = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+    bench.check(a, "EXEC", &format!("-EXECABORT Transaction discarded because of: {why}"));
+    bench.check(a, "MULTI", "+OK");
+    bench.check(a, "GET k", &format!("-{why}"));
+    bench.check(a, "DISCARD", "+OK");
+    bench.check(a, "MULTI", "+OK");
+    bench.node.server.role = Role::Primary;
+    bench.check(a, "GET k", "+QUEUED");
+    bench.check(a, "EXEC", "*1 $-1");
 }

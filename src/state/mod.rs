@@ -17,7 +17,7 @@ use crate::store::Limits;
 use crate::units::{Offset, ReplId};
 
 pub use pubsub::PubSub;
-pub use replication::{Downstream, Failover, LinkState, Past, Role, Stage, Upstream};
+pub use replication::{Downstream, Failover, LinkState, Past, Role, Stage, Strays, Upstream};
 pub use session::{ClientId, Session, Sessions, Slot, Transaction};
 pub use stats::{CommandStats, SlowLog, Stats};
 pub use watch::Watchers;
@@ -49,6 +49,7 @@ pub struct Server {
     pub history: History,
     pub role: Role,
     pub failover: Option<Failover>,
+    pub strays: Strays,
     /// Clients that get the stream, and when the last one left (Unix milliseconds).
     pub followers: usize,
     pub follower_left_ms: Option<i64>,
@@ -229,6 +230,7 @@ impl Server {
             history,
             role: Role::Primary,
             failover: None,
+            strays: Strays::default(),
             followers: 0,
             follower_left_ms: None,
             persistence: Persistence {

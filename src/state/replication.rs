@@ -10,6 +10,8 @@
 //!                    └─ continue ──────────────────────────────┘
 //! ```
 
+use std::collections::BTreeSet;
+
 use crate::format::history::{Ancestor, Born, History as Recorded};
 use crate::units::{Offset, ReplId};
 
@@ -66,6 +68,16 @@ impl LinkState {
             LinkState::Connected => "connected",
         }
     }
+}
+
+/// What clients have written on a writable replica since its data last were the primary's.
+#[derive(Clone, Debug, Default)]
+pub struct Strays {
+    pub wrote: bool,
+    /// Database and key of those that were given a deadline.
+    pub deadlines: BTreeSet<(u32, Vec<u8>)>,
+    /// The last of them that was looked at, if there are more behind it.
+    pub seen: Option<(u32, Vec<u8>)>,
 }
 
 /// A FAILOVER in progress.

@@ -27,6 +27,8 @@ pub struct Transaction {
     pub denies_oom: bool,
     /// One of them may not run while data are being loaded.
     pub denies_loading: bool,
+    /// One of them may not run on a replica whose data are stale.
+    pub denies_stale: bool,
 }
 
 /// A key that must stay as it is for the next transaction to run.

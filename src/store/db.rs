@@ -33,6 +33,9 @@ pub enum Expiry {
     Delete,
     /// A replica's reader, or a started primary that is still silent (rule 12): the key looks absent, nothing changes.
     Hide,
+    /// A client's write on a writable replica: the key is deleted here and in no stream. Deadlines that are set are
+    /// noted, as no primary will say DEL for them.
+    Local,
     /// Replay, and commands from upstream (rule 11): bytes alone decide, the key is there.
     Ignore,
 }
@@ -60,6 +63,8 @@ pub struct Changes {
     pub touched: Vec<(u32, Vec<u8>)>,
     /// Keys deleted because their deadline had passed: the stream must say DEL before the command.
     pub expired: Vec<(u32, Vec<u8>)>,
+    /// Keys that were given a deadline with [`Expiry::Local`].
+    pub local_deadlines: Vec<(u32, Vec<u8>)>,
     /// Which event classes anybody asked for.
     pub notify: Events,
     pub events: Vec<Event>,
@@ -298,7 +303,7 @@ impl<'a> Db<'a> {
         if !self.is_past(entries.at(place)?.expires()) {
             return Some(place);
         }
-        if self.expiry == Expiry::Delete {
+        if matches!(self.expiry, Expiry::Delete | Expiry::Local) {
             self.expire(key);
         }
         None
@@ -308,13 +313,17 @@ impl<'a> Db<'a> {
         self.entries().at(place)
     }
 
-    /// Deletes a key whose deadline has passed: recorded for the stream, counted and announced.
+    /// Deletes a key whose deadline has passed: recorded for the stream (but with [`Expiry::Local`]), counted and
+    /// announced.
     pub fn expire(&mut self, key: &[u8]) {
+        let local = self.expiry == Expiry::Local;
         if let Some(entry) = self.database().take(key) {
             let db = self.index as u32;
             let changes = &mut self.store.changes;
             changes.stats.expired += 1;
-            changes.expired.push((db, key.to_vec()));
+            if !local {
+                changes.expired.push((db, key.to_vec()));
+            }
             changes.touch(db, key);
             changes.notify(Events::EXPIRED, "expired", db, key);
             self.discard(entry.into_value());
@@ -448,6 +457,7 @@ impl<'a> Db<'a> {
         if !place.is_some_and(|place| self.overwrite(place, bytes, expires)) {
             self.add_at(place, key, Value::Str(Str::new(bytes)), expires);
         }
+        self.note_local_deadline(key, expires);
         self.changed(key, 1);
     }
 
@@ -463,9 +473,17 @@ impl<'a> Db<'a> {
         true
     }
 
+    /// See [`Changes::local_deadlines`].
+    fn note_local_deadline(&mut self, key: &[u8], expires: i64) {
+        if self.expiry == Expiry::Local && expires != NEVER {
+            self.store.changes.local_deadlines.push((self.index as u32, key.to_vec()));
+        }
+    }
+
     fn add(&mut self, key: &[u8], value: Value, expires: i64) {
         let place = self.place_for(key);
         self.add_at(place, key, value, expires);
+        self.note_local_deadline(key, expires);
     }
 
     /// Where the entry of `key` is that a new value replaces, be it only hidden because its deadline has passed.
@@ -496,6 +514,7 @@ impl<'a> Db<'a> {
         let was = entry.expires();
         entry.set_expires(expires);
         database.expires_changed(place, was, expires);
+        self.note_local_deadline(key, expires);
         true
     }
 
@@ -650,6 +669,7 @@ mod tests {
         };
         check(Expiry::Delete, false, 0, 1);
         check(Expiry::Hide, false, 1, 0);
+        check(Expiry::Local, false, 0, 0);
         check(Expiry::Ignore, true, 1, 0);
     }
 
