@@ -180,8 +180,8 @@ settings! {
     "auto-aof-rewrite-min-size" => auto_aof_rewrite_min_size: u64 = 64 << 20, bytes(0, I64);
     /// Start even if the log ends in an unfinished command (which is cut).
     "aof-load-truncated" => aof_load_truncated: bool = true, ANY;
-    /// Write the log's base in the snapshot format: it always is.
-    "aof-use-rdb-preamble" => aof_use_rdb_preamble: bool = true, ANY, INERT;
+    /// Write the log's base in the snapshot format; if not, as commands.
+    "aof-use-rdb-preamble" => aof_use_rdb_preamble: bool = true, ANY;
     /// Write timestamps into the log.
     "aof-timestamp-enabled" => aof_timestamp_enabled: bool = false, ANY;
     /// Sync the log's base piece by piece while it is written.

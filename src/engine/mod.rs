@@ -29,8 +29,8 @@ pub mod node;
 pub mod renames;
 pub mod replay;
 pub mod replicas;
-pub mod stream;
 mod strays;
+pub mod stream;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]

@@ -28,6 +28,12 @@
 //! SELECT must be literally the one that `db` asks for. An id or offset is therefore never
 //! believed without its seal, and a mark proves every byte of its file before it.
 //!
+//! **A base of commands** (`aof-use-rdb-preamble no`) is no part of the stream. It ends with one line that says what it equals:
+//!
+//! ```text
+//! #RH:1 base id=<40 hex> off=70211 db=3 crc=<16 hex>␍␊            seal of all bytes of the file before, and of this line
+//! ```
+//!
 //! A bad mark is not the end of the walk: if a later one is sound *given the bad one's stated seal*, the damage lies in
 //! the middle and the tail is not torn.
 
@@ -43,6 +49,7 @@ pub const MARK_INTERVAL: u64 = 64 * 1024;
 
 const PREFIX: &[u8] = b"#RH:";
 const CHAIN_START: u64 = 0x5248_6f70_656e_3031;
+const BASE_START: u64 = 0x5248_6261_7365_3031;
 
 /// A place in the stream as an annotation states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +94,17 @@ impl Chain {
         self.close_line(line, out);
     }
 
+    /// Starts a base of commands.
+    pub fn base() -> Chain {
+        Chain { seal: SealCrc::seeded(&[BASE_START]) }
+    }
+
+    /// Appends the last line of a base that equals `place` to `out`.
+    pub fn end_base(&mut self, place: Place, out: &mut Vec<u8>) {
+        let Place { replid, offset, db } = place;
+        self.close_line(format!("#RH:1 base id={replid} off={offset} db={db} crc="), out);
+    }
+
     fn close_line(&mut self, mut line: String, out: &mut Vec<u8>) {
         self.cover(line.as_bytes());
         let value = self.seal.value();
@@ -114,6 +132,7 @@ fn select_command(db: u32) -> Vec<u8> {
 enum Kind {
     Open { skip: u64 },
     Mark { durable: Offset },
+    Base,
 }
 
 /// A parsed `#RH:` line. Its seal is stated, not checked.
@@ -140,10 +159,12 @@ impl Annotation {
         let kind = match kind {
             "open" => Kind::Open { skip: field("skip")?.parse().ok()? },
             "mark" => Kind::Mark { durable: Offset(field("dur")?.parse().ok()?) },
+            "base" => Kind::Base,
             _ => return None,
         };
         let hex = field("crc")?;
-        let seal = u64::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 16)?;
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let seal = u64::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 16 && hex.bytes().all(digit))?;
         words.next().is_none().then_some(Annotation {
             kind,
             place: Place { replid, offset, db },
@@ -181,6 +202,8 @@ pub struct SegmentReport {
     pub len: u64,
     /// The proven opening; `None`: the file is another server's.
     pub opening: Option<Place>,
+    /// The file is a base of commands, proven whole: what it equals.
+    pub base: Option<Place>,
     /// Stream bytes begin here in the file (after opening and SELECT).
     pub body: u64,
     /// In-band names of the history: from which offset on which id was in force. First the opening's.
@@ -228,6 +251,8 @@ struct Walk {
     report: SegmentReport,
     /// `None` before the opening, and in files that have none.
     chain: Option<Chain>,
+    /// Of a file without an opening.
+    base: Chain,
     units: Units,
     offset: Offset,
     /// What is left of the out-of-stream SELECT, which must stand there literally.
@@ -250,6 +275,7 @@ impl SegmentWalk {
         let report = SegmentReport {
             len: at,
             opening: None,
+            base: None,
             body: at,
             ids: Vec::new(),
             marked: start,
@@ -269,6 +295,7 @@ impl SegmentWalk {
             state: Walk {
                 report,
                 chain: None,
+                base: Chain::base(),
                 units: Units::new(0),
                 offset: Offset::ZERO,
                 skip: Vec::new(),
@@ -314,8 +341,19 @@ impl SegmentWalk {
 
 impl Walk {
     fn cover(&mut self, bytes: &[u8]) {
-        if let Some(chain) = &mut self.chain {
-            chain.cover(bytes);
+        match &mut self.chain {
+            Some(chain) => chain.cover(bytes),
+            None => self.base.cover(bytes),
+        }
+    }
+
+    fn base(&mut self, found: Annotation, line: &[u8], end: u64) {
+        let mut chain = self.base;
+        chain.cover(&line[..found.covered]);
+        let whole = chain.seal.value() == found.seal && self.chain.is_none() && !self.units.in_multi();
+        match whole {
+            true => self.report.base = Some(found.place),
+            false => self.report.bad_mark = self.report.bad_mark.or(Some(end - line.len() as u64)),
         }
     }
 
@@ -384,6 +422,7 @@ impl Walk {
 
 impl Sink for Walk {
     fn stream(&mut self, bytes: &[u8]) {
+        self.report.base = None; // something stands behind its last line
         self.cover(bytes);
         let skipped = self.skip.len().min(bytes.len());
         if !self.skip.is_empty() {
@@ -401,6 +440,7 @@ impl Sink for Walk {
         let end = at + line.len() as u64;
         let first = self.line_count == 0 && self.offset == Offset::ZERO;
         self.line_count += 1;
+        self.report.base = None;
         // In a segment nobody puts other lines than marks and timestamps: one that is neither was a mark.
         let ours = line.starts_with(PREFIX) || (self.chain.is_some() && !line.starts_with(b"#TS:"));
         if ours {
@@ -412,6 +452,7 @@ impl Sink for Walk {
                 // Also damage of a kind: an opening in the middle of a file
                 Kind::Open { .. } => self.report.bad_mark = self.report.bad_mark.or(Some(at)),
                 Kind::Mark { durable } => self.mark(found, durable, line, end),
+                Kind::Base => self.base(found, line, end),
             },
             None => {
                 if ours {

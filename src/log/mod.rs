@@ -33,7 +33,7 @@
 //!           rule 8:     a unit larger than ring.limit() is answered when sender.marked() >= its end
 //!           replies:    sender.durable() >= end (always);  sender.health() (P7);  waker is called on changes
 //!           rewrite:    sender.rotate(|Rotated { seq, start }| …); snapshot at `start`, with AUX repl-id and repl-offset of
-//!                       that place; write and fsync it as (name, base_seq) = segments.next_base(rotated.seq) under paths.log_file(name);
+//!                       that place; write and fsync it as (name, base_seq) = segments.next_base(rotated.seq, as_commands) under paths.log_file(name);
 //!                       store.announce_base(base); segments.commit_base(&name, base_seq, start, seq);
 //!                       store.confirm_base(&base, |old| old is the log's former base)
 //!           BGSAVE:     write and fsync a temporary; store.announce_base(base); durable::publish(temporary, dump.rdb);

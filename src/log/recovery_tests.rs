@@ -47,6 +47,14 @@ fn rdb(position: Option<(ReplId, Offset)>, dataset: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A base of commands: the stream's prefix is one.
+fn as_commands(place: Place, stream: &[u8]) -> Vec<u8> {
+    let (mut chain, mut bytes) = (Chain::base(), stream.to_vec());
+    chain.cover(stream);
+    chain.end_base(place, &mut bytes);
+    bytes
+}
+
 struct Probe;
 
 impl RdbProbe for Probe {
@@ -324,7 +332,10 @@ impl Server {
     }
 
     fn base(&self, name: String, bytes: &[u8]) -> Base {
-        let checksum = u64::from_le_bytes(bytes[bytes.len() - 8..].try_into().unwrap());
+        let checksum = match name.ends_with(".aof") {
+            true => crate::format::crc::seal(&[], bytes),
+            false => u64::from_le_bytes(bytes[bytes.len() - 8..].try_into().unwrap()),
+        };
         let file = BaseFile { name, len: bytes.len() as u64, checksum };
         Base { cut: self.end(), db: 0, placed: false, files: vec![file] }
     }
@@ -353,9 +364,13 @@ impl Server {
         self.order(if self.is_latched() { Order::Reopen(place, done) } else { Order::Rotate(done) });
         let Ok(Ok(rotated)) = told.recv() else { return Err(refused("opening a segment")) };
         assert_eq!(rotated.start, self.end());
-        let bytes = rdb(Some((self.store.get().replid, self.end())), &self.stream);
+        let commands = rotated.seq.is_multiple_of(2); // both forms, in turns
+        let bytes = match commands {
+            true => as_commands(place, &self.stream),
+            false => rdb(Some((place.replid, place.offset)), &self.stream),
+        };
         let mut segments = self.segments.lock().unwrap();
-        let (name, seq) = segments.next_base(rotated.seq);
+        let (name, seq) = segments.next_base(rotated.seq, commands);
         let path = paths().log_file(&name);
         let base = self.base(paths().relative(&name), &bytes);
         let committed = durable::write_new(&self.disk, &path, &bytes)

@@ -231,3 +231,70 @@ fn forgotten_names_are_not_taken_for_newer_ones() {
     assert_eq!(plan.history.replid, id(world.starts * 2 + 1), "the name of the last start");
     assert!(plan.history.lineage.windows(2).all(|pair| pair[0].end > pair[1].end));
 }
+
+const COMMANDS: &str = "/d/appendonlydir/appendonly.aof.2.base.aof";
+
+/// A log with a base of commands and units behind it, that was killed. What its base leads to.
+fn with_a_base_of_commands() -> (SimDisk, Vec<u8>) {
+    let conf = Conf { policy: Some(Policy::Always), ring: 64 << 10 };
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    server.write(&mut world, &set(100)).unwrap();
+    server.write(&mut world, &set(101)).unwrap();
+    server.rewrite().unwrap();
+    server.write(&mut world, &set(102)).unwrap();
+    assert!(disk.exists(Path::new(COMMANDS)).unwrap());
+    (disk, server.stream.clone())
+}
+
+/// It proves itself: with all that is known of the history, with the log alone, and as another history's.
+#[test]
+fn a_base_of_commands_is_a_base() {
+    let (disk, stream) = with_a_base_of_commands();
+    let (plan, dataset) = start_on(&disk, true);
+    assert_eq!((plan.verdict, plan.log_has_base), (Verdict::Continue, true), "{}", plan.log_line);
+    assert!(dataset == stream && plan.log_line.contains("from appendonly.aof.2.base.aof at "));
+    for path in [paths().history(), paths().ring()] {
+        disk.remove(&path).unwrap();
+    }
+    let (plan, dataset) = start_on(&disk, true);
+    assert!(plan.verdict == Verdict::Continue && dataset == stream, "{}", plan.log_line);
+    assert_eq!(plan.end, Offset(stream.len() as u64));
+
+    // Another base in its place, as the manifest says it: loaded alone, as a new history (rule 15).
+    let (disk, _) = with_a_base_of_commands();
+    let report = {
+        let mut walk = SegmentWalk::new(0);
+        walk.feed(&contents(&disk, Path::new(COMMANDS)));
+        walk.finish()
+    };
+    let place = Place { replid: id(999), ..report.base.unwrap() };
+    disk.damage(Path::new(COMMANDS), |bytes| *bytes = as_commands(place, &set(7)));
+    let (plan, dataset) = start_on(&disk, true);
+    assert!(plan.verdict == Verdict::LogBaseAlone && dataset == set(7), "{}", plan.log_line);
+}
+
+/// No bit of it may be another, no byte may be missing, whatever else is there.
+#[test]
+fn a_damaged_base_of_commands_is_refused() {
+    let (whole, _) = with_a_base_of_commands();
+    let len = contents(&whole, Path::new(COMMANDS)).len();
+    for alone in [false, true] {
+        let check = |damage: &dyn Fn(&mut Vec<u8>), what: &str| {
+            let disk = whole.after_process_crash();
+            disk.damage(Path::new(COMMANDS), |bytes| damage(bytes));
+            if alone {
+                disk.remove(&paths().history()).unwrap();
+            }
+            let refusal = refusal_on(&disk, true);
+            assert_eq!(refusal.file, Path::new(COMMANDS), "{what}: {refusal}");
+        };
+        for bit in 0..len * 8 {
+            check(&|bytes| bytes[bit / 8] ^= 1 << (bit % 8), &format!("bit {bit}"));
+        }
+        for cut in 0..len {
+            check(&|bytes| bytes.truncate(cut), &format!("cut at {cut}"));
+        }
+        check(&|bytes| bytes.extend_from_slice(&set(1)), "something behind it");
+    }
+}

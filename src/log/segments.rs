@@ -188,12 +188,13 @@ impl Segments {
     }
 
     /// Name and sequence number for the base that goes with segment `first_incr`, whose number it takes where that is
-    /// free. The caller writes and fsyncs it under this name in [`Paths::log`], then calls [`Segments::commit_base`].
-    pub fn next_base(&self, first_incr: u64) -> (String, u64) {
+    /// free; `commands`: it is written as commands. The caller writes and fsyncs it under this name in [`Paths::log`], then calls [`Segments::commit_base`].
+    pub fn next_base(&self, first_incr: u64, commands: bool) -> (String, u64) {
         let doubtful = self.doubtful.iter().filter(|entry| entry.file_type == FileType::Base);
         let free = doubtful.map(|entry| entry.seq + 1).fold(self.manifest.next_base_seq(), u64::max);
         let seq = free.max(first_incr);
-        (format!("{}.{seq}.base.rdb", self.paths.log_name), seq)
+        let ending = if commands { "aof" } else { "rdb" };
+        (format!("{}.{seq}.base.{ending}", self.paths.log_name), seq)
     }
 
     /// The base at `cut` replaces the old one and every segment before `first_incr`, the segment opened at `cut`.
@@ -439,7 +440,7 @@ mod tests {
             disk.fail_from(step);
             let rewrite = |log: &mut Segments| -> Result<()> {
                 let first = log.open_next(place(100))?.seq;
-                let (name, seq) = log.next_base(first);
+                let (name, seq) = log.next_base(first, false);
                 durable::write_new(&disk, &paths().log_file(&name), b"REDIS")?;
                 log.commit_base(&name, seq, Offset(100), first)
             };

@@ -15,10 +15,10 @@ use super::recovery::Tail;
 use super::segments::{ManifestFound, Paths, manifest_damage, read_manifest};
 use crate::disk::{Disk, DiskFile, Mode, Result, read_all};
 use crate::error::Corrupt;
-use crate::format::aof::{Ending, SegmentReport, SegmentWalk};
+use crate::format::aof::{Ending, Place, SegmentReport, SegmentWalk};
 use crate::format::crc::SealCrc;
 use crate::format::history::{Base, BaseFile, Clean, History};
-use crate::format::manifest::{Entry, Manifest};
+use crate::format::manifest::{Entry, FileType, Manifest};
 use crate::ring::{Check, Found, Ring};
 use crate::units::{Offset, ReplId};
 
@@ -106,6 +106,10 @@ pub struct LogFile {
 impl LogFile {
     pub fn is_ours(&self) -> bool {
         self.report.as_ref().is_some_and(|report| report.opening.is_some())
+    }
+    /// What it equals, if it is a base of commands that is whole.
+    fn base_of_commands(&self) -> Option<Place> {
+        self.report.as_ref().and_then(|report| report.base)
     }
     /// A segment of ours in which no stream byte was written.
     fn is_idle(&self) -> bool {
@@ -285,7 +289,8 @@ impl LogReader<'_> {
                 return Ok(self.missing(manifest.clone(), entry, path));
             }
             files.push(self.read_file(&entry.name, path)?);
-            if let Some(refusal) = self.lost_opening(&files, entry) {
+            let refusal = self.lost_opening(&files, entry).or_else(|| self.broken_base(&files, entry));
+            if let Some(refusal) = refusal {
                 return Ok(LogFacts {
                     manifest: manifest.clone(),
                     refusal: Some(refusal),
@@ -355,6 +360,18 @@ impl LogReader<'_> {
             .then(|| Refusal { what, ..refusal_at(file.path.clone(), REPAIR) })
     }
 
+    /// The last of `files` must be a base of commands of ours, since the manifest, which is sealed, says what it equals; but
+    /// it is not whole. (Of an RDB its own checksum tells.)
+    fn broken_base(&self, files: &[LogFile], entry: &Entry) -> Option<Refusal> {
+        let file = files.last()?;
+        let cut = entry.start_offset.filter(|_| entry.file_type == FileType::Base)?;
+        let is_commands = !file.name.ends_with(".rdb");
+        let whole = file.base_of_commands().is_some_and(|place| place.offset == cut);
+        let what = format!("the base, which holds the state at stream offset {cut}, is damaged or cut short");
+        let at = file.report.as_ref().map_or(0, |report| report.bad_mark.unwrap_or(report.parsed.at));
+        (is_commands && !whole).then(|| Refusal { at, what, ..refusal_at(file.path.clone(), REPAIR) })
+    }
+
     fn missing(&self, manifest: Manifest, entry: &Entry, path: PathBuf) -> LogFacts {
         let mut facts = LogFacts::empty(LogShape::Damaged);
         facts.manifest = manifest;
@@ -419,7 +436,9 @@ impl LogReader<'_> {
             self.add_stock(&mut facts, files);
             return facts;
         };
-        let emptied = files[..first].iter().find(|file| file.len == 0 && file.name.ends_with(".rdb"));
+        let unnamed = named.is_none(); // another server's base of commands may well be empty
+        let emptied =
+            files[..first].iter().find(|file| file.len == 0 && (unnamed || file.name.ends_with(".rdb")));
         if let Some(file) = emptied {
             let what = "the file is empty, but segments of this log build on it".into();
             facts.refusal = Some(Refusal { what, ..refusal_at(file.path.clone(), REPAIR) });
@@ -428,8 +447,8 @@ impl LogReader<'_> {
         }
         let foreign = files[first..].iter().any(|file| self.has_foreign_bytes(file));
         facts.base = named.or_else(|| self.fitting_base(&files[..first], &files[first]));
-        let base_is_rdb = first == 1 && files[0].rdb == files[0].len;
-        if foreign || (first > 0 && facts.base.is_none() && !base_is_rdb) {
+        let is_base = |file: &LogFile| file.rdb == file.len || file.base_of_commands().is_some();
+        if foreign || (first > 0 && facts.base.is_none() && !(first == 1 && is_base(&files[0]))) {
             facts.base = None;
             facts.refusal = files[first..].iter().find_map(|file| self.damaged_seal(file));
             if facts.refusal.is_some() {
@@ -460,12 +479,16 @@ impl LogReader<'_> {
         named.filter(|base| files.starts_with(&base.files)).max_by_key(|base| base.files.len()).cloned()
     }
 
-    /// An RDB of ours that proves itself to be the base: at the very place, name and offset, where the first segment
+    /// A base of ours that proves itself to be the one: at the very place, name and offset, where the first segment
     /// begins (`replication.toml` may be missing, or older in a copied directory).
     fn fitting_base(&self, files: &[LogFile], first: &LogFile) -> Option<Base> {
         let [file] = files else { return None };
-        let (peek, opening) = (file.peek?, first.report.as_ref()?.opening?);
-        let fits = (peek.replid, peek.offset) == (Some(opening.replid), Some(opening.offset));
+        let opening = first.report.as_ref()?.opening?;
+        let stated = match file.base_of_commands() {
+            Some(place) => (Some(place.replid), Some(place.offset)),
+            None => file.peek.map(|peek| (peek.replid, peek.offset))?,
+        };
+        let fits = stated == (Some(opening.replid), Some(opening.offset));
         let files = vec![self.base_file(file)];
         fits.then_some(Base { cut: opening.offset, db: opening.db, placed: true, files })
     }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::driver::Driver;
 use super::logging::{self, notice, warning};
 use super::persist::Cut;
-use super::snapshots::{self, Job, Kind, Placed, Progress, Written};
+use super::snapshots::{self, AsCommands, Job, Kind, Placed, Progress, Written};
 use super::upstream;
 use super::{process, resize};
 use crate::commands::Request;
@@ -23,6 +23,7 @@ use crate::config::{AppendFsync, Change, Settings, apply_failed};
 use crate::engine::Node;
 use crate::error::ReplyError;
 use crate::state::Slot;
+use crate::store::commands;
 use crate::units::ReplId;
 
 /// After a failed background job, before it is tried again by itself.
@@ -321,7 +322,12 @@ fn kept(driver: &Driver, purpose: Purpose) -> Kind {
     });
     let (target, temporary) = persist.snapshot_paths();
     match rotated {
-        Some(rotated) if is_rewrite => Kind::Rewrite { rotated },
+        Some(rotated) if is_rewrite => {
+            let settings = &node.config().settings;
+            let wanted = !settings.aof_use_rdb_preamble && commands::can_express(&node.store.libraries);
+            let commands = wanted.then_some(AsCommands { timestamp: settings.aof_timestamp_enabled });
+            Kind::Rewrite { rotated, commands }
+        }
         None if persist.exports() => {
             let (target, temporary) = persist.export_paths(&node.config().settings);
             Kind::Export { temporary, target }

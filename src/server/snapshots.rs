@@ -6,7 +6,7 @@
 //! | kind | file | on disk, in this order (a crash in between leaves the old base in force) |
 //! |---|---|---|
 //! | save | `temp-PID.rdb` → `dump.rdb` | contents fsynced; `replication.toml` names old and new; rename, directory fsynced; `replication.toml` forgets the old; spill segments before the cut dropped |
-//! | rewrite | `….N.base.rdb`, a fresh name | contents fsynced; `replication.toml` names it; manifest committed, old segments dropped; `replication.toml` forgets bases before the cut |
+//! | rewrite | `….N.base.rdb` (`.aof`, if written as commands), a fresh name | contents fsynced; `replication.toml` names it; manifest committed, old segments dropped; `replication.toml` forgets bases before the cut |
 //! | payload | none, or one without a name | nothing of this directory |
 //! | export | any file | contents fsynced, rename; no base, nothing recorded (rule 26) |
 //!
@@ -27,8 +27,8 @@ use crate::disk::durable;
 use crate::format::history::{Base, BaseFile};
 use crate::log::thread::LogSender;
 use crate::log::writer::Rotated;
-use crate::store::Snapshot;
 use crate::store::rdb::{self, SaveOptions};
+use crate::store::{Snapshot, commands};
 use crate::units::Position;
 
 /// What is done with the file.
@@ -41,6 +41,8 @@ pub enum Kind {
     },
     Rewrite {
         rotated: mpsc::Receiver<Result<Rotated, String>>,
+        /// `aof-use-rdb-preamble no`.
+        commands: Option<AsCommands>,
     },
     Export {
         temporary: PathBuf,
@@ -48,6 +50,12 @@ pub enum Kind {
     },
     /// For replicas: [`super::full_sync`] says where the bytes go.
     Payload,
+}
+
+/// How a base is written as commands.
+pub struct AsCommands {
+    /// With a timestamp at the top.
+    pub timestamp: bool,
 }
 
 /// A snapshot to be written.
@@ -114,9 +122,9 @@ pub fn write(job: &Job) -> Result<Written, String> {
     let (path, base) = match &job.kind {
         Kind::Save { temporary, .. } | Kind::Export { temporary, .. } => (temporary.clone(), None),
         Kind::Payload => return Err("a payload has no file".into()),
-        Kind::Rewrite { rotated } => {
+        Kind::Rewrite { rotated, commands } => {
             let first_segment = rotation(job, rotated)?.seq;
-            let (name, seq) = lock(&job.files.segments).next_base(first_segment);
+            let (name, seq) = lock(&job.files.segments).next_base(first_segment, commands.is_some());
             (job.files.paths.log_file(&name), Some(NewBase { name, seq, first_segment }))
         }
     };
@@ -275,17 +283,9 @@ pub(super) fn encode(job: &Job, path: &Path) -> Result<Saved, String> {
 
 pub(super) fn encode_into(job: &Job, out: &mut dyn Write) -> io::Result<Saved> {
     let position = Position { replid: job.cut.replid, offset: job.cut.offset };
-    let options = SaveOptions {
-        compress: job.compress,
-        checksum: job.checksum,
-        cut: Some(rdb::Cut { position, db: i64::from(job.cut.db) }),
-        aof_base: matches!(job.kind, Kind::Rewrite { .. }),
-        ctime: job.ctime,
-        used_mem: job.used_memory,
-        each_key: job.key_delay_micros > 0,
-        ..SaveOptions::default()
-    };
-    let saved = rdb::save(&job.snapshot, &options, out, &mut |progress| {
+    let cut = rdb::Cut { position, db: i64::from(job.cut.db) };
+    let each_key = job.key_delay_micros > 0;
+    let mut watch = |progress: rdb::Progress| {
         job.progress.keys.store(progress.keys, Ordering::Relaxed);
         delay(job);
         if job.progress.cancelled.load(Ordering::Relaxed) {
@@ -293,7 +293,24 @@ pub(super) fn encode_into(job: &Job, out: &mut dyn Write) -> io::Result<Saved> {
         } else {
             ControlFlow::Continue(())
         }
-    })?;
+    };
+    if let Kind::Rewrite { commands: Some(AsCommands { timestamp }), .. } = job.kind {
+        let timestamp = timestamp.then_some(job.ctime);
+        let options = commands::Options { cut, timestamp, each_key };
+        let saved = commands::save(&job.snapshot, &options, out, &mut watch)?;
+        return Ok(Saved { bytes: saved.bytes, keys: saved.keys, checksum: saved.checksum });
+    }
+    let options = SaveOptions {
+        compress: job.compress,
+        checksum: job.checksum,
+        cut: Some(cut),
+        aof_base: matches!(job.kind, Kind::Rewrite { .. }),
+        ctime: job.ctime,
+        used_mem: job.used_memory,
+        each_key,
+        ..SaveOptions::default()
+    };
+    let saved = rdb::save(&job.snapshot, &options, out, &mut watch)?;
     Ok(Saved { bytes: saved.bytes, keys: saved.keys, checksum: saved.checksum })
 }
 

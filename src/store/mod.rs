@@ -9,6 +9,7 @@
 //! level and stays what it was while writes go on ([`partitions`] has the argument). Commands see the data only
 //! through [`Db`], which hides expired keys and records what a change means for others ([`Changes`]).
 
+pub mod commands;
 pub mod db;
 pub mod digest;
 pub mod hash;

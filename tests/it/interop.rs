@@ -136,6 +136,15 @@ const AOF_CASES: &[AofCase] = &[
         killed: false,
     },
     AofCase {
+        name: "without preamble, with timestamps, killed",
+        directives: &[("aof-use-rdb-preamble", "no"), ("aof-timestamp-enabled", "yes")],
+        more: |c| {
+            rewrite_aof(c);
+            rotated_in_db_3(c);
+        },
+        killed: true,
+    },
+    AofCase {
         name: "timestamps",
         directives: &[("aof-timestamp-enabled", "yes")],
         more: counters,
@@ -180,6 +189,9 @@ fn our_aof_loads_in_stock_and_its_tools_call_it_sound() {
         let end = ours.stop();
         assert_eq!(end.code, Some(0), "{end}");
         check_aof(ours.data());
+        if case.directives.contains(&("aof-use-rdb-preamble", "no")) && subject_is_ours() {
+            assert_eq!(aof_files(ours.data(), ".base.aof").len(), 1, "{}", case.name);
+        }
         let theirs = Launch::stock(&[("appendonly", "yes")]).unwrap();
         copy_dir(&ours.data().join("appendonlydir"), &theirs.data().join("appendonlydir"));
         held.assert_in(&mut theirs.start().connect());
