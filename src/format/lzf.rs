@@ -22,11 +22,12 @@
 use crate::error::Corrupt;
 
 /// The most bytes that one byte of a block can stand for.
-const MAX_EXPANSION: usize = MAX_COPY / 3;
+pub const MAX_EXPANSION: usize = MAX_COPY / 3;
 const MAX_LITERAL: usize = 32;
 const MIN_COPY: usize = 3;
 const MAX_COPY: usize = 264;
-const WINDOW: usize = 1 << 13;
+/// How far back a copy can reach.
+pub const WINDOW: usize = 1 << 13;
 const SLOT_BITS: u32 = 14;
 /// A result must be at least this much smaller than its input to be worth keeping (Redis' rule).
 const MIN_GAIN: usize = 4;

@@ -35,7 +35,6 @@ pub const NAME_SLOTS: [usize; 2] = [0, 512];
 pub const WINDOW_SLOTS: [usize; 2] = [1024, 1536];
 const TABLE: usize = 4096;
 
-const MAGIC: &[u8; 8] = b"RHRING02";
 const NAME_SEED: u64 = 0x5248_6e61_6d65_0001;
 const WINDOW_SEED: u64 = 0x5248_7769_6e64_0002;
 
@@ -103,10 +102,12 @@ pub struct Name {
 
 impl Name {
     pub const LEN: usize = 96;
+    /// What a slot begins with: the format's name and version.
+    pub const MAGIC: &[u8; 8] = b"RHRING02";
 
     pub fn encode(&self) -> [u8; Name::LEN] {
         let mut out = [0; Name::LEN];
-        out[..8].copy_from_slice(MAGIC);
+        out[..8].copy_from_slice(Name::MAGIC);
         let words = [self.seq, self.capacity, self.tag, self.origin.0, self.begun.0];
         put_words(&mut out[8..48], &words);
         out[48..88].copy_from_slice(self.replid.as_bytes());
@@ -119,7 +120,8 @@ impl Name {
         let bytes = bytes.get(..Name::LEN)?;
         let [seq, capacity, tag, origin, begun] = words(&bytes[8..48])?;
         let sealed = seal(&[NAME_SEED], &bytes[..88]) == words::<1>(&bytes[88..])?[0];
-        let sound = &bytes[..8] == MAGIC && sealed && Layout::for_capacity(capacity).capacity == capacity;
+        let sound =
+            &bytes[..8] == Name::MAGIC && sealed && Layout::for_capacity(capacity).capacity == capacity;
         let replid = ReplId::parse(&bytes[48..88])?;
         sound.then_some(Name { seq, capacity, tag, origin: Offset(origin), begun: Offset(begun), replid })
     }

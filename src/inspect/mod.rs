@@ -1,1 +1,91 @@
-//! Library half of the inspection tool.
+//! Library half of the inspection tool `ringhold-inspect`: looks into any snapshot, log, ring or data directory.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`input`] | what a path is; files, standard input, gzip and zstd as one kind of reader that knows its progress |
+//! | [`snapshot`], [`value`] | a walk over an RDB file: items, keys, the elements of a value in pieces |
+//! | [`check`] | is it sound? every checksum and structure, one report for any kind of file; `--fix` |
+//! | [`summary`] | what is in it, on one screen |
+//! | [`distinct`] | duplicates in bounded memory |
+//! | [`text`] | escaping for terminal and JSON, a JSON writer, sizes for people |
+//!
+//! **Everything streams.** A command is a visitor of a walk that holds one buffer, one packed value of at most
+//! [`value::BLOB_LIMIT`] and what the command counts; a value is never in memory as a whole, so that a file's size
+//! and a list's length do not matter. What cannot be bounded this way is refused with its offset
+//! ([`Failure::TooLong`]), not attempted. Rejected: loading into the store (exact, but as large as the dataset) and
+//! mapping the file (no pipes, no compressed input, a page fault instead of an error).
+//!
+//! **One parser.** The codecs are the server's own; what passes here loads there. All walks check what they pass, so
+//! that `summary` of a damaged file ends with the same file and offset as `check`.
+//!
+//! ```no_run
+//! use ringhold::inspect::{check, input};
+//! let report = check::check(std::path::Path::new("dump.rdb"), &check::Options::default())?;
+//! assert_eq!(report.verdict(), check::Verdict::Sound);
+//! # Ok::<(), ringhold::inspect::Failure>(())
+//! ```
+
+pub mod check;
+pub mod commands;
+pub mod distinct;
+pub mod input;
+pub mod snapshot;
+pub mod summary;
+pub mod text;
+pub mod value;
+
+use std::fmt;
+use std::path::Path;
+
+use crate::error::{Corrupt, IoFailure};
+use crate::format::rdb::LoadError;
+
+/// Why a command ended early. Each names the file, and the offset where there is one.
+#[derive(Debug)]
+pub enum Failure {
+    /// The bytes are not what they should be.
+    Corrupt(Corrupt),
+    /// Too long a string for the memory that this tool allows itself: nothing is known of its soundness.
+    TooLong(Corrupt),
+    Io(IoFailure),
+    /// The output could not be written.
+    Output(std::io::Error),
+    /// What was asked does not fit what was found.
+    Usage(String),
+}
+
+impl Failure {
+    /// An error of a walk, in this file.
+    pub fn of(error: LoadError, file: &Path) -> Failure {
+        match error {
+            LoadError::Corrupt(damage) => Failure::Corrupt(damage.in_file(file)),
+            LoadError::Io(source) => Failure::Io(IoFailure::new("reading", file, source)),
+            LoadError::TooLong { at, len, longest } => {
+                let what = format!("a string of {len} bytes; at most {longest} are taken into memory");
+                Failure::TooLong(Corrupt::new(at, what).in_file(file))
+            }
+            LoadError::Stopped => Failure::Usage(format!("{}: stopped", file.display())),
+        }
+    }
+}
+
+impl From<IoFailure> for Failure {
+    fn from(failure: IoFailure) -> Failure {
+        Failure::Io(failure)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Corrupt(damage) | Failure::TooLong(damage) => damage.fmt(f),
+            Failure::Io(failure) => failure.fmt(f),
+            Failure::Output(error) => write!(f, "writing the output: {error}"),
+            Failure::Usage(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+pub type Result<T> = std::result::Result<T, Failure>;

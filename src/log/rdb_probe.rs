@@ -71,7 +71,9 @@ fn failed<T>(error: LoadError, file: &dyn DiskFile) -> Found<T> {
             Ok(Err(Corrupt::new(file.size()?, "the file ends too early").in_file(file.path())))
         }
         LoadError::Io(error) => Err(IoFailure::new("reading", file.path(), error)),
-        LoadError::Stopped => Ok(Err(Corrupt::new(0, "not read").in_file(file.path()))),
+        LoadError::Stopped | LoadError::TooLong { .. } => {
+            Ok(Err(Corrupt::new(0, "not read").in_file(file.path())))
+        }
     }
 }
 

@@ -228,6 +228,7 @@ fn load_rdb(
                 (LoadError::Corrupt(damage), None) => damage.in_file(&file.path).to_string(),
                 (LoadError::Io(error), None) => format!("{}: {error}", file.path.display()),
                 (LoadError::Stopped, None) => format!("{}: loading was stopped", file.path.display()),
+                (error @ LoadError::TooLong { .. }, None) => format!("{}: {error}", file.path.display()),
             };
             warning!("Terminating server after rdb file reading failure.");
             Err(format!("{why}; restore the file from a copy, or see what it holds with ringhold-inspect"))

@@ -14,6 +14,7 @@ mod disk_full;
 mod fill;
 mod harness;
 mod info;
+mod inspect;
 mod interop;
 mod jobs;
 mod marks;

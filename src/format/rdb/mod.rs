@@ -49,7 +49,7 @@ use crate::error::Corrupt;
 pub use output::Output;
 pub use payload::{open_payload, seal_payload};
 pub use reader::{Attributes, Item, Peek, Reader, peek, verify};
-pub use source::Source;
+pub use source::{Blob, Piece, Source};
 
 /// The Redis whose behaviour is ours: what clients are told, and what `redis-ver` says.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -205,6 +205,8 @@ pub fn module_name(id: u64) -> String {
 pub enum LoadError {
     /// The bytes are not what they should be; the offset counts from the start of the file or payload.
     Corrupt(Corrupt),
+    /// The string at byte `at` is longer than the reader's limit ([`Source::longest`]).
+    TooLong { at: u64, len: u64, longest: u64 },
     /// The reader failed.
     Io(io::Error),
     /// The caller's progress function asked for it.
@@ -228,6 +230,9 @@ impl std::fmt::Display for LoadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             LoadError::Corrupt(corrupt) => corrupt.fmt(f),
+            LoadError::TooLong { at, len, longest } => {
+                write!(f, "at byte {at}: a string of {len} bytes, more than the {longest} that are read here")
+            }
             LoadError::Io(error) => error.fmt(f),
             LoadError::Stopped => f.write_str("stopped"),
         }

@@ -6,12 +6,15 @@
 //! Always: `at ≤ end ≤ buffer.len()`; buffer[0] is byte `base` of the input; bytes before `hashed` are in the CRC,
 //! bytes before `recorded` in the recording.
 
+mod pieces;
+
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
 
 use super::LoadError;
 use crate::format::crc::RdbCrc;
 use crate::format::lzf;
+pub use pieces::{Blob, Piece};
 
 type Result<T> = std::result::Result<T, LoadError>;
 
@@ -31,6 +34,9 @@ pub struct Source<'a> {
     recorded: usize,
     /// An LZF block that is longer than the buffer.
     block: Vec<u8>,
+    /// The longest string that [`Source::string`] and [`Source::owned`] put into memory; above it they say
+    /// [`LoadError::TooLong`]. Without limit unless set.
+    pub longest: u64,
 }
 
 /// Where [`Source::string`] left its bytes.
@@ -61,6 +67,7 @@ impl<'a> Source<'a> {
             recording: None,
             recorded: 0,
             block: Vec::new(),
+            longest: u64::MAX,
         }
     }
 
@@ -158,6 +165,11 @@ impl<'a> Source<'a> {
         self.skip(len)
     }
 
+    /// Bytes taken from the input and not read yet: behind the end of an RDB file, the start of what follows it.
+    pub fn buffered(&self) -> &[u8] {
+        &self.buffer[self.at..self.end]
+    }
+
     /// Whether the input ends here.
     pub fn is_at_end(&mut self) -> Result<bool> {
         Ok(self.fill(1)? < 1)
@@ -178,17 +190,40 @@ impl<'a> Source<'a> {
 
     fn read_string(&mut self, scratch: &mut Vec<u8>) -> Result<Place> {
         let at = self.offset();
-        let number = match self.length_or_form()? {
-            Length::Plain(len) => return self.raw(len, scratch),
+        let form = self.length_or_form()?;
+        self.read_form(at, form, scratch)
+    }
+
+    /// The string at `at` whose length or form was read.
+    fn read_form(&mut self, at: u64, form: Length, scratch: &mut Vec<u8>) -> Result<Place> {
+        let number = match form {
+            Length::Plain(len) => {
+                self.check_limit(at, len, len)?;
+                return self.raw(len, scratch);
+            }
             Length::Special(0) => i8::from_le_bytes(self.array()?).into(),
             Length::Special(1) => i16::from_le_bytes(self.array()?).into(),
             Length::Special(2) => i32::from_le_bytes(self.array()?),
-            Length::Special(3) => return self.compressed(at, scratch),
+            Length::Special(3) => {
+                let (packed, len) = (self.length()?, self.length()?);
+                self.check_limit(at, packed, len)?;
+                return self.compressed_block(at, packed, len, scratch);
+            }
             Length::Special(form) => return Err(unknown_form(at, form)),
         };
         scratch.clear();
         scratch.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         Ok(Place::Scratch)
+    }
+
+    /// `stored`: the bytes that a string of `len` bytes takes here. What is too long must at least be there.
+    #[inline]
+    fn check_limit(&mut self, at: u64, stored: u64, len: u64) -> Result<()> {
+        if len.max(stored) <= self.longest {
+            return Ok(());
+        }
+        self.skip(stored)?;
+        Err(LoadError::TooLong { at, len, longest: self.longest })
     }
 
     /// The next `len` bytes.
@@ -211,8 +246,8 @@ impl<'a> Source<'a> {
         Ok(Place::Scratch)
     }
 
-    fn compressed(&mut self, at: u64, scratch: &mut Vec<u8>) -> Result<Place> {
-        let (packed, len) = (self.length()?, self.length()?);
+    /// `len` bytes from an LZF block of `packed` bytes.
+    fn compressed_block(&mut self, at: u64, packed: u64, len: u64, scratch: &mut Vec<u8>) -> Result<Place> {
         let from = self.offset();
         let Ok(len) = usize::try_from(len) else {
             return Err(LoadError::corrupt(at, "a compressed string too long for memory"));

@@ -25,7 +25,8 @@ use crate::format::packed::Entry;
 use crate::format::packed::listpack::ListpackRef;
 
 type Result<T> = std::result::Result<T, LoadError>;
-type Id = [u8; 16];
+/// Milliseconds and sequence, big-endian.
+pub type Id = [u8; 16];
 
 /// A record of a deleted entry.
 const DELETED: i64 = 1;
@@ -39,8 +40,46 @@ pub struct Facts {
     pub length: u64,
 }
 
+/// Sees the parts of a stream as [`walk`] passes them, each after it was checked.
+pub trait Visit {
+    /// A block's first ID and its listpack: see [`block_entries`].
+    fn block(&mut self, _first: Id, _block: ListpackRef<'_>) -> Result<()> {
+        Ok(())
+    }
+    /// Behind all blocks: length, last ID (two numbers) and, from type 19 on, first ID, greatest deleted ID and the
+    /// count of entries ever added.
+    fn tail(&mut self, _numbers: &[u64]) -> Result<()> {
+        Ok(())
+    }
+    /// A group's name and its last delivered ID (two numbers) and, from type 19 on, the count of entries read.
+    fn group(&mut self, _name: &[u8], _numbers: &[u64]) -> Result<()> {
+        Ok(())
+    }
+    /// A pending entry of the last group: when it was delivered (Unix milliseconds) and how often.
+    fn pending(&mut self, _id: Id, _time: i64, _deliveries: u64) -> Result<()> {
+        Ok(())
+    }
+    /// A consumer of the last group.
+    fn consumer(&mut self, _name: &[u8]) -> Result<()> {
+        Ok(())
+    }
+    /// A pending entry of the last consumer.
+    fn owned(&mut self, _id: Id) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Sees nothing.
+struct Blind;
+impl Visit for Blind {}
+
 /// Reads a stream's value, of one of the three stream types, to its end.
 pub fn check(source: &mut Source<'_>, kind: ValueType) -> Result<Facts> {
+    walk(source, kind, &mut Blind)
+}
+
+/// The same, showing its parts to `visitor`.
+pub fn walk(source: &mut Source<'_>, kind: ValueType, visitor: &mut impl Visit) -> Result<Facts> {
     let blocks = source.length()?;
     let (mut last, mut scratch) = (None, Vec::new());
     for _ in 0..blocks {
@@ -53,9 +92,10 @@ pub fn check(source: &mut Source<'_>, kind: ValueType) -> Result<Facts> {
         last = Some(id);
         let at = source.offset();
         let block = source.string(&mut scratch)?;
-        check_block(block).map_err(|what| {
+        let block = check_block(block).map_err(|what| {
             LoadError::corrupt(at, format!("Stream listpack integrity check failed: {what}"))
         })?;
+        visitor.block(id, block)?;
     }
     let at = source.offset();
     let length = source.length()?;
@@ -63,25 +103,31 @@ pub fn check(source: &mut Source<'_>, kind: ValueType) -> Result<Facts> {
         return Err(LoadError::corrupt(at, "Stream of some length without entries"));
     }
     let numbers = if kind >= ValueType::Stream2 { 2 + 5 } else { 2 };
-    for _ in 0..numbers {
-        source.length()?;
+    let mut tail = [length; 8];
+    for number in &mut tail[1..=numbers] {
+        *number = source.length()?;
     }
+    visitor.tail(&tail[..=numbers])?;
     let mut names = BTreeSet::new();
     for _ in 0..source.length()? {
         let at = source.offset();
-        if !names.insert(source.owned()?) {
+        let name = source.owned()?;
+        if names.contains(&name) {
             return Err(LoadError::corrupt(at, "Duplicated consumer group name"));
         }
-        check_group(source, kind)?;
+        walk_group(source, kind, &name, visitor)?;
+        names.insert(name);
     }
     Ok(Facts { length })
 }
 
-fn check_group(source: &mut Source<'_>, kind: ValueType) -> Result<()> {
+fn walk_group(source: &mut Source<'_>, kind: ValueType, name: &[u8], visitor: &mut impl Visit) -> Result<()> {
     let numbers = if kind >= ValueType::Stream2 { 3 } else { 2 };
-    for _ in 0..numbers {
-        source.length()?;
+    let mut head = [0; 3];
+    for number in &mut head[..numbers] {
+        *number = source.length()?;
     }
+    visitor.group(name, &head[..numbers])?;
     let mut pending: Vec<(Id, bool)> = Vec::new();
     for _ in 0..source.length()? {
         let at = source.offset();
@@ -89,18 +135,20 @@ fn check_group(source: &mut Source<'_>, kind: ValueType) -> Result<()> {
         if pending.last().is_some_and(|(last, _)| *last >= id) {
             return Err(LoadError::corrupt(at, "Duplicated global PEL entry loading stream consumer group"));
         }
-        source.skip(8)?;
-        source.length()?;
+        let time = i64::from_le_bytes(source.array()?);
+        visitor.pending(id, time, source.length()?)?;
         pending.push((id, false));
     }
     let mut names = BTreeSet::new();
     for _ in 0..source.length()? {
         let at = source.offset();
-        if !names.insert(source.owned()?) {
+        let name = source.owned()?;
+        visitor.consumer(&name)?;
+        if !names.insert(name) {
             return Err(LoadError::corrupt(at, "Duplicate stream consumer detected"));
         }
         source.skip(if kind >= ValueType::Stream3 { 16 } else { 8 })?;
-        check_consumer(source, &mut pending)?;
+        walk_consumer(source, &mut pending, visitor)?;
     }
     match pending.iter().find(|(_, owned)| !owned) {
         Some(_) => Err(LoadError::corrupt(source.offset(), "Stream CG PEL entry without consumer")),
@@ -108,7 +156,11 @@ fn check_group(source: &mut Source<'_>, kind: ValueType) -> Result<()> {
     }
 }
 
-fn check_consumer(source: &mut Source<'_>, pending: &mut [(Id, bool)]) -> Result<()> {
+fn walk_consumer(
+    source: &mut Source<'_>,
+    pending: &mut [(Id, bool)],
+    visitor: &mut impl Visit,
+) -> Result<()> {
     for _ in 0..source.length()? {
         let at = source.offset();
         let id: Id = source.array()?;
@@ -118,15 +170,16 @@ fn check_consumer(source: &mut Source<'_>, pending: &mut [(Id, bool)]) -> Result
         if std::mem::replace(&mut pending[place].1, true) {
             return Err(LoadError::corrupt(at, "Stream consumer PEL entry already has a consumer assigned"));
         }
+        visitor.owned(id)?;
     }
     Ok(())
 }
 
-fn check_block(bytes: &[u8]) -> std::result::Result<(), String> {
+fn check_block(bytes: &[u8]) -> std::result::Result<ListpackRef<'_>, String> {
     let block = ListpackRef::new(bytes).map_err(|corrupt| corrupt.to_string())?;
     let mut elements = block.iter();
     check_records(&mut elements).ok_or("its records do not add up")?;
-    if elements.next().is_some() { Err("more in it than its records".into()) } else { Ok(()) }
+    if elements.next().is_some() { Err("more in it than its records".into()) } else { Ok(block) }
 }
 
 /// `None` if the elements are not a master entry and as many records as it says.
@@ -168,18 +221,21 @@ pub fn visit_entries(payload: &[u8], mut visit: impl FnMut((u64, u64), Fields<'_
             .map_err(|_| LoadError::corrupt(at, "Stream block with a key that is no ID"))?;
         let block = source.owned()?;
         let elements = ListpackRef::new(&block).map_err(LoadError::Corrupt)?;
-        visit_block(u128::from_be_bytes(id), &mut elements.iter(), &mut visit)
+        block_entries(id, elements, &mut visit)
             .ok_or_else(|| LoadError::corrupt(at, "Stream block whose records do not add up"))?;
     }
     Ok(())
 }
 
-fn visit_block<'a>(
-    first: u128,
-    elements: &mut impl Iterator<Item = Entry<'a>>,
-    visit: &mut impl FnMut((u64, u64), Fields<'_>),
+/// The same for the entries of one block. `None`: its records do not add up.
+pub fn block_entries<'a>(
+    first: Id,
+    block: ListpackRef<'a>,
+    visit: &mut impl FnMut((u64, u64), Fields<'a>),
 ) -> Option<()> {
+    let first = u128::from_be_bytes(first);
     let (first_ms, first_seq) = ((first >> 64) as u64, first as u64);
+    let elements = &mut block.iter();
     let records = number(elements)?.checked_add(number(elements)?)?;
     let count = number(elements)?;
     let names: Vec<Entry<'a>> = elements.take(count as usize).collect();

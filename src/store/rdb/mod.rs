@@ -88,8 +88,10 @@ pub fn restore(payload: &[u8], limits: &Limits, verify: bool) -> Result<Value, B
     read_typed(&mut source, limits).map_err(|error| {
         BadPayload::Content(match error {
             LoadError::Corrupt(corrupt) => corrupt,
-            // Neither happens while reading from memory.
-            LoadError::Io(_) | LoadError::Stopped => Corrupt::new(0, "unreadable"),
+            // None happens while reading from memory without a limit.
+            LoadError::Io(_) | LoadError::Stopped | LoadError::TooLong { .. } => {
+                Corrupt::new(0, "unreadable")
+            }
         })
     })
 }

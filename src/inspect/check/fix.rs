@@ -1,0 +1,143 @@
+//! Cuts what a check called a torn tail, and keeps what it cuts.
+//!
+//! A log is cut behind its last whole unit, never inside or behind an annotation that is not whole, because a server appends at
+//! the end of the file and would make one line of both. The bytes go to `NAME.torn-OFFSET` first and are synced there;
+//! then the file is cut and synced. A crash in between leaves both, and the next fix begins anew. Nothing but a torn tail is
+//! repaired: of a corrupt file it is not known what to keep (that is `salvage`'s task).
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::log::timestamp;
+use super::{Report, Verdict};
+use crate::disk::{Disk, DiskFile, Mode, OsDisk, durable};
+use crate::error::Corrupt;
+use crate::format::framing::{Command, Framer, Sink, Units};
+use crate::inspect::{Failure, Result};
+use crate::log::rdb_probe::{FormatProbe, Positioned};
+use crate::log::survey::RdbProbe;
+
+/// A file that was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    pub file: PathBuf,
+    /// Its length now.
+    pub keep: u64,
+    /// Bytes that were cut off, and where they are kept.
+    pub cut: u64,
+    pub aside: PathBuf,
+}
+
+const PIECE: usize = 256 << 10;
+
+/// Cuts the torn tails of a report's files; they must be plain files. Empty: there is none.
+pub fn fix(report: &Report) -> Result<Vec<Fixed>> {
+    let disk = OsDisk::new();
+    let torn = report.files.iter().filter(|file| file.verdict == Verdict::Torn);
+    torn.filter_map(|file| Some((file, file.cut?))).map(|(file, keep)| cut(&disk, &file.file, keep)).collect()
+}
+
+fn cut(disk: &OsDisk, path: &Path, keep: u64) -> Result<Fixed> {
+    if path.as_os_str() == "-" {
+        return Err(Failure::Usage("standard input cannot be fixed".into()));
+    }
+    let file = disk.open(path, Mode::Write)?;
+    let mut magic = [0; 4];
+    file.read_at(&mut magic, 0)?;
+    if magic.starts_with(&[0x1f, 0x8b]) || magic == [0x28, 0xb5, 0x2f, 0xfd] {
+        return Err(Failure::Usage(format!("{} is compressed: unpack it first", path.display())));
+    }
+    let len = file.size()?;
+    let aside = free_name(disk, path, keep)?;
+    let copy = disk.open(&aside, Mode::CreateNew)?;
+    let (mut piece, mut at) = (vec![0; PIECE], keep);
+    loop {
+        let got = file.read_at(&mut piece, at)?;
+        if got == 0 {
+            break;
+        }
+        copy.write_at(&piece[..got], at - keep)?;
+        at += got as u64;
+    }
+    copy.fdatasync()?;
+    disk.fsync_dir(aside.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    file.truncate(keep)?;
+    file.fdatasync()?;
+    Ok(Fixed { file: path.to_path_buf(), keep, cut: len.saturating_sub(keep), aside })
+}
+
+fn free_name(disk: &OsDisk, path: &Path, keep: u64) -> Result<PathBuf> {
+    let name = durable::with_suffix(path, &format!(".torn-{keep}"));
+    if !disk.exists(&name)? {
+        return Ok(name);
+    }
+    for n in 2.. {
+        let next = durable::with_suffix(&name, &format!(".{n}"));
+        if !disk.exists(&next)? {
+            return Ok(next);
+        }
+    }
+    Ok(name)
+}
+
+/// Cuts a log behind the last unit that was written up to `seconds` (Unix), as its `#TS:` lines tell. `None`: nothing in it is
+/// later.
+pub fn truncate_to_timestamp(path: &Path, seconds: i64) -> Result<Option<Fixed>> {
+    let disk = OsDisk::new();
+    let file = disk.open(path, Mode::Read)?;
+    let start = preamble(&*file)?;
+    let mut walk = Search { until: seconds, units: Units::new(0), found: None, seen: false, unit: start };
+    let mut framer = Framer::new(start);
+    let mut input = Positioned { file: &*file, at: start };
+    let mut piece = vec![0; PIECE];
+    while walk.found.is_none() {
+        let got = input.read(&mut piece).map_err(|error| super::unreadable(error, path))?;
+        if got == 0 {
+            break;
+        }
+        framer.feed(&piece[..got], &mut walk).map_err(|damage| Failure::Corrupt(damage.in_file(path)))?;
+    }
+    match walk.found {
+        Some(at) => cut(&disk, path, at).map(Some),
+        None if !walk.seen => {
+            Err(Failure::Usage(format!("{} has no timestamps (aof-timestamp-enabled)", path.display())))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Where the commands begin.
+fn preamble(file: &dyn DiskFile) -> Result<u64> {
+    let mut magic = [0; 5];
+    if file.read_at(&mut magic, 0)? < magic.len() || &magic != b"REDIS" {
+        return Ok(0);
+    }
+    FormatProbe.preamble_end(file)?.map_err(Failure::Corrupt)
+}
+
+struct Search {
+    until: i64,
+    units: Units,
+    /// Behind the last unit that is early enough.
+    found: Option<u64>,
+    seen: bool,
+    unit: u64,
+}
+
+impl Sink for Search {
+    fn stream(&mut self, _: &[u8]) {}
+    fn line(&mut self, line: &[u8], at: u64) -> std::result::Result<(), Corrupt> {
+        let Some(seconds) = timestamp(line) else { return Ok(()) };
+        self.seen = true;
+        if seconds > self.until {
+            let whole = if self.units.in_multi() { self.unit } else { at };
+            self.found.get_or_insert(whole);
+        }
+        Ok(())
+    }
+    fn command_end(&mut self, command: Command, at: u64) {
+        if self.units.command_end(command) {
+            self.unit = at;
+        }
+    }
+}

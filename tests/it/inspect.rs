@@ -1,0 +1,161 @@
+//! `ringhold-inspect` as a program: exit codes, output, real servers' directories, what stock's checkers say beside it.
+
+use crate::harness::{Launch, stock_tool};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn inspect(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringhold-inspect")).args(args).output().unwrap()
+}
+
+/// Exit code and both outputs together.
+fn said(args: &[&str]) -> (i32, String) {
+    let output = inspect(args);
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn samples() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/samples");
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|e| e == "rdb")).collect()
+}
+
+#[test]
+fn samples_are_sound_packed_or_not_from_a_file_or_a_pipe() {
+    let scratch = tempfile::tempdir().unwrap();
+    for file in samples() {
+        let (code, out) = said(&["check", text(&file)]);
+        assert_eq!(code, 0, "{out}");
+        let (code, summary) = said(&["summary", "--json", text(&file)]);
+        assert_eq!(code, 0, "{summary}");
+
+        let packed = scratch.path().join("packed.gz");
+        let gzip = Command::new("gzip").arg("-c").arg(&file).output().unwrap();
+        fs::write(&packed, gzip.stdout).unwrap();
+        assert_eq!(said(&["check", text(&packed)]).0, 0);
+        let (code, from_packed) = said(&["summary", "--json", text(&packed)]);
+        assert_eq!((code, from_packed.replace(text(&packed), text(&file))), (0, summary.clone()));
+
+        let mut piped = Command::new(env!("CARGO_BIN_EXE_ringhold-inspect"))
+            .args(["summary", "--json", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        piped.stdin.take().unwrap().write_all(&fs::read(&file).unwrap()).unwrap();
+        let output = piped.wait_with_output().unwrap();
+        let from_pipe = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(from_pipe.replace("\"-\"", &format!("{:?}", text(&file))), summary);
+    }
+}
+
+#[test]
+fn a_data_directory_is_checked_as_a_whole() {
+    let launch = Launch::ours(&[]);
+    let server = launch.start();
+    let mut c = server.connect();
+    for n in 0..1000 {
+        c.must(&["SET", &format!("key:{n}"), "value"]);
+    }
+    c.must(&["BGREWRITEAOF"]);
+    drop(c);
+    drop(server); // killed
+    let data = launch.data();
+    let (code, out) = said(&["check", text(data)]);
+    assert!(code <= 1, "{out}");
+    assert!(out.contains("a start would say"), "{out}");
+    launch.start().stop();
+    let (code, out) = said(&["check", text(data)]);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("together: sound"), "{out}");
+    let (code, out) = said(&["summary", text(data)]);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("1,000"), "{out}");
+
+    // Damage in the middle of the log is found, by the file alone and by all together.
+    let log = fs::read_dir(data.join("appendonlydir")).unwrap().map(|entry| entry.unwrap().path());
+    let base = log.into_iter().find(|path| text(path).ends_with(".rdb"));
+    if let Some(base) = base {
+        let mut bytes = fs::read(&base).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        fs::write(&base, bytes).unwrap();
+        let (code, out) = said(&["check", text(data)]);
+        assert_eq!(code, 2, "{out}");
+        assert!(out.contains(text(&base)), "{out}");
+    }
+}
+
+#[test]
+fn a_torn_log_is_cut_and_what_is_cut_is_kept() {
+    let scratch = tempfile::tempdir().unwrap();
+    let log = scratch.path().join("appendonly.aof");
+    let sound = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
+    for torn in ["*3\r\n$3\r\nSET\r\n$1\r\nk", "#TS:17", "*1\r\n$5\r\nMULTI\r\n", "\0\0\0\0"] {
+        fs::write(&log, format!("{sound}{torn}")).unwrap();
+        let (code, out) = said(&["check", text(&log)]);
+        assert_eq!(code, 1, "{torn:?}: {out}");
+        let (code, out) = said(&["check", "--fix", text(&log)]);
+        assert_eq!(code, 0, "{torn:?}: {out}");
+        assert_eq!(fs::read_to_string(&log).unwrap(), sound);
+        let aside = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().path());
+        let aside: Vec<PathBuf> = aside.filter(|path| text(path).contains(".torn-")).collect();
+        assert_eq!(fs::read_to_string(&aside[0]).unwrap(), torn);
+        fs::remove_file(&aside[0]).unwrap();
+        assert_eq!(said(&["check", text(&log)]).0, 0);
+        if let Some(checker) = stock_tool("redis-check-aof") {
+            assert!(Command::new(checker).arg(&log).output().unwrap().status.success());
+        }
+    }
+    let corrupt = format!("{sound}*1\r\n$4\r\nPONG\r\n{sound}");
+    fs::write(&log, &corrupt).unwrap();
+    let (code, out) = said(&["check", "--fix", text(&log)]);
+    assert_eq!(code, 2, "{out}");
+    assert_eq!(fs::read_to_string(&log).unwrap(), corrupt, "a corrupt log is left as it is");
+}
+
+#[test]
+fn a_log_is_cut_at_a_time() {
+    let scratch = tempfile::tempdir().unwrap();
+    let log = scratch.path().join("appendonly.aof");
+    let early = "#TS:1000\r\n*1\r\n$4\r\nPING\r\n";
+    fs::write(&log, format!("{early}#TS:2000\r\n*1\r\n$4\r\nPING\r\n")).unwrap();
+    let (code, out) = said(&["check", "--truncate-to-timestamp", "2000", text(&log)]);
+    assert_eq!((code, out.as_str()), (0, "nothing in it is later\n"));
+    let (code, out) = said(&["check", "--truncate-to-timestamp", "1999", text(&log)]);
+    assert_eq!(code, 0, "{out}");
+    assert_eq!(fs::read_to_string(&log).unwrap(), early);
+}
+
+#[test]
+fn names_cannot_move_the_cursor() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("bad\x1b[31m.rdb");
+    fs::write(&file, b"REDIS0009\0\x05k\x1b[2J\x01v\0\x05k\x1b[2J\x01v\xff\0\0\0\0\0\0\0\0").unwrap();
+    for command in ["check", "summary"] {
+        let (code, out) = said(&[command, text(&file)]);
+        assert_eq!(code, if command == "check" { 2 } else { 0 }, "{out}");
+        assert!(!out.contains('\x1b'), "{out:?}");
+    }
+    let (_, out) = said(&["check", text(&file)]);
+    assert!(out.contains("duplicated key 'k\\x1b[2J'"), "{out}");
+}
+
+#[test]
+fn usage_errors_and_help() {
+    assert_eq!(said(&["check", "/no/such/file"]).0, 3);
+    assert_eq!(said(&["no-such-command"]).0, 3);
+    let (code, help) = said(&["--help"]);
+    assert!(code == 0 && help.contains("Exit codes:") && help.contains("Examples:"), "{help}");
+    let (code, script) = said(&["completions", "bash"]);
+    assert!(code == 0 && script.contains("ringhold-inspect"), "{script}");
+    let (code, page) = said(&["man"]);
+    assert!(code == 0 && page.contains(".TH"), "{page}");
+}
