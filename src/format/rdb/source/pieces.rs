@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn strings_come_whole_in_bounded_pieces() {
-        let noise = |len: usize| (0..len).map(|i| ((i as u64 * 2_654_435_761) >> 13) as u8).collect::<Vec<_>>();
+        let noise =
+            |len: usize| (0..len).map(|i| ((i as u64 * 2_654_435_761) >> 13) as u8).collect::<Vec<_>>();
         let words =
             |len: usize| b"so many words, so little said ".iter().copied().cycle().take(len).collect();
         for len in [0, 1, 100, 5_000, 70_000, 200_000, 3_000_000] {
