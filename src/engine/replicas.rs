@@ -7,13 +7,13 @@
 //! Rule 25: PING and PUBLISH enter the stream only while somebody follows, or left within repl-timeout.
 
 use super::node::{Action, Node};
-use crate::config::BetterReplica;
+use crate::config::{BetterReplica, ReplicaOf};
 use crate::error::ReplyError;
 use crate::repl::lineage::Lineage;
 use crate::repl::verdict::{Ask, Held, Verdict};
 use crate::resp::reply::Reply;
 use crate::state::session::{ReplyMode, Slot};
-use crate::state::{Role, Server, Stage};
+use crate::state::{LinkState, Role, Server, Stage, Upstream};
 use crate::units::{Offset, ReplId};
 
 const FORCED: ReplyError = ReplyError::new(
@@ -40,6 +40,22 @@ impl Server {
 impl Node {
     pub fn is_replica(&self) -> bool {
         matches!(self.server.role, Role::Replica(_))
+    }
+
+    /// From here on another server's stream is this one's; its link is the driver's to make.
+    pub fn will_follow(&mut self, host: &str, port: u16, by_order: bool) {
+        let now = self.now_ms();
+        self.server.config.settings.replicaof = Some(ReplicaOf { host: host.into(), port });
+        self.server.role = Role::Replica(Upstream {
+            host: host.into(),
+            port,
+            link: LinkState::Connect,
+            last_io_ms: 0,
+            down_since_ms: now,
+            trouble: None,
+            by_order,
+        });
+        self.role_changed();
     }
 
     /// Became a replica, or a primary: who waits for keys will not be served here as it was.

@@ -50,19 +50,10 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use crate::engine::testing::NodeBench;
-    use crate::state::{LinkState, Role, Upstream};
 
     fn replica() -> NodeBench {
         let mut bench = NodeBench::default();
-        bench.node.server.role = Role::Replica(Upstream {
-            host: "10.0.0.1".into(),
-            port: 6379,
-            link: LinkState::Connected,
-            last_io_ms: 0,
-            down_since_ms: 0,
-            trouble: None,
-            by_order: false,
-        });
+        bench.node.will_follow("10.0.0.1", 6379, true);
         bench
     }
 

@@ -4,7 +4,7 @@ use super::Action;
 use super::renames::Renames;
 use super::testing::NodeBench;
 use crate::commands::Request;
-use crate::state::{LinkState, Role, Upstream};
+use crate::state::{Downstream, Role, Stage};
 use crate::units::Offset;
 
 #[test]
@@ -487,18 +487,9 @@ fn a_transaction_that_waits_is_judged_by_how_stale_the_data_are_then() {
     let mut bench = NodeBench::default();
     let a = bench.connect();
     bench.set("replica-serve-stale-data", "no");
-    let stale = Role::Replica(Upstream {
-        host: "10.0.0.1".into(),
-        port: 6379,
-        link: LinkState::Connect,
-        last_io_ms: 0,
-        down_since_ms: 0,
-        trouble: None,
-        by_order: false,
-    });
     bench.send(a, "MULTI");
     bench.check(a, "GET k", "+QUEUED");
-    bench.node.server.role = stale.clone();
+    bench.node.will_follow("10.0.0.1", 6379, true);
     let why = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
     bench.check(a, "EXEC", &format!("-EXECABORT Transaction discarded because of: {why}"));
     bench.check(a, "MULTI", "+OK");
@@ -508,4 +499,42 @@ fn a_transaction_that_waits_is_judged_by_how_stale_the_data_are_then() {
     bench.node.server.role = Role::Primary;
     bench.check(a, "GET k", "+QUEUED");
     bench.check(a, "EXEC", "*1 $-1");
+}
+
+/// What monitoring takes for a buffer is how far the slowest replica is behind.
+#[test]
+fn the_replica_furthest_behind_is_measured() {
+    let mut bench = NodeBench::default();
+    let [a, one, other] = [bench.connect(), bench.connect(), bench.connect()];
+    let mut figure = |sent: [u64; 2], stage| {
+        for (slot, sent) in [one, other].into_iter().zip(sent) {
+            let session = bench.node.server.sessions.get_mut(slot).expect("is there");
+            session.replica = Some(Box::new(Downstream { stage, sent: Offset(sent), ..Downstream::default() }));
+        }
+        bench.node.server.history.end = Offset(1000);
+        let info = bench.send(a, "INFO memory");
+        let at = info.find("mem_total_replication_buffers:").expect("the field") + 30;
+        info[at..].split(' ').next().map(str::to_string)
+    };
+    assert_eq!(figure([1000, 1000], Stage::Online).as_deref(), Some("0"));
+    assert_eq!(figure([1000, 300], Stage::Online).as_deref(), Some("700"));
+    assert_eq!(figure([0, 0], Stage::SendSnapshot).as_deref(), Some("0"));
+    assert!(bench.send(a, "INFO clients").contains(" connected_clients:1 "));
+}
+
+/// What stands behind REPLICAOF in a transaction sees a replica whose link is down.
+#[test]
+fn replicaof_is_seen_within_its_transaction() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    bench.send(a, "MULTI");
+    for line in ["SET k 1", "REPLICAOF 10.0.0.1 6379", "INFO replication", "ROLE"] {
+        bench.check(a, line, "+QUEUED");
+    }
+    let reply = bench.send(a, "EXEC");
+    assert!(reply.contains("role:slave") && reply.contains("master_link_status:down"), "{reply}");
+    assert!(reply.ends_with("$5 slave $8 10.0.0.1 :6379 $7 connect :0"), "{reply}");
+    assert_eq!(bench.stream(), "SET k 1");
+    let order = Request::ReplicaOf(Some(("10.0.0.1".into(), 6379)));
+    assert!(matches!(&bench.actions()[..], [Action::Command(_, asked)] if *asked == order));
 }

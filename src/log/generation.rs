@@ -82,6 +82,7 @@ pub fn adopt(
         (new.lineage, new.bases) = (arrived.lineage, vec![base]);
         *history = new;
     })?;
+    lock(old).retire();
     disk.rename(&ring_path, &paths.ring())?;
     disk.rename(&snapshot, &paths.snapshot())?;
     disk.fsync_dir(&paths.data)?; // before the old generation's segments go

@@ -175,3 +175,22 @@ fn a_full_sync_that_ends_anywhere_leaves_one_generation_whole() {
         assert_eq!(seen, [true; 2]);
     }
 }
+
+/// Who still works on the old generation when the new one is in force leaves the new one's manifest alone.
+#[test]
+fn what_comes_late_of_the_old_generation_changes_nothing() {
+    for with_log in [true, false] {
+        let switch = Switch::of(Old::BaseAndSegments, &mut World::default());
+        let adopted = switch.run(with_log).unwrap();
+        let manifest = || read_manifest(&switch.disk, &paths()).unwrap();
+        let before = manifest();
+        {
+            let mut old = switch.segments.lock().unwrap();
+            assert!(old.drop_before(u64::MAX).is_err());
+            assert!(old.commit_base("appendonly.aof.9.base.rdb", 9, Offset(1), 9).is_err());
+            assert!(old.open_next(Place { replid: id(1), offset: Offset(1), db: 0 }).is_err());
+        }
+        assert_eq!(manifest(), before);
+        drop(adopted);
+    }
+}

@@ -96,6 +96,8 @@ pub struct Segments {
     manifest_path: PathBuf,
     /// Named by a manifest that may or may not be the one on disk.
     doubtful: Vec<Entry>,
+    /// Another generation has taken the place of this one: the manifest is not this one's to change any more.
+    retired: bool,
 }
 
 /// What is at the manifest's place.
@@ -128,7 +130,7 @@ impl Segments {
             disk.fsync_dir(&paths.data)?; // or a power cut takes the directory with all that is in it
         }
         let manifest_path = paths.manifest();
-        Ok(Segments { disk, paths, manifest, manifest_path, doubtful: Vec::new() })
+        Ok(Segments { disk, paths, manifest, manifest_path, doubtful: Vec::new(), retired: false })
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -281,7 +283,14 @@ impl Segments {
             manifest: Manifest { history, ..Manifest::default() },
             manifest_path: pending(&self.paths.manifest(), generation),
             doubtful: self.doubtful.clone(),
+            retired: false,
         }
+    }
+
+    /// After the commit of another generation, before its manifest takes the place: whoever still works on this one (a
+    /// snapshot, a log that is being closed) changes nothing any more.
+    pub fn retire(&mut self) {
+        self.retired = true;
     }
 
     /// Puts the pending manifest there, if it has anything to say: what is to be deleted after the commit.
@@ -308,6 +317,10 @@ impl Segments {
     }
 
     fn replace(&mut self, manifest: Manifest) -> Result<()> {
+        if self.retired {
+            let why = std::io::Error::other("another generation has taken its place");
+            return Err(IoFailure::new("changing", &self.manifest_path, why));
+        }
         let text = manifest.emit();
         let temporary = durable::with_suffix(&self.manifest_path, durable::TEMPORARY);
         if !text.is_empty() {

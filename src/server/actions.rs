@@ -43,6 +43,8 @@ pub struct Running {
     dirty_at_start: u64,
     started_ms: i64,
     pub used_at_start: u64,
+    /// Of the files that it is about.
+    generation: u64,
 }
 
 impl Running {
@@ -50,7 +52,8 @@ impl Running {
         let node = driver.node.borrow();
         let dirty_at_start = node.server.persistence.dirty;
         let used_at_start = super::alloc::used();
-        Running { purpose, progress, asker, dirty_at_start, started_ms: node.now_ms(), used_at_start }
+        let (started_ms, generation) = (node.now_ms(), driver.persist().generation());
+        Running { purpose, progress, asker, dirty_at_start, started_ms, used_at_start, generation }
     }
 }
 
@@ -283,6 +286,7 @@ pub fn job(driver: &Driver, kind: Kind) -> Job {
         snapshot,
         cut: persist.cut(),
         files: persist.files.clone(),
+        generation: persist.generation(),
         compress: settings.rdbcompression,
         checksum: settings.rdbchecksum,
         key_delay_micros: settings.rdb_key_save_delay.max(0) as u64,
@@ -426,7 +430,9 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
         Purpose::Rewrite => persistence.last_rewrite_cow = grown,
         Purpose::Sync => {}
     }
-    driver.persist_mut().log_rewritten(running.progress.log_closed_len.load(Ordering::Relaxed));
+    if running.generation == driver.persist().generation() {
+        driver.persist_mut().log_rewritten(running.progress.log_closed_len.load(Ordering::Relaxed));
+    }
     match &result {
         Ok(written) => succeeded(&driver, &mut node, &running, written),
         Err(why) => {
@@ -455,7 +461,7 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
     let now = process::now_ms();
     let secs = (now - running.started_ms) / 1000;
     let mut persist = driver.persist_mut();
-    if written.placed != Placed::Nowhere {
+    if written.placed != Placed::Nowhere && running.generation == persist.generation() {
         persist.base_written(written.cut, written.placed == Placed::InLog);
         persist.describe(node);
     }

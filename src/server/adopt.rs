@@ -17,6 +17,7 @@ use std::rc::Rc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::actions::{self, Purpose};
 use super::driver::Driver;
 use super::logging::notice;
 use super::persist::{Cut, Files, Persist, lock};
@@ -160,6 +161,10 @@ pub fn switch(driver: &Rc<Driver>, ready: Ready) {
 /// Goes on in the files of another generation, whose base holds the state at `cut`, the end of the stream.
 pub fn install(driver: &Rc<Driver>, adopted: Adopted, cut: Cut) {
     driver.drop_followers();
+    let overtaken = "A full sync has replaced the data: the snapshot of them is given up";
+    for purpose in [Purpose::Save, Purpose::Rewrite] {
+        actions::cancel(driver, purpose, overtaken);
+    }
     let old = driver.close_persist();
     let waker = old.waker();
     let settings = driver.node.borrow().config().settings.clone();

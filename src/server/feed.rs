@@ -101,6 +101,7 @@ impl Feed {
             Beginning::Snapshot { begun, old } => self.snapshot(begun, old).await?,
         };
         self.driver.with_node(|node| node.follower_is(self.slot, Stage::Online));
+        self.count(0, Some(from));
         notice!("Synchronization with replica {} succeeded", self.name());
         self.stream(from).await
     }
@@ -188,7 +189,7 @@ impl Feed {
                 Piece::Ring(Ok(n)) => {
                     sent += n as u64;
                     turn += n;
-                    self.count(n);
+                    self.count(n, Some(sent));
                     if turn >= TURN {
                         turn = 0;
                         tokio::task::yield_now().await;
@@ -237,6 +238,7 @@ impl Feed {
             }
             self.send(&bytes).await?;
             self.persist_mut()?.pin(self.slot, cursor.at());
+            self.count(0, Some(cursor.at()));
             state = (cursor, bytes);
         }
         Ok(state.0.at())
@@ -257,7 +259,7 @@ impl Feed {
         while !bytes.is_empty() {
             match self.socket.write(bytes) {
                 Ok(n) => {
-                    self.count(n);
+                    self.count(n, None);
                     bytes = &bytes[n..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
@@ -267,9 +269,14 @@ impl Feed {
         Ok(())
     }
 
-    fn count(&self, bytes: usize) {
+    /// So many bytes have gone; with them, the stream up to `sent`.
+    fn count(&self, bytes: usize, sent: Option<Offset>) {
         let mut node = self.driver.node.borrow_mut();
         node.server.stats.net_repl_output_bytes += bytes as u64;
+        let replica = node.server.sessions.get_mut(self.slot).and_then(|session| session.replica.as_deref_mut());
+        if let (Some(replica), Some(sent)) = (replica, sent) {
+            replica.sent = sent;
+        }
     }
 }
 

@@ -109,6 +109,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub struct Persist {
     pub files: Files,
+    generation: u64,
     pub ring: Ring,
     log: Option<LogThread>,
     sender: Option<LogSender>,
@@ -147,8 +148,10 @@ impl Persist {
     /// Over files as recovery left them. `at`: the end of the stream; what base and segments lead to, unless
     /// [`Persist::recovered`] says otherwise.
     pub fn new(files: Files, ring: Ring, at: Cut, waker: Waker) -> Persist {
+        let generation = lock(&files.history).get().generation;
         Persist {
             files,
+            generation,
             ring,
             log: None,
             sender: None,
@@ -487,6 +490,11 @@ impl Persist {
             Ok(done) => done.map(|_| ()),
             Err(_) => Err("the log ended before it was synced".into()),
         }
+    }
+
+    /// Of the files; a full sync brings the next one.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The history has another name from here on.

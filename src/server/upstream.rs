@@ -26,7 +26,6 @@ use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, lock};
 use super::process::{self, WallClock};
-use crate::config::ReplicaOf;
 use crate::engine::follow::Follower;
 use crate::engine::replicas::Psync;
 use crate::error::ReplyError;
@@ -34,7 +33,7 @@ use crate::format::history::{Ancestor, Cause, Role as Recorded};
 use crate::format::rdb::REDIS_VERSION;
 use crate::repl::lineage::Lineage;
 use crate::repl::link::{Ask, Event, Hello, Link};
-use crate::state::{LinkState, Role, Slot, Upstream};
+use crate::state::{LinkState, Role, Slot};
 use crate::units::{Offset, ReplId};
 
 const READ: usize = 64 * 1024;
@@ -58,21 +57,7 @@ pub struct Following {
 /// Begins to follow, or follows another.
 pub fn follow(driver: &Rc<Driver>, host: String, port: u16, by_order: bool) {
     end_link(driver);
-    {
-        let mut node = driver.node.borrow_mut();
-        let now = node.now_ms();
-        node.server.config.settings.replicaof = Some(ReplicaOf { host: host.clone(), port });
-        node.server.role = Role::Replica(Upstream {
-            host: host.clone(),
-            port,
-            link: LinkState::Connect,
-            last_io_ms: 0,
-            down_since_ms: now,
-            trouble: None,
-            by_order,
-        });
-        node.role_changed();
-    }
+    driver.node.borrow_mut().will_follow(&host, port, by_order);
     // Replicas stay: until this link brings another name or other data, they are where they were.
     driver.settle();
     let task = tokio::task::spawn_local(keep_following(Rc::clone(driver), host, port));

@@ -117,6 +117,8 @@ pub struct Downstream {
     pub rdb_only: bool,
     /// Wants only the functions of it.
     pub functions_only: bool,
+    /// The stream up to here was handed to its connection.
+    pub sent: Offset,
     /// Its stream position, what it has made durable, and when it last said so (Unix milliseconds).
     pub ack: Offset,
     pub durable: Offset,
@@ -199,6 +201,13 @@ impl Server {
             replica.stage == Stage::Online && (if durable { replica.durable } else { replica.ack }) >= offset
         };
         self.replicas().iter().filter(|(_, _, replica)| has(replica)).count() as u32
+    }
+
+    /// Bytes of stream that are kept for the follower that is furthest behind: in ring and log, not in memory.
+    pub fn unsent(&self) -> u64 {
+        let online = self.sessions.iter().filter_map(|(_, session)| session.downstream());
+        let online = online.filter(|replica| replica.stage == Stage::Online);
+        online.map(|replica| self.history.end.since(replica.sent)).max().unwrap_or(0)
     }
 
     /// Followers in sync whose last word is no older than `min-replicas-max-lag`.

@@ -363,3 +363,38 @@ fn info_of_a_replica_has_the_fields_of_stock() {
     }
     compare(&mut o, &mut s, "down");
 }
+
+/// A snapshot of the data before a full sync that ends after it is of another history: it must not take the place of
+/// the new one's base.
+#[test]
+fn a_snapshot_that_a_full_sync_overtakes_is_given_up() {
+    if !subject_is_ours() {
+        return;
+    }
+    for (appendonly, order) in [("no", "BGSAVE"), ("yes", "BGSAVE"), ("yes", "BGREWRITEAOF")] {
+        let primary = Launch::ours(&[("repl-diskless-sync-delay", "0")]).start();
+        let mut c = primary.connect();
+        c.must(&["SET", "of the primary", "1"]);
+        let mut replica = Launch::ours(&[("appendonly", appendonly), ("save", "3600 1000000")]).start();
+        let mut r = replica.connect();
+        for n in 0..300 {
+            r.must(&["SET", &format!("old {n}"), "1"]);
+        }
+        r.must(&["CONFIG", "SET", "rdb-key-save-delay", "10000"]);
+        r.must(&[order]);
+        r.must(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+        in_sync(&mut c, &mut r);
+        c.must(&["SET", "after the sync", "1"]);
+        in_sync(&mut c, &mut r);
+        assert_eq!(r.must(&["DBSIZE"]).int(), 2);
+        eventually("the snapshot to end", LIMIT, || {
+            let busy = ["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled"];
+            busy.iter().all(|field| info(&mut r, field) == "0").then_some(())
+        });
+        replica.kill();
+        replica = replica.restart();
+        let mut r = replica.connect();
+        assert_same(&dataset(&mut c), &dataset(&mut r));
+        assert!(r.must(&["BGSAVE"]).text().contains("started"), "later ones are taken");
+    }
+}

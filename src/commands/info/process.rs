@@ -53,7 +53,8 @@ pub fn clients(facts: &Facts<'_>, text: &mut Text) {
     let sessions = || facts.server.sessions.iter().map(|(_, session)| session);
     let blocked = || sessions().filter_map(|session| session.blocked.as_ref());
     let keys: BTreeSet<_> = blocked().flat_map(|b| b.keys.iter().map(move |key| (b.db, key))).collect();
-    text.put("connected_clients", facts.server.sessions.len());
+    // As Redis counts: without those who follow.
+    text.put("connected_clients", sessions().filter(|session| session.downstream().is_none()).count());
     text.put("cluster_connections", 0);
     text.put("maxclients", facts.server.config.settings.maxclients);
     text.put("client_recent_max_input_buffer", sessions().map(|s| s.query_buffer).max().unwrap_or(0));
@@ -103,7 +104,8 @@ pub fn memory(facts: &Facts<'_>, text: &mut Text) {
     fragmentation(process, text);
     text.put("mem_not_counted_for_evict", facts.server.persistence.aof_buffer_length);
     text.put("mem_replication_backlog", 0);
-    text.put("mem_total_replication_buffers", 0);
+    // Nothing of it is memory: whoever watches this watches how far replicas are behind.
+    text.put("mem_total_replication_buffers", facts.server.unsent());
     text.put("mem_clients_slaves", 0);
     text.put("mem_clients_normal", client_bytes(facts));
     text.put("mem_cluster_links", 0);
