@@ -509,7 +509,8 @@ fn the_replica_furthest_behind_is_measured() {
     let mut figure = |sent: [u64; 2], stage| {
         for (slot, sent) in [one, other].into_iter().zip(sent) {
             let session = bench.node.server.sessions.get_mut(slot).expect("is there");
-            session.replica = Some(Box::new(Downstream { stage, sent: Offset(sent), ..Downstream::default() }));
+            session.replica =
+                Some(Box::new(Downstream { stage, sent: Offset(sent), ..Downstream::default() }));
         }
         bench.node.server.history.end = Offset(1000);
         let info = bench.send(a, "INFO memory");

@@ -273,7 +273,8 @@ impl Feed {
     fn count(&self, bytes: usize, sent: Option<Offset>) {
         let mut node = self.driver.node.borrow_mut();
         node.server.stats.net_repl_output_bytes += bytes as u64;
-        let replica = node.server.sessions.get_mut(self.slot).and_then(|session| session.replica.as_deref_mut());
+        let replica =
+            node.server.sessions.get_mut(self.slot).and_then(|session| session.replica.as_deref_mut());
         if let (Some(replica), Some(sent)) = (replica, sent) {
             replica.sent = sent;
         }
