@@ -49,6 +49,8 @@ pub struct Adopted {
     pub segments: Arc<Mutex<Segments>>,
     pub ring: Ring,
     pub log: Option<LogThread>,
+    /// What `replication.toml` says now.
+    pub history: History,
 }
 
 /// Takes the payload over. On an error before the commit the old generation is as it was.
@@ -75,20 +77,18 @@ pub fn adopt(
             Some(LogThread::start(Arc::clone(&segments), options, arrived.cut, offset, waker)?)
         }
     };
-    lock(history).update(|history| {
-        let mut new = History::new(replid, arrived.begun, Born::Import, arrived.tag);
-        (new.told, new.generation, new.role) = (true, generation, arrived.role);
-        (new.offset_hint, new.db_hint) = (offset, db);
-        (new.lineage, new.bases) = (arrived.lineage, vec![base]);
-        *history = new;
-    })?;
+    let mut new = History::new(replid, arrived.begun, Born::Import, arrived.tag);
+    (new.told, new.generation, new.role) = (true, generation, arrived.role);
+    (new.offset_hint, new.db_hint) = (offset, db);
+    (new.lineage, new.bases) = (arrived.lineage, vec![base]);
+    lock(history).update(|history| *history = new.clone())?;
     lock(old).retire();
     disk.rename(&ring_path, &paths.ring())?;
     disk.rename(&snapshot, &paths.snapshot())?;
     disk.fsync_dir(&paths.data)?; // before the old generation's segments go
     lock(&segments).finish_generation()?;
     ring.is_now_at(&paths.ring());
-    Ok(Adopted { segments, ring, log })
+    Ok(Adopted { segments, ring, log, history: new })
 }
 
 fn base_of(disk: &dyn Disk, paths: &Paths, arrived: &Arrived<'_>) -> Result<Base> {

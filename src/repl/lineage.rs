@@ -20,7 +20,7 @@
 
 use std::fmt::Write;
 
-use crate::format::history::{Ancestor, Cause, History, MAX_LINEAGE};
+use crate::format::history::{Ancestor, Cause, MAX_LINEAGE};
 use crate::units::{Offset, ReplId};
 
 /// The REPLCONF option that carries it.
@@ -45,12 +45,6 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// Of the history that this server holds up to `end`.
-    pub fn of(history: &History, end: Offset, operator: bool) -> Lineage {
-        let past = history.lineage.iter().take(MAX_LINEAGE).copied().collect();
-        Lineage { replid: history.replid, end, told: history.told, past, operator }
-    }
-
     pub fn encode(&self) -> String {
         let mut text = String::new();
         entry(&mut text, self.replid, self.end, CURRENT, self.told);
@@ -132,7 +126,6 @@ fn parse_offset(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::history::Born;
     use proptest::prelude::*;
 
     fn id(byte: u8) -> ReplId {
@@ -141,10 +134,9 @@ mod tests {
 
     #[test]
     fn the_text_is_as_described() {
-        let mut history = History::new(id(1), Offset(0), Born::Empty, 5);
-        history.told = true;
-        history.rename(id(2), Offset(70), Cause::Start);
-        let lineage = Lineage::of(&history, Offset(90), true);
+        let first = Ancestor { replid: id(1), end: Offset(70), cause: Cause::Start, told: true };
+        let lineage =
+            Lineage { replid: id(2), end: Offset(90), told: false, past: vec![first], operator: true };
         let (one, two) = (id(1), id(2));
         assert_eq!(lineage.encode(), format!("{two}:90:current,{one}:70:start:told,operator"));
         assert_eq!(Lineage::parse(lineage.encode().as_bytes()), Ok(lineage));

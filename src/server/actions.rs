@@ -43,8 +43,6 @@ pub struct Running {
     dirty_at_start: u64,
     started_ms: i64,
     pub used_at_start: u64,
-    /// Of the files that it is about.
-    generation: u64,
 }
 
 impl Running {
@@ -52,8 +50,7 @@ impl Running {
         let node = driver.node.borrow();
         let dirty_at_start = node.server.persistence.dirty;
         let used_at_start = super::alloc::used();
-        let (started_ms, generation) = (node.now_ms(), driver.persist().generation());
-        Running { purpose, progress, asker, dirty_at_start, started_ms, used_at_start, generation }
+        Running { purpose, progress, asker, dirty_at_start, started_ms: node.now_ms(), used_at_start }
     }
 }
 
@@ -286,7 +283,6 @@ pub fn job(driver: &Driver, kind: Kind) -> Job {
         snapshot,
         cut: persist.cut(),
         files: persist.files.clone(),
-        generation: persist.generation(),
         compress: settings.rdbcompression,
         checksum: settings.rdbchecksum,
         key_delay_micros: settings.rdb_key_save_delay.max(0) as u64,
@@ -430,9 +426,7 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
         Purpose::Rewrite => persistence.last_rewrite_cow = grown,
         Purpose::Sync => {}
     }
-    if running.generation == driver.persist().generation() {
-        driver.persist_mut().log_rewritten(running.progress.log_closed_len.load(Ordering::Relaxed));
-    }
+    driver.persist_mut().log_rewritten(running.progress.log_closed_len.load(Ordering::Relaxed));
     match &result {
         Ok(written) => succeeded(&driver, &mut node, &running, written),
         Err(why) => {
@@ -461,7 +455,7 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
     let now = process::now_ms();
     let secs = (now - running.started_ms) / 1000;
     let mut persist = driver.persist_mut();
-    if written.placed != Placed::Nowhere && running.generation == persist.generation() {
+    if written.placed != Placed::Nowhere {
         persist.base_written(written.cut, written.placed == Placed::InLog);
         persist.describe(node);
     }

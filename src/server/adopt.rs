@@ -1,39 +1,46 @@
 //! A full sync at the replica: the payload received, loaded and taken over, while the old data are served.
 //!
 //! ```text
-//! link task ──chunks──► thread: temporary file, fsynced ─► loaded into a store of its own ─► generation::adopt (commit)
-//!     ▲                                                                                              │
-//!     └───────────────── store, ring, log ◄──────────────────────────────────────────────────────────┘
-//!                         │
-//!                         └─► the data thread puts them in the place of the old ones between two batches
+//! link task ──chunks──► thread: temporary file, fsynced ─► loaded into a store of its own
+//!     ▲                                                              │
+//!     └──────────────────────── store and file ◄─────────────────────┘
+//!     │
+//!     ├─► snapshot job cancelled and ended, resize of the ring ended
+//!     └─► on the data thread, in one go: generation::adopt (commit), then store, ring and log in the place of the old ones
 //! ```
 //!
-//! Until the commit anything may fail: the old data, their position and their files are untouched.
+//! Until the commit anything may fail, and the link may end (REPLICAOF, a lost primary, a shutdown): the old data, their
+//! position and their files are untouched, and the temporary file goes with its owner.
+//!
+//! **The commit is made by the data thread**, which stands still for a few fsyncs, once for each full sync. Whatever
+//! else changes files of the old generation (a link that ends, a rewrite that commits its base, a clean shutdown) would
+//! otherwise meet files that a thread is exchanging under it: the server would go on in deleted segments, or put
+//! the old manifest over the new one. Rejected: the commit on the loading thread, with each of those taught to wait for it.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::actions::{self, Purpose};
 use super::driver::Driver;
-use super::logging::notice;
+use super::logging::{notice, warning};
 use super::persist::{Cut, Files, Persist, lock};
 use super::{process, recovery};
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::format::history::{Ancestor, Role};
 use crate::log::generation::{Adopted, Arrived, adopt};
-use crate::log::thread::Waker;
-use crate::log::writer::Options;
 use crate::store::Store;
 use crate::units::Offset;
 
 /// Chunks of the payload that may wait for the disk.
 const CHUNKS: usize = 8;
+/// Two receptions, one of them given up and still ending, must not share a file.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 
-/// What the thread needs to know.
+/// What arrives.
 pub struct Plan {
     pub cut: Cut,
     /// Where the primary's id came into force, and its earlier names.
@@ -42,16 +49,23 @@ pub struct Plan {
     pub role: Role,
     pub config: Config,
     pub files: Files,
-    pub ring_capacity: u64,
-    pub log: Option<(Options, Waker)>,
 }
 
-/// Ready to be served.
+/// Loaded, and not yet in force.
 pub struct Ready {
-    pub store: Store,
-    pub adopted: Adopted,
-    pub cut: Cut,
-    pub keys: usize,
+    store: Store,
+    payload: Temporary,
+    plan: Plan,
+}
+
+/// A file that is removed with its owner, unless it has another name by then.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // If it cannot be removed now, the next full sync or start does it.
+        let _leftover = std::fs::remove_file(&self.0);
+    }
 }
 
 /// The thread's end of a reception; dropped without [`Incoming::finish`] it gives up.
@@ -99,16 +113,18 @@ impl Incoming {
 }
 
 fn receive_and_adopt(plan: Plan, chunks: mpsc::Receiver<Piece>) -> Result<Ready, String> {
-    let path = plan.files.paths.data.join(format!("temp-sync-{}.rdb", std::process::id()));
-    let result = receive(&path, chunks).and_then(|len| load_and_adopt(plan, &path, len));
-    if result.is_err() {
-        // The failure that matters is reported; this only gives space back.
-        let _secondary = std::fs::remove_file(&path);
-    }
-    result
+    let payload = Temporary(plan.files.paths.data.join(format!(
+        "temp-sync-{}-{}.rdb",
+        std::process::id(),
+        SERIAL.fetch_add(1, Ordering::Relaxed)
+    )));
+    let len = receive(&payload.0, chunks)?;
+    notice!("MASTER <-> REPLICA sync: Loading DB in memory ({len} bytes)");
+    let store = recovery::load_file(&*plan.files.disk, &payload.0, len, &plan.config)?;
+    Ok(Ready { store, payload, plan })
 }
 
-fn receive(path: &PathBuf, mut chunks: mpsc::Receiver<Piece>) -> Result<u64, String> {
+fn receive(path: &Path, mut chunks: mpsc::Receiver<Piece>) -> Result<u64, String> {
     let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
     let mut file = BufWriter::with_capacity(256 * 1024, File::create(path).map_err(failed)?);
     let mut len = 0;
@@ -127,51 +143,66 @@ fn receive(path: &PathBuf, mut chunks: mpsc::Receiver<Piece>) -> Result<u64, Str
     Ok(len)
 }
 
-fn load_and_adopt(plan: Plan, path: &std::path::Path, len: u64) -> Result<Ready, String> {
-    notice!("MASTER <-> REPLICA sync: Loading DB in memory ({len} bytes)");
-    let store = recovery::load_file(&*plan.files.disk, path, len, &plan.config)?;
-    let keys = store.key_count();
-    let arrived = Arrived {
-        payload: path,
-        cut: plan.cut.place(),
-        begun: plan.begun,
-        lineage: plan.lineage,
-        role: plan.role,
+/// Puts what arrived in the place of the old data: commit and switch. Only while no snapshot job and no resize runs.
+/// Followers are cut off: their history ended here.
+pub fn take_over(driver: &Rc<Driver>, ready: Ready) -> Result<Cut, String> {
+    let Ready { store, payload, plan: Plan { cut, begun, lineage, role, .. } } = ready;
+    let adopted = commit(driver, &payload.0, |payload, persist, settings| Arrived {
+        payload,
+        cut: cut.place(),
+        begun,
+        lineage,
+        role,
         tag: process::random_u64(),
-        ring_capacity: plan.ring_capacity,
-        log: plan.log,
-    };
-    let Files { disk, paths, history, segments } = &plan.files;
-    let adopted = adopt(disk, paths, history, segments, arrived).map_err(|failure| failure.to_string())?;
-    Ok(Ready { store, adopted, cut: plan.cut, keys })
-}
-
-/// Puts what arrived in the place of the old data. Followers are cut off: their history ended here.
-pub fn switch(driver: &Rc<Driver>, ready: Ready) {
+        ring_capacity: settings.repl_backlog_size,
+        log: persist.log_plan(settings),
+    })?;
+    let keys = store.key_count();
     {
         let mut node = driver.node.borrow_mut();
         node.server.persistence.dirty = 0;
-        node.replace(ready.store, ready.cut.offset, process::now_ms());
-        node.stream.set_db(Some(ready.cut.db));
+        node.replace(store, cut.offset, process::now_ms());
+        node.stream.set_db(Some(cut.db));
     }
-    install(driver, ready.adopted, ready.cut);
-    notice!("MASTER <-> REPLICA sync: Finished with success: {} keys at {}", ready.keys, ready.cut.offset);
+    install(driver, adopted, cut);
+    notice!("MASTER <-> REPLICA sync: Finished with success: {keys} keys at {}", cut.offset);
+    Ok(cut)
+}
+
+/// Makes another generation the one in force on disk. An error leaves the old one, or, after the commit, ends the
+/// process: the next start finishes it.
+pub fn commit<'a>(
+    driver: &Rc<Driver>,
+    payload: &'a Path,
+    arrived: impl FnOnce(&'a Path, &Persist, &Settings) -> Arrived<'a>,
+) -> Result<Adopted, String> {
+    let settings = driver.node.borrow().config().settings.clone();
+    let mut persist = driver.persist_mut();
+    persist.finish_tidying();
+    let arrived = arrived(payload, &persist, &settings);
+    let Files { disk, paths, history, segments } = &persist.files;
+    let generation = lock(history).get().generation;
+    adopt(disk, paths, history, segments, arrived).map_err(|failure| {
+        if lock(history).get().generation != generation {
+            warning!(
+                "The new data are in force on disk, and the server cannot go on in them: {failure}. Exiting"
+            );
+            driver.end_with(1);
+        }
+        failure.to_string()
+    })
 }
 
 /// Goes on in the files of another generation, whose base holds the state at `cut`, the end of the stream.
 pub fn install(driver: &Rc<Driver>, adopted: Adopted, cut: Cut) {
     driver.drop_followers();
-    let overtaken = "A full sync has replaced the data: the snapshot of them is given up";
-    for purpose in [Purpose::Save, Purpose::Rewrite] {
-        actions::cancel(driver, purpose, overtaken);
-    }
     let old = driver.close_persist();
     let waker = old.waker();
     let settings = driver.node.borrow().config().settings.clone();
     let files = Files { segments: adopted.segments, ..old.files.clone() };
     // Closing its log means writing: not here.
     std::thread::spawn(move || old.abandon());
-    let mut persist = Persist::new(files, adopted.ring, cut, waker);
+    let mut persist = Persist::new(files, adopted.ring, cut, waker, &adopted.history);
     match adopted.log {
         Some(log) => persist.go_on(log, &settings),
         None => {
@@ -180,7 +211,7 @@ pub fn install(driver: &Rc<Driver>, adopted: Adopted, cut: Cut) {
     }
     {
         let mut node = driver.node.borrow_mut();
-        node.server.history.remember(lock(&persist.files.history).get());
+        node.server.history.remember(&adopted.history);
         node.server.persistence.rewrite_scheduled = settings.appendonly;
         persist.describe(&mut node);
     }

@@ -118,6 +118,8 @@ pub struct Driver {
     feeds: RefCell<Vec<Feeding>>,
     /// The link to our primary, if we are a replica.
     pub following: RefCell<super::upstream::Following>,
+    /// Held while the history gets another name.
+    pub naming: tokio::sync::Mutex<()>,
     /// Replicas that wait for a snapshot.
     pub waiting: RefCell<super::full_sync::Waiting>,
     /// A shutdown saves: clients wait.
@@ -141,6 +143,7 @@ impl Driver {
             deadline_moved: Notify::new(),
             garbage: Bin::start(),
             running: RefCell::new(None),
+            naming: tokio::sync::Mutex::new(()),
             listening: RefCell::new(Listeners::default()),
             loading: RefCell::new(None),
             feeds: RefCell::new(Vec::new()),

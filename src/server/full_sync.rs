@@ -93,8 +93,9 @@ async fn begin(driver: Rc<Driver>, feed: Feed, beginning: Beginning) {
     let history = Arc::clone(&driver.persist().files.history);
     let noted =
         tokio::task::spawn_blocking(move || lock(&history).update(|history| history.told = true)).await;
-    if let Ok(Err(failure)) = noted {
-        warning!("Noting that the id was told to a replica: {failure}");
+    match noted {
+        Ok(Err(failure)) => warning!("Noting that the id was told to a replica: {failure}"),
+        _ => driver.node.borrow_mut().server.history.past.told = true,
     }
     let waits = matches!(beginning, Beginning::Snapshot { .. });
     if waits {

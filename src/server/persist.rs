@@ -21,11 +21,11 @@
 //! disk has no end in sight; to overrun the ring, as the bytes would be in memory only, though acknowledged.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::{io, iter};
 
 use super::feed::Piece;
 use super::logging::{notice, warning};
@@ -35,7 +35,7 @@ use crate::disk::Disk;
 use crate::engine::Node;
 use crate::format::aof::Place;
 use crate::format::framing::leads;
-use crate::format::history::{Base, Sealed};
+use crate::format::history::{Base, History, Sealed};
 use crate::log::history_file::HistoryFile;
 use crate::log::segments::{Paths, Segments};
 use crate::log::thread::{HealthKind, LogSender, LogThread, Waker};
@@ -101,6 +101,12 @@ fn drop_log(files: &Files, next: u64) -> io::Result<()> {
     lock(&files.history).update(|history| history.bases.retain(|base| !gone(base))).map_err(io::Error::other)
 }
 
+/// Where each id came into force that followed another, newest first.
+fn names(history: &History) -> Vec<(Offset, ReplId)> {
+    let ids = iter::once(history.replid).chain(history.lineage.iter().map(|past| past.replid));
+    history.lineage.iter().map(|past| past.end).zip(ids).collect()
+}
+
 /// A poisoned lock means that a background thread panicked while changing what is on disk: the values are still
 /// those last written.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -109,12 +115,13 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub struct Persist {
     pub files: Files,
-    generation: u64,
     pub ring: Ring,
     log: Option<LogThread>,
     sender: Option<LogSender>,
     waker: Waker,
     replid: ReplId,
+    /// Where each id of this history came into force, newest first, as `replication.toml` has it.
+    names: Vec<(Offset, ReplId)>,
     end: Offset,
     db: u32,
     /// Units that are with the log and not yet in the ring, each with the database after it: see the module's head.
@@ -147,11 +154,10 @@ struct Pin {
 impl Persist {
     /// Over files as recovery left them. `at`: the end of the stream; what base and segments lead to, unless
     /// [`Persist::recovered`] says otherwise.
-    pub fn new(files: Files, ring: Ring, at: Cut, waker: Waker) -> Persist {
-        let generation = lock(&files.history).get().generation;
+    pub fn new(files: Files, ring: Ring, at: Cut, waker: Waker, history: &History) -> Persist {
         Persist {
             files,
-            generation,
+            names: names(history),
             ring,
             log: None,
             sender: None,
@@ -330,17 +336,8 @@ impl Persist {
     /// Gives the log the stream from `from` on, each part of it under the name that was in force there (rule 1).
     fn hand_over(&self, sender: &LogSender, from: Cut) -> Result<(), String> {
         let end = self.ring.end();
-        let mut renames: Vec<(Offset, ReplId)> = Vec::new();
-        {
-            let history = lock(&self.files.history);
-            let mut name = history.get().replid;
-            for past in &history.get().lineage {
-                renames.push((past.end, name));
-                name = past.replid;
-            }
-        }
-        renames.retain(|(at, _)| (from.offset..=end).contains(at));
-        renames.reverse();
+        let within = |(at, _): &&(Offset, ReplId)| (from.offset..=end).contains(at);
+        let renames: Vec<(Offset, ReplId)> = self.names.iter().filter(within).copied().rev().collect();
         let last = renames.last().map_or(from.replid, |(_, name)| *name);
         let (mut at, mut db) = (from.offset, from.db);
         for (until, name) in renames.into_iter().map(|(at, name)| (at, Some(name))).chain([(end, None)]) {
@@ -381,7 +378,7 @@ impl Persist {
     }
 
     /// Segments are opened and the directory is left only when nobody changes the manifest.
-    fn finish_tidying(&mut self) {
+    pub fn finish_tidying(&mut self) {
         if let Some(thread) = self.tidying.take() {
             let _it_reports_itself = thread.join();
         }
@@ -461,10 +458,15 @@ impl Persist {
     pub fn seal_log(&self) {
         let Some(sender) = &self.sender else { return };
         let range = Sealed { from: sender.durable(), to: sender.written() };
-        let (history, sender) = (Arc::clone(&self.files.history), sender.clone());
+        let (history, sender, tag) = (Arc::clone(&self.files.history), sender.clone(), self.ring.tag());
         let seal = move || {
             while sender.health_kind() == HealthKind::Latched {
-                let Err(failure) = lock(&history).seal(range) else { return };
+                let mut history = lock(&history);
+                if history.get().tag != tag {
+                    return; // a full sync has put another history in its place
+                }
+                let Err(failure) = history.seal(range) else { return };
+                drop(history);
                 warning!("The failure cannot be recorded yet, a restart would not know of it: {failure}");
                 std::thread::sleep(SEAL_AGAIN);
             }
@@ -490,16 +492,6 @@ impl Persist {
             Ok(done) => done.map(|_| ()),
             Err(_) => Err("the log ended before it was synced".into()),
         }
-    }
-
-    /// Of the files; a full sync brings the next one.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// The history has another name from here on.
-    pub fn rename(&mut self, replid: ReplId) {
-        self.replid = replid;
     }
 
     pub fn sender(&self) -> Option<&LogSender> {
@@ -603,6 +595,7 @@ impl Persist {
             sender.set_replid(replid);
         }
         self.replid = replid;
+        self.names.insert(0, (self.end, replid));
     }
 
     pub fn waker(&self) -> Waker {

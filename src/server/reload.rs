@@ -17,12 +17,12 @@ use std::rc::Rc;
 use super::actions::{self, reply};
 use super::driver::Driver;
 use super::logging::warning;
-use super::persist::{Files, lock};
+use super::persist::lock;
 use super::recovery::{self, LoadProgress};
-use super::{process, resize, snapshots, start};
+use super::{adopt, process, resize, snapshots, start, upstream};
 use crate::commands::Request;
 use crate::error::ReplyError;
-use crate::log::generation::{Arrived, adopt};
+use crate::log::generation::Arrived;
 use crate::state::{Loading, Slot};
 use crate::store::rdb::{LoadOptions, load};
 use crate::store::{Limits, Snapshot};
@@ -100,6 +100,7 @@ fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
     driver.settle();
     let config = driver.node.borrow().config().clone();
     driver.persist().sync_log()?; // while it can still be refused
+    let primary = upstream::end_link(driver); // nothing is applied that nobody would write
     let reopened = driver.close_persist().close().and_then(|waker| {
         let recovered = recovery::recover(&config, &LoadProgress::default())?;
         start::go_live(driver, recovered, waker)
@@ -112,6 +113,8 @@ fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
         let loading = Loading { started_ms: process::now_ms(), ..Loading::default() };
         driver.node.borrow_mut().server.persistence.loading = Some(loading);
         driver.end_with(1);
+    } else if let Some((host, port)) = primary {
+        upstream::follow(driver, host, port, false);
     }
     reopened
 }
@@ -122,29 +125,24 @@ fn new_history(driver: &Rc<Driver>) -> Result<(), String> {
     driver.settle();
     let replid = process::random_id();
     let job = actions::payload_here(driver, replid);
-    let settings = driver.node.borrow().config().settings.clone();
     let path = driver.persist().snapshot_paths().1;
     let adopted = snapshots::encode(&job, &path).and_then(|_| {
-        let persist = driver.persist();
-        let Files { disk, paths, history, segments } = &persist.files;
-        let role = lock(history).get().role.clone();
-        let arrived = Arrived {
-            payload: &path,
+        adopt::commit(driver, &path, |payload, persist, settings| Arrived {
+            payload,
             cut: job.cut.place(),
             begun: job.cut.offset,
             lineage: Vec::new(),
-            role,
+            role: lock(&persist.files.history).get().role.clone(),
             tag: process::random_u64(),
             ring_capacity: persist.ring.capacity(),
-            log: persist.log_plan(&settings),
-        };
-        adopt(disk, paths, history, segments, arrived).map_err(|failure| failure.to_string())
+            log: persist.log_plan(settings),
+        })
     });
     let adopted = adopted.inspect_err(|_| {
         // The failure that matters is reported; this only gives space back.
         let _secondary = std::fs::remove_file(&path);
     })?;
-    super::adopt::install(driver, adopted, job.cut);
+    adopt::install(driver, adopted, job.cut);
     driver.node.borrow_mut().stream.forget_db();
     Ok(())
 }

@@ -5,6 +5,7 @@
 //!           ─► a snapshot job runs? cancel it, go on when it has ended
 //!           ─► save, if save points say so or SAVE was asked        (on failure: stay, unless FORCE);
 //!              no client is read from meanwhile
+//!           ─► the link to the primary ends
 //!           ─► log: write, mark, fsync, close
 //!           ─► replication.toml: clean mark with the end and every segment's length
 //!           ─► ring flushed, pid file and Unix socket removed, exit 0
@@ -24,6 +25,7 @@ use std::sync::atomic::Ordering;
 use super::actions::{self, Purpose};
 use super::driver::Driver;
 use super::logging::{notice, warning};
+use super::upstream;
 use crate::error::ReplyError;
 use crate::state::Slot;
 
@@ -168,6 +170,7 @@ fn stay(driver: &Rc<Driver>, plan: Plan) {
 }
 
 fn close(driver: &Rc<Driver>) {
+    let _followed = upstream::end_link(driver); // before the mark: nothing is applied behind it
     driver.settle();
     let closed = driver.close_persist().close();
     let node = driver.node.borrow();

@@ -10,8 +10,8 @@
 //! | payload | none, or one without a name | nothing of this directory |
 //! | export | any file | contents fsynced, rename; no base, nothing recorded (rule 26) |
 //!
-//! A snapshot that a full sync overtakes is of a history that has ended: it is given up, and may not become a base of the
-//! new one.
+//! A snapshot that a full sync overtakes is of a history that ends: it is given up, and the switch waits for its end
+//! ([`super::adopt`]).
 //!
 //! With `appendfsync always` a base is published only when the log is durable up to its cut (rule 13): a base ahead of
 //! a log that a power cut shortened would claim bytes that no client was promised.
@@ -20,15 +20,14 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::persist::{Cut, Files, lock};
 use crate::disk::durable;
 use crate::format::history::{Base, BaseFile};
-use crate::log::history_file::HistoryFile;
 use crate::log::thread::LogSender;
 use crate::log::writer::Rotated;
 use crate::store::rdb::{self, SaveOptions};
@@ -68,8 +67,6 @@ pub struct Job {
     pub snapshot: Snapshot,
     pub cut: Cut,
     pub files: Files,
-    /// Of the files. A full sync brings the next one: then this is a snapshot of another history, and goes nowhere.
-    pub generation: u64,
     pub compress: bool,
     pub checksum: bool,
     /// Microseconds to wait after each key (`rdb-key-save-delay`, a test's tool).
@@ -219,11 +216,12 @@ fn publish(
     let rotated = rotated.map(|receive| rotation(job, receive)).transpose()?;
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let base = base(job, &name, saved);
-    let mut history = history_of(job)?;
+    let mut history = lock(&job.files.history);
     history.announce_base(base.clone()).map_err(|e| e.to_string())?;
     rename(job, temporary, target)?;
     let same_name = |other: &Base| other.files.iter().any(|file| file.name == name);
     history.confirm_base(&base, same_name).map_err(|e| e.to_string())?;
+    drop(history);
     match rotated {
         Some(rotated) => lock(&job.files.segments).drop_before(rotated.seq).map_err(|e| e.to_string()),
         None => Ok(()),
@@ -234,20 +232,9 @@ fn rename(job: &Job, temporary: &Path, target: &Path) -> Result<(), String> {
     durable::publish(&*job.files.disk, temporary, target).map_err(|e| e.to_string())
 }
 
-/// The history, if it is still that of the snapshot. As long as it is held no other comes into force: what is done to the
-/// files meanwhile is done to those of this history.
-fn history_of(job: &Job) -> Result<MutexGuard<'_, HistoryFile>, String> {
-    let history = lock(&job.files.history);
-    if history.get().generation == job.generation {
-        return Ok(history);
-    }
-    job.progress.cancelled.store(true, Ordering::Relaxed);
-    Err("a full sync has replaced the data that it is of".into())
-}
-
 fn commit(job: &Job, new: &NewBase, saved: &Saved) -> Result<(), String> {
     let base = base(job, &job.files.paths.relative(&new.name), saved);
-    let mut history = history_of(job)?;
+    let mut history = lock(&job.files.history);
     history.announce_base(base.clone()).map_err(|e| e.to_string())?;
     lock(&job.files.segments)
         .commit_base(&new.name, new.seq, job.cut.offset, new.first_segment)

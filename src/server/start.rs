@@ -229,7 +229,8 @@ fn loading_server(config: Config, config_file: String) -> Rc<Driver> {
 /// What recovery found becomes what is served.
 pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Result<(), String> {
     let settings = driver.node.borrow().config().settings.clone();
-    let mut persist = Persist::new(recovered.files, recovered.ring, recovered.at, waker);
+    let history = lock(&recovered.files.history).get().clone();
+    let mut persist = Persist::new(recovered.files, recovered.ring, recovered.at, waker, &history);
     // The log does not go on where a sealed one ends: it may not end there after a power cut. The base comes at once.
     let beyond_seal = recovered.sealed && settings.appendonly;
     let from = if beyond_seal { recovered.at } else { recovered.log_from };
@@ -244,7 +245,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
         persist.measure_log();
     }
     let mut node = driver.node.borrow_mut();
-    node.server.history.remember(lock(&persist.files.history).get());
+    node.server.history.remember(&history);
     node.server.persistence.aof_enabled = settings.appendonly;
     // Also of no keys: the base says that there are none.
     let has_history = recovered.keys > 0 || recovered.at.offset > Offset::ZERO;

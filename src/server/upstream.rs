@@ -9,11 +9,15 @@
 //!
 //! The position after any failure is the last whole unit that was applied; nothing is given up before something
 //! better is durable. While the log cannot take more, the stream is not read (rule 6).
+//!
+//! A link may end at any await. So what must not be left half done is not the link's: a change of name is a task of its
+//! own ([`rename`], one after the other), a switch to other data has no await in it ([`adopt::take_over`]).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,6 +30,7 @@ use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, lock};
 use super::process::{self, WallClock};
+use super::resize;
 use crate::engine::follow::Follower;
 use crate::engine::replicas::Psync;
 use crate::error::ReplyError;
@@ -39,6 +44,8 @@ use crate::units::{Offset, ReplId};
 const READ: usize = 64 * 1024;
 /// Between two attempts: this, and up to half of it more.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at what must end first.
+const POLL: Duration = Duration::from_millis(5);
 
 /// The link as others reach it.
 #[derive(Default)]
@@ -56,7 +63,7 @@ pub struct Following {
 
 /// Begins to follow, or follows another.
 pub fn follow(driver: &Rc<Driver>, host: String, port: u16, by_order: bool) {
-    end_link(driver);
+    let _followed = end_link(driver);
     driver.node.borrow_mut().will_follow(&host, port, by_order);
     // Replicas stay: until this link brings another name or other data, they are where they were.
     driver.settle();
@@ -66,10 +73,13 @@ pub fn follow(driver: &Rc<Driver>, host: String, port: u16, by_order: bool) {
 
 /// REPLICAOF NO ONE: another name from here on, and clients may write. The old name is kept with its end.
 pub async fn promote(driver: Rc<Driver>) -> Result<(), String> {
-    end_link(&driver);
+    let _followed = end_link(&driver);
     driver.settle();
+    rename(&driver, process::random_id(), Cause::Promotion, Recorded::Primary).await?;
+    if driver.following.borrow().task.is_some() {
+        return Err("another REPLICAOF came meanwhile".into());
+    }
     let end = driver.persist().cut().offset;
-    rename(&driver, process::random_id(), end, Cause::Promotion, Recorded::Primary).await?;
     let mut node = driver.node.borrow_mut();
     node.server.config.settings.replicaof = None;
     node.server.role = Role::Primary;
@@ -106,38 +116,43 @@ pub fn take_over(driver: &Rc<Driver>, slot: Slot, asked: Psync) {
     });
 }
 
-fn end_link(driver: &Rc<Driver>) {
+/// Nothing comes from the primary any more. Whom this server followed until now.
+pub fn end_link(driver: &Rc<Driver>) -> Option<(String, u16)> {
     let following = std::mem::take(&mut *driver.following.borrow_mut());
-    if let Some(task) = following.task {
-        task.abort();
-    }
+    following.task?.abort();
     if let Some(slot) = following.slot {
         driver.with_node(|node| node.handle_disconnect(slot));
     }
+    let node = driver.node.borrow();
+    node.server.upstream().map(|upstream| (upstream.host.clone(), upstream.port))
 }
 
-/// Rule 1: recorded durably, then in the ring and the log, then in force.
-async fn rename(
-    driver: &Rc<Driver>,
-    replid: ReplId,
-    at: Offset,
-    cause: Cause,
-    role: Recorded,
-) -> Result<(), String> {
+/// Another id from the end of the stream on. Once begun it goes on to its end, also if the asker's task is aborted.
+async fn rename(driver: &Rc<Driver>, replid: ReplId, cause: Cause, role: Recorded) -> Result<(), String> {
+    let renamed = tokio::task::spawn_local(record_name(Rc::clone(driver), replid, cause, role));
+    renamed.await.map_err(|_| "recording the new id ended early".to_string())?
+}
+
+/// Rule 1: recorded durably, then in the ring and the log, then in force. No other name and no stream meanwhile.
+async fn record_name(driver: Rc<Driver>, replid: ReplId, cause: Cause, role: Recorded) -> Result<(), String> {
+    let _alone = driver.naming.lock().await;
+    let at = driver.try_persist().ok_or("the server ends")?.cut().offset;
     let history = Arc::clone(&driver.persist().files.history);
     let recorded = tokio::task::spawn_blocking(move || {
-        lock(&history).update(|history| {
+        let mut history = lock(&history);
+        let recorded = history.update(|history| {
             history.rename(replid, at, cause);
             history.told = cause == Cause::Continue;
             history.role = role;
-        })
+        });
+        recorded.map(|()| history.get().clone())
     });
     let recorded = recorded.await.map_err(|_| "recording the new id ended early".to_string())?;
-    recorded.map_err(|failure| failure.to_string())?;
-    let mut persist = driver.persist_mut();
+    let recorded = recorded.map_err(|failure| failure.to_string())?;
+    let mut persist = driver.try_persist().ok_or("the server ends")?;
     persist.rename_in_band(replid);
     let mut node = driver.node.borrow_mut();
-    node.server.history.remember(lock(&persist.files.history).get());
+    node.server.history.remember(&recorded);
     persist.describe(&mut node);
     Ok(())
 }
@@ -202,6 +217,7 @@ async fn attempt(driver: &Rc<Driver>, host: &str, port: u16) -> Result<std::conv
     };
     let _latency_only = socket.set_nodelay(true);
     set_link(driver, LinkState::Handshake);
+    drop(driver.naming.lock().await); // a name that an earlier link was given comes into force first
     let (hello, mine) = present(driver);
     let (news, closed) = (Rc::clone(&driver.following.borrow().news), Rc::<Notify>::default());
     driver.following.borrow_mut().closed = Rc::clone(&closed);
@@ -246,7 +262,14 @@ fn present(driver: &Driver) -> (Hello, Lineage) {
     let settings = &node.config().settings;
     let end = node.stream.end;
     let by_order = node.server.upstream().is_some_and(|upstream| upstream.by_order);
-    let mine = Lineage::of(lock(&driver.persist().files.history).get(), end, by_order);
+    let history = &node.server.history;
+    let mine = Lineage {
+        replid: history.replid,
+        end,
+        told: history.past.told,
+        past: history.past.lineage.clone(),
+        operator: by_order,
+    };
     let secret = |secret: &crate::config::Secret| secret.get().map(|text| text.to_vec());
     let announced = settings.replica_announce_port;
     let hello = Hello {
@@ -424,7 +447,7 @@ impl Connection {
         let new = replid.filter(|replid| *replid != cut.replid);
         if let Some(replid) = new {
             let role = self.recorded();
-            rename(&self.driver, replid, cut.offset, Cause::Continue, role).await?;
+            rename(&self.driver, replid, Cause::Continue, role).await?;
             self.driver.drop_followers();
         }
         notice!(
@@ -458,42 +481,45 @@ impl Connection {
         let theirs = self.theirs.as_ref().filter(|theirs| theirs.replid == replid);
         let lineage = theirs.map(|theirs| theirs.past.clone()).unwrap_or_default();
         let begun = lineage.first().map_or(Offset::ZERO, |past| past.end);
-        let node = self.driver.node.borrow();
-        let persist = self.driver.persist();
         let plan = Plan {
             cut: Cut { replid, offset: cut, db: 0 },
             begun,
             lineage,
             role: self.recorded(),
-            config: node.config().clone(),
-            files: persist.files.clone(),
-            ring_capacity: node.config().settings.repl_backlog_size,
-            log: persist.log_plan(&node.config().settings),
+            config: self.driver.node.borrow().config().clone(),
+            files: self.driver.persist().files.clone(),
         };
         self.incoming = Some((Incoming::begin(plan)?, 0, None));
         Ok(())
     }
 
-    /// The payload is complete: loaded, committed, served. The primary is told that we live meanwhile.
+    /// The payload is complete: loaded, committed, served.
     async fn take_over(&mut self) -> Result<(), String> {
         let Some((incoming, ..)) = self.incoming.take() else { return Err("a payload without a cut".into()) };
-        let mut result = incoming.finish().await;
-        let ready = loop {
-            tokio::select! {
-                ready = &mut result => break ready.map_err(|_| "loading ended early".to_string())??,
-                () = tokio::time::sleep(Duration::from_secs(1)) => {
-                    self.link.keep_alive();
-                    self.send().await?;
-                }
-            }
-        };
-        let cut = ready.cut;
-        adopt::switch(&self.driver, ready);
+        let result = incoming.finish().await;
+        let ready = self.keeping_alive(result).await?.map_err(|_| "loading ended early".to_string())??;
+        let driver = Rc::clone(&self.driver);
+        self.keeping_alive(free_hands(&driver)).await??;
+        let cut = adopt::take_over(&driver, ready)?;
         self.driver.node.borrow_mut().server.stats.full_syncs_received += 1;
         let durable = self.driver.node.borrow().server.persistence.aof_enabled.then_some(cut.offset);
         self.link.loaded(cut.offset, durable);
         self.begin_stream(cut.db);
         Ok(())
+    }
+
+    /// The primary is told that we live while something takes its time.
+    async fn keeping_alive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, String> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    self.link.keep_alive();
+                    self.send().await?;
+                }
+            }
+        }
     }
 
     // ---- stream ----
@@ -523,6 +549,23 @@ impl Connection {
             }
             let _or_a_second = tokio::time::timeout(PAUSE, self.news.notified()).await;
         }
+    }
+}
+
+/// Until nothing else changes files: a snapshot of the old data is cancelled, as it would be needless.
+async fn free_hands(driver: &Driver) -> Result<(), String> {
+    loop {
+        if driver.shutdown_is_on_its_way() {
+            return Err("the server ends".into());
+        }
+        if let Some(progress) = driver.job_progress() {
+            if !progress.cancelled.swap(true, Ordering::Relaxed) {
+                notice!("A full sync replaces the data: the snapshot of them is given up");
+            }
+        } else if resize::check(driver).is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
     }
 }
 

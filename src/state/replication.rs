@@ -225,6 +225,8 @@ pub struct Past {
     /// Newest first.
     pub lineage: Vec<Ancestor>,
     pub born: Born,
+    /// A peer was told the id in force (rule 20).
+    pub told: bool,
     /// Bytes that recovery declared lost at this start, at most.
     pub declared_loss: u64,
     /// An operator's REPLICAOF NO ONE: replicas that hold more may be overwritten (rule 5).
@@ -233,7 +235,7 @@ pub struct Past {
 
 impl Default for Past {
     fn default() -> Past {
-        Past { lineage: Vec::new(), born: Born::Import, declared_loss: 0, overwrite: false }
+        Past { lineage: Vec::new(), born: Born::Import, told: false, declared_loss: 0, overwrite: false }
     }
 }
 
@@ -242,6 +244,7 @@ impl History {
     pub fn remember(&mut self, recorded: &Recorded) {
         self.replid = recorded.replid;
         self.previous = recorded.lineage.first().map(|past| (past.replid, past.end));
-        self.past = Past { lineage: recorded.lineage.clone(), born: recorded.born, ..Past::default() };
+        let (lineage, born, told) = (recorded.lineage.clone(), recorded.born, recorded.told);
+        self.past = Past { lineage, born, told, ..Past::default() };
     }
 }

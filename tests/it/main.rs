@@ -27,3 +27,4 @@ mod replication;
 mod scenarios;
 mod shutdown;
 mod stock;
+mod switching;

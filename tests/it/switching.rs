@@ -1,0 +1,155 @@
+//! A replica between two histories: what is in its way while a full sync arrives, and orders that come in the middle.
+
+use crate::client::Client;
+use crate::compare::{assert_same, dataset};
+use crate::harness::{Launch, Server, eventually, info, subject_is_ours};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+const KEYS: u32 = 300;
+/// Microseconds for each key of a payload or snapshot: a second and a half for all.
+const SLOW: &str = "5000";
+
+fn fill(c: &mut Client, name: &str, keys: u32) {
+    for n in 0..keys {
+        c.must(&["SET", &format!("{name}:{n}"), &format!("{name} of {n}")]);
+    }
+}
+
+/// A primary, and a server with data of its own that loads slowly.
+fn pair(directives: &[(&str, &str)]) -> (Server, Server) {
+    let primary = Launch::ours(&[("repl-diskless-sync-delay", "0")]).start();
+    fill(&mut primary.connect(), "theirs", KEYS);
+    let replica = Launch::ours(directives).start();
+    fill(&mut replica.connect(), "mine", KEYS);
+    replica.connect().must(&["CONFIG", "SET", "key-load-delay", SLOW]);
+    (primary, replica)
+}
+
+fn follow(primary: &Server, c: &mut Client) {
+    c.must(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+}
+
+fn is_loading(replica: &Server) {
+    eventually("the payload to be loaded", LIMIT, || {
+        replica.log().contains("MASTER <-> REPLICA sync: Loading DB in memory").then_some(())
+    });
+}
+
+fn payloads(replica: &Server) -> usize {
+    let names = std::fs::read_dir(replica.data()).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("temp-sync-")).count()
+}
+
+fn in_sync(primary: &Server, replica: &Server) {
+    let (mut p, mut r) = (primary.connect(), replica.connect());
+    eventually("both to be at the same place", LIMIT, || {
+        let up = info(&mut r, "master_link_status") == "up";
+        (up && info(&mut r, "slave_repl_offset") == info(&mut p, "master_repl_offset")).then_some(())
+    });
+    assert_same(&dataset(&mut p), &dataset(&mut r));
+}
+
+/// The payload is being loaded when the server is told not to follow any more: nothing of it comes into force, and what is
+/// written from then on is there after a kill.
+#[test]
+fn a_promotion_in_the_middle_of_a_full_sync_keeps_the_old_data() {
+    if !subject_is_ours() {
+        return;
+    }
+    for setting in [[("appendonly", "yes"), ("save", "")], [("appendonly", "no"), ("save", "3600 1")]] {
+        let (primary, mut replica) = pair(&setting);
+        let mut r = replica.connect();
+        follow(&primary, &mut r);
+        is_loading(&replica);
+        r.must(&["REPLICAOF", "NO", "ONE"]);
+        r.must(&["SET", "after", "the promotion"]);
+        eventually("the payload to be given up", LIMIT, || (payloads(&replica) == 0).then_some(()));
+        r.must(&["SET", "after that", "too"]);
+        let mine = dataset(&mut r);
+        let end = info(&mut r, "master_repl_offset");
+        replica.kill();
+        let (_replica, mut r) = replica.restart_and_connect();
+        assert_same(&mine, &dataset(&mut r));
+        assert_eq!(info(&mut r, "second_repl_offset"), (end.parse::<u64>().unwrap() + 1).to_string());
+    }
+}
+
+/// The primary dies while its payload is being loaded: the old data stay, in memory and on disk.
+#[test]
+fn a_primary_that_dies_while_its_payload_is_loaded_changes_nothing() {
+    if !subject_is_ours() {
+        return;
+    }
+    let (mut primary, mut replica) = pair(&[]);
+    let mut r = replica.connect();
+    let mine = dataset(&mut r);
+    follow(&primary, &mut r);
+    is_loading(&replica);
+    primary.kill();
+    eventually("the payload to be given up", LIMIT, || {
+        (payloads(&replica) == 0 && replica.log().contains("MASTER <-> REPLICA link:")).then_some(())
+    });
+    replica.kill();
+    let (_replica, mut r) = replica.restart_and_connect();
+    assert_same(&mine, &dataset(&mut r));
+}
+
+/// A snapshot of the old data is being written when the new ones come: it must not come into force over them.
+#[test]
+fn a_snapshot_under_way_does_not_outlive_the_data_that_it_shows() {
+    if !subject_is_ours() {
+        return;
+    }
+    for order in ["BGSAVE", "BGREWRITEAOF"] {
+        let (primary, mut replica) = pair(&[("appendonly", "yes")]);
+        let mut r = replica.connect();
+        r.must(&["CONFIG", "SET", "key-load-delay", "0", "rdb-key-save-delay", "20000"]); // six seconds
+        r.must(&[order]);
+        follow(&primary, &mut r);
+        in_sync(&primary, &replica);
+        r.must(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
+        primary.connect().must(&["SET", "after", order]);
+        in_sync(&primary, &replica);
+        replica.kill();
+        let (replica, mut r) = replica.restart_and_connect();
+        follow(&primary, &mut r);
+        in_sync(&primary, &replica);
+        assert_eq!(info(&mut primary.connect(), "sync_full"), "1", "{}", replica.log());
+    }
+}
+
+/// A clean stop and DEBUG LOADAOF of a replica under a stream: the position that is left is the end, and it goes on from there.
+#[test]
+fn a_replica_stops_and_reloads_cleanly_under_a_stream() {
+    if !subject_is_ours() {
+        return;
+    }
+    let primary = Launch::ours(&[("repl-diskless-sync-delay", "0")]).start();
+    let of = format!("127.0.0.1 {}", primary.port());
+    let mut replica = Launch::ours(&[("enable-debug-command", "yes")]).with("replicaof", &of).start();
+    in_sync(&primary, &replica);
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let mut c = primary.connect();
+    let writer = std::thread::spawn(move || {
+        let mut n = 0u32;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            c.must(&["APPEND", &format!("k{}", n % 50), "more"]);
+            n += 1;
+        }
+    });
+    for round in 0..4 {
+        if round % 2 == 0 {
+            replica.connect().must(&["DEBUG", "LOADAOF"]);
+        } else {
+            let end = replica.stop();
+            assert_eq!(end.code, Some(0), "{}", end.stderr);
+            replica = replica.launch().start();
+            assert!(!replica.log().contains("after a crash"), "{}", replica.log());
+        }
+    }
+    drop(stop);
+    writer.join().unwrap();
+    in_sync(&primary, &replica);
+    assert_eq!(info(&mut primary.connect(), "sync_full"), "1", "{}", replica.log());
+}
