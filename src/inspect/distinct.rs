@@ -49,6 +49,20 @@ impl Distinct {
         (self.kept, self.left_out) = (0, 0);
     }
 
+    /// All that was seen so far; what stays goes on making the same fingerprints.
+    pub fn split_off(&mut self) -> Distinct {
+        let taken = Distinct {
+            seed: self.seed.clone(),
+            few: std::mem::take(&mut self.few),
+            parts: std::mem::take(&mut self.parts),
+            kept: self.kept,
+            most: self.most,
+            left_out: self.left_out,
+        };
+        self.clear();
+        taken
+    }
+
     /// One in how many names is compared.
     pub fn share(&self) -> u64 {
         self.left_out + 1

@@ -6,6 +6,11 @@
 //! | [`snapshot`], [`value`] | a walk over an RDB file: items, keys, the elements of a value in pieces |
 //! | [`check`] | is it sound? every checksum and structure, one report for any kind of file; `--fix` |
 //! | [`summary`] | what is in it, on one screen |
+//! | [`keys`] | the keys of a snapshot behind a filter; lists of them |
+//! | [`get`], [`dump`] | one value for a person; all as JSON or as commands |
+//! | [`memory`], [`sizes`], [`prefixes`] | what keys would cost in a server; the largest; by prefix, in bounded memory |
+//! | [`log`], [`ring`], [`lineage`] | the stream around a place; a ring's window and blocks; the names of a history |
+//! | [`commands`] | the names of commands |
 //! | [`distinct`] | duplicates in bounded memory |
 //! | [`text`] | escaping for terminal and JSON, a JSON writer, sizes for people |
 //!
@@ -28,7 +33,16 @@
 pub mod check;
 pub mod commands;
 pub mod distinct;
+pub mod dump;
+pub mod get;
 pub mod input;
+pub mod keys;
+pub mod lineage;
+pub mod log;
+pub mod memory;
+pub mod prefixes;
+pub mod ring;
+pub mod sizes;
 pub mod snapshot;
 pub mod summary;
 pub mod text;

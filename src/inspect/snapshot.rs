@@ -74,6 +74,13 @@ impl<'a> Snapshot<'a> {
         found.map_err(|error| self.in_key(error))
     }
 
+    /// Steps over the value of the last key, looking only for its end.
+    #[inline]
+    pub fn skip(&mut self, kind: ValueType) -> Result<()> {
+        let found = self.reader.skip_value(kind);
+        found.map_err(|error| self.in_key(error))
+    }
+
     /// Damage in the value of the last key.
     pub fn in_key(&self, error: LoadError) -> Failure {
         match Failure::of(error, &self.file) {

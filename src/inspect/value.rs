@@ -43,6 +43,8 @@ pub trait Visitor: stream::Visit {
     fn piece(&mut self, _role: Role, _piece: Piece<'_>) -> Result<()> {
         Ok(())
     }
+    /// A packed blob of this many bytes was entered.
+    fn blob(&mut self, _bytes: u64) {}
     /// Of the member before.
     fn score(&mut self, _score: f64) -> Result<()> {
         Ok(())
@@ -214,6 +216,7 @@ impl<V: Visitor> Walk<'_, V> {
             Blob::Lent(bytes) => {
                 self.facts.blobs += 1;
                 self.facts.packed += bytes.len() as u64;
+                self.visitor.blob(bytes.len() as u64);
                 self.packed(kind, offset, bytes)
             }
             Blob::TooLong(len) => {

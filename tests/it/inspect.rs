@@ -148,6 +148,60 @@ fn names_cannot_move_the_cursor() {
     assert!(out.contains("duplicated key 'k\\x1b[2J'"), "{out}");
 }
 
+/// The data that a dump makes in an empty stock server are those of the original.
+#[test]
+fn a_dump_makes_the_same_data_again() {
+    let Some(cli) = stock_tool("redis-cli") else { return };
+    for file in samples() {
+        let directives = [("appendonly", "no"), ("enable-debug-command", "yes"), ("databases", "16")];
+        let Some(original) = Launch::stock(&directives) else { return };
+        fs::copy(&file, original.data().join("dump.rdb")).unwrap();
+        let original = original.start();
+        let expected = original.connect().must(&["DEBUG", "DIGEST"]).text();
+        for (format, pipe) in [("resp", true), ("commands", false)] {
+            let Some(copy) = Launch::stock(&directives) else { return };
+            let copy = copy.start();
+            let dump = inspect(&["dump", "--format", format, text(&file)]);
+            assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+            let mut client = Command::new(&cli);
+            client.args(["-p", &copy.port().to_string()]).args(pipe.then_some("--pipe"));
+            let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let mut input = client.stdin.take().unwrap();
+            let writer = std::thread::spawn(move || input.write_all(&dump.stdout).unwrap());
+            let output = client.wait_with_output().unwrap();
+            writer.join().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(!said.contains("ERR"), "{format} of {}: {said}", file.display());
+            let found = copy.connect().must(&["DEBUG", "DIGEST"]).text();
+            assert_eq!(found, expected, "{format} of {}", file.display());
+        }
+    }
+}
+
+#[test]
+fn keys_are_listed_and_shown() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("a.rdb");
+    fs::write(&file, b"REDIS0004\0\x01a\x02v\n\x04\x05h\x1b[2J\x01\x01f\x01v\xff").unwrap();
+    let (code, out) = said(&["keys", "--csv", text(&file)]);
+    assert_eq!(
+        (code, out.as_str()),
+        (
+            0,
+            "db,type,encoding,bytes,elements,ttl,key\n0,string,embstr,6,1,,a\n0,hash,hashtable,12,1,,h\\x1b[2J\n"
+        )
+    );
+    let (_, out) = said(&["keys", "--type", "hash", "--columns", "key", "--json", text(&file)]);
+    assert_eq!(out, "{\"key\":\"h\\u001b[2J\"}\n");
+    let (code, out) = said(&["get", text(&file), r"h\x1b[2J"]);
+    assert_eq!((code, out.as_str()), (0, "# hash in db 0, no deadline, at byte 15 of the file\nf\tv\n"));
+    assert_eq!(said(&["get", "--raw", text(&file), "a"]), (0, "v\n".into()));
+    assert_eq!(said(&["get", text(&file), "none"]).0, 1);
+    assert_eq!(said(&["get", "--db", "1", text(&file), "a"]).0, 1);
+    let (_, out) = said(&["get", "--json", text(&file), "a"]);
+    assert_eq!(out, "{\"db\":0,\"key\":\"a\",\"type\":\"string\",\"value\":\"v\\n\"}\n");
+}
+
 #[test]
 fn usage_errors_and_help() {
     assert_eq!(said(&["check", "/no/such/file"]).0, 3);

@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use regex::bytes::Regex;
+use ringhold::inspect::Failure;
+use ringhold::inspect::keys::{Column, Filter, Span};
+use ringhold::resp::number::memory_size;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -20,6 +24,10 @@ Examples:
   ringhold-inspect summary dump.rdb
   ringhold-inspect check /var/lib/redis
   ringhold-inspect check --fix appendonlydir/appendonly.aof.1.incr.aof
+  ringhold-inspect keys --type hash --size 1mb.. --columns db,bytes,elements,key dump.rdb
+  ringhold-inspect memory --top 10 dump.rdb
+  ringhold-inspect get dump.rdb user:1000
+  ringhold-inspect dump --glob 'session:*' --format resp dump.rdb | redis-cli --pipe
   zcat backup.rdb.gz | ringhold-inspect summary --json -";
 
 #[derive(Parser)]
@@ -56,6 +64,131 @@ pub struct Names {
     pub dbfilename: String,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DumpFormat {
+    /// A JSON object a line
+    Json,
+    /// Commands as RESP, for redis-cli --pipe
+    Resp,
+    /// Commands as lines, for redis-cli
+    Commands,
+}
+
+/// What a key's head tells.
+#[derive(clap::Args)]
+pub struct Wanted {
+    /// Only this database; may be given several times
+    #[arg(long, value_name = "N")]
+    pub db: Vec<u64>,
+    /// Only these types: string, list, set, zset, hash, stream, module
+    #[arg(long = "type", value_delimiter = ',', value_name = "TYPES")]
+    pub types: Vec<String>,
+    /// Only keys that match this pattern, as in KEYS
+    #[arg(long, value_name = "PATTERN")]
+    pub glob: Option<String>,
+    /// Only keys in which this regular expression matches; (?-u) for bytes
+    #[arg(long, value_name = "REGEX")]
+    pub regex: Option<String>,
+    /// Only keys that live that long, as FROM..TO: 1h..7d, ..0 (past), 30d..
+    #[arg(long, value_name = "RANGE", value_parser = duration_span)]
+    pub ttl: Option<Span>,
+    /// Only keys with a deadline
+    #[arg(long, conflicts_with = "persistent")]
+    pub volatile: bool,
+    /// Only keys without a deadline
+    #[arg(long)]
+    pub persistent: bool,
+    /// Only keys not used for so many seconds, as FROM..TO
+    #[arg(long, value_name = "RANGE", value_parser = number_span)]
+    pub idle: Option<Span>,
+    /// Only keys of this access frequency (0 to 255), as FROM..TO
+    #[arg(long, value_name = "RANGE", value_parser = number_span)]
+    pub freq: Option<Span>,
+}
+
+/// What only the value tells.
+#[derive(clap::Args)]
+pub struct Measured {
+    /// Only these encodings, as OBJECT ENCODING calls them
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub encoding: Vec<String>,
+    /// Only keys of so many bytes in the file, as FROM..TO: 1mb.., ..100
+    #[arg(long, value_name = "RANGE", value_parser = size_span)]
+    pub size: Option<Span>,
+    /// Only keys of so many elements, as FROM..TO
+    #[arg(long, value_name = "RANGE", value_parser = number_span)]
+    pub elements: Option<Span>,
+}
+
+impl Measured {
+    /// Adds to what is asked of the head.
+    pub fn narrow(&self, filter: &mut Filter) {
+        filter.encodings = self.encoding.clone();
+        filter.size = self.size.unwrap_or_default();
+        filter.elements = self.elements.unwrap_or_default();
+    }
+}
+
+impl Wanted {
+    pub fn filter(&self) -> Result<Filter, Failure> {
+        let regex = self.regex.as_deref().map(Regex::new).transpose();
+        Ok(Filter {
+            dbs: self.db.clone(),
+            types: self.types.clone(),
+            glob: self.glob.as_ref().map(|pattern| pattern.clone().into_bytes()),
+            regex: regex.map_err(|error| Failure::Usage(format!("--regex: {error}")))?,
+            ttl: self.ttl.unwrap_or_default(),
+            volatile: (self.volatile || self.persistent).then_some(self.volatile),
+            idle: self.idle.unwrap_or_default(),
+            freq: self.freq.unwrap_or_default(),
+            ..Filter::default()
+        })
+    }
+}
+
+fn column(word: &str) -> Result<Column, String> {
+    Column::from_word(word).ok_or_else(|| {
+        let known: Vec<&str> = Column::ALL.iter().map(|(name, _)| *name).collect();
+        format!("no such column; there are {}", known.join(", "))
+    })
+}
+
+fn one_byte(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [byte] => Ok(*byte),
+        _ => Err("one byte is needed".into()),
+    }
+}
+
+/// `FROM..TO`, either missing; one number alone is both.
+fn span(text: &str, number: impl Fn(&str) -> Option<i64>) -> Result<Span, String> {
+    let end = |text: &str| match text {
+        "" => Ok(None),
+        text => number(text).map(Some).ok_or_else(|| format!("'{text}' is no number of this kind")),
+    };
+    let (from, to) = text.split_once("..").unwrap_or((text, text));
+    Ok(Span { from: end(from)?, to: end(to)? })
+}
+
+fn number_span(text: &str) -> Result<Span, String> {
+    span(text, |number| number.parse().ok())
+}
+
+fn size_span(text: &str) -> Result<Span, String> {
+    span(text, |number| memory_size(number).and_then(|bytes| i64::try_from(bytes).ok()))
+}
+
+/// Milliseconds, from seconds or a number with one of `ms s m h d`.
+fn duration_span(text: &str) -> Result<Span, String> {
+    const UNITS: [(&str, i64); 5] =
+        [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    span(text, |number| {
+        let unit = UNITS.iter().find_map(|(unit, ms)| Some((number.strip_suffix(unit)?, *ms)));
+        let (digits, ms) = unit.unwrap_or((number, 1000));
+        digits.parse::<i64>().ok()?.checked_mul(ms)
+    })
+}
+
 #[derive(Subcommand)]
 pub enum Command {
     /// What is inside, on one screen: origin, position, keys by type and encoding, sizes, deadlines, commands
@@ -74,8 +207,120 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS", conflicts_with = "fix")]
         truncate_to_timestamp: Option<i64>,
     },
+    /// List keys: one a line, with what is asked of them
+    Keys {
+        /// Snapshot, directory or -
+        path: PathBuf,
+        #[command(flatten)]
+        wanted: Wanted,
+        #[command(flatten)]
+        measured: Measured,
+        /// db,type,encoding,bytes,elements,longest,ttl,expires,idle,freq,offset,key; bytes are those in the file
+        #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = column)]
+        columns: Vec<Column>,
+        /// Comma-separated values (RFC 4180); --json writes an object a line
+        #[arg(long)]
+        csv: bool,
+    },
+    /// Show a key's value: an element a line, escaped
+    Get {
+        /// Snapshot, directory or -
+        path: PathBuf,
+        /// \xHH stands for a byte
+        key: String,
+        /// The database; without it, the first one that has the key
+        #[arg(long)]
+        db: Option<u64>,
+        /// Write a string's bytes as they are
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
+    },
+    /// Write keys with their values
+    Dump {
+        /// Snapshot, directory or -
+        path: PathBuf,
+        #[command(flatten)]
+        wanted: Wanted,
+        /// How
+        #[arg(long, value_enum, default_value_t = DumpFormat::Json)]
+        format: DumpFormat,
+    },
+    /// What fills the memory of a server: by type and prefix, the largest keys; as Redis and as Ringhold would hold them
+    Memory {
+        /// Snapshot, directory or -
+        path: PathBuf,
+        #[command(flatten)]
+        wanted: Wanted,
+        #[command(flatten)]
+        measured: Measured,
+        /// How many of the largest keys
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        top: usize,
+        /// What ends the parts of a prefix; one byte
+        #[arg(long, value_name = "CHARACTER", default_value = ":", value_parser = one_byte)]
+        separator: u8,
+        /// Leave out prefixes below so many percent of all bytes
+        #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
+        least: f64,
+    },
+    /// Show the stream around a place in a log
+    Log {
+        /// Log, directory or -
+        path: PathBuf,
+        /// The stream offset; without it and --at, the end
+        #[arg(long, value_name = "OFFSET")]
+        offset: Option<u64>,
+        /// The position in the file
+        #[arg(long, value_name = "BYTE", conflicts_with = "offset")]
+        at: Option<u64>,
+        /// Commands before the place
+        #[arg(long, short = 'B', value_name = "N", default_value_t = 5)]
+        before: usize,
+        /// Commands from the place on
+        #[arg(long, short = 'A', value_name = "N", default_value_t = 10)]
+        after: usize,
+        /// Annotation lines as well
+        #[arg(long)]
+        marks: bool,
+    },
+    /// Show a ring's header, window and block map
+    Ring {
+        /// Ring, directory or -
+        path: PathBuf,
+    },
+    /// Show which history a data directory holds, under which names, and what each file says of it
+    Lineage {
+        /// Data directory
+        path: PathBuf,
+    },
     /// Write a shell's completions to standard output
     Completions { shell: clap_complete::Shell },
     /// Write the manual page to standard output, or one page for each command into a directory
     Man { directory: Option<PathBuf> },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn ranges() {
+        let check = |found: Result<Span, String>, from: Option<i64>, to: Option<i64>| {
+            assert_eq!(found, Ok(Span { from, to }));
+        };
+        check(number_span("3..9"), Some(3), Some(9));
+        check(number_span("3"), Some(3), Some(3));
+        check(number_span("..9"), None, Some(9));
+        check(size_span("1mb.."), Some(1 << 20), None);
+        check(duration_span("1h..7d"), Some(3_600_000), Some(604_800_000));
+        check(duration_span("..0"), None, Some(0));
+        check(duration_span("250ms"), Some(250), Some(250));
+        assert!(number_span("a..").is_err());
+    }
 }

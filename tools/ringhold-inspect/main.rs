@@ -8,13 +8,20 @@ mod args;
 mod progress;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use args::{Args, Command};
+use args::{Args, Command, DumpFormat};
 use clap::{CommandFactory, Parser};
+use ringhold::format::rdb::stream;
 use ringhold::inspect::check::{self, FileReport, Report, Verdict};
+use ringhold::inspect::dump::{Commands, Form, JsonLines, Sink};
+use ringhold::inspect::get::Show;
+use ringhold::inspect::keys::{self, Column, Filter, Row, Take};
+use ringhold::inspect::memory::Memory;
 use ringhold::inspect::text::{Json, grouped, message, shown, size};
-use ringhold::inspect::{Failure, summary};
+use ringhold::inspect::value::Visitor;
+use ringhold::inspect::{Failure, lineage, log, ring, summary};
 use ringhold::units::UnixMillis;
 
 /// What was asked could not be done: usage, input or output.
@@ -97,11 +104,183 @@ fn run(args: &Args, out: &mut Out<'_>) -> Result<i32, Failure> {
             }
             Ok(report.verdict().exit_code())
         }
+        Command::Ring { .. } | Command::Log { .. } | Command::Lineage { .. } => {
+            stream_command(args, &options, out)
+        }
+        command @ (Command::Keys { .. }
+        | Command::Get { .. }
+        | Command::Dump { .. }
+        | Command::Memory { .. }) => keys_command(command, args.json, &options, out),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), NAME, out);
             Ok(0)
         }
         Command::Man { directory } => man(directory.as_deref(), out),
+    }
+}
+
+/// Walks the keys of `path`, saying on standard error what is left out.
+fn walk(path: &Path, options: &check::Options, filter: &Filter, take: &mut impl Take) -> Result<(), Failure> {
+    let mut source = keys::open(path, options)?;
+    if let Some(note) = &source.note {
+        eprintln!("ringhold-inspect: {}", message(note));
+    }
+    let walked = keys::walk(&mut source, filter, now(), take);
+    progress::clear(&options.watch);
+    walked
+}
+
+/// `\\xHH` stands for a byte, a doubled backslash for one.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let hex = after.strip_prefix(b"x").and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok());
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| first == b'\\');
+        rest = match byte {
+            Some(byte) => {
+                bytes.push(byte);
+                &after[3..]
+            }
+            None if first == b'\\' && after.first() == Some(&b'\\') => {
+                bytes.push(first);
+                &after[1..]
+            }
+            None => {
+                bytes.push(first);
+                after
+            }
+        };
+    }
+    bytes
+}
+
+/// Writes a line for each key.
+struct List<'l, 'o> {
+    out: &'l mut Out<'o>,
+    columns: Vec<Column>,
+    format: keys::Format,
+    now: UnixMillis,
+}
+
+impl stream::Visit for List<'_, '_> {}
+impl Visitor for List<'_, '_> {}
+impl Take for List<'_, '_> {
+    fn row(&mut self, row: &Row<'_>) -> Result<bool, Failure> {
+        write(self.out, &keys::line(row, &self.columns, self.format, self.now))?;
+        Ok(true)
+    }
+}
+
+/// What looks at the keys of a snapshot.
+fn keys_command(
+    command: &Command,
+    json: bool,
+    options: &check::Options,
+    out: &mut Out<'_>,
+) -> Result<i32, Failure> {
+    match command {
+        Command::Keys { path, wanted, measured, columns, csv } => {
+            let mut filter = wanted.filter()?;
+            measured.narrow(&mut filter);
+            let columns = if columns.is_empty() { Column::USUAL.to_vec() } else { columns.clone() };
+            let format = match (json, csv) {
+                (true, _) => keys::Format::Json,
+                (false, true) => keys::Format::Csv,
+                (false, false) => keys::Format::Table,
+            };
+            write(out, keys::heading(&columns, format).as_bytes())?;
+            walk(path, options, &filter, &mut List { out, columns, format, now: now() })?;
+            Ok(0)
+        }
+        Command::Get { path, key, db, raw } => {
+            let name = Some(unescaped(key));
+            let filter = Filter { dbs: db.iter().copied().collect(), name, ..Filter::default() };
+            let found = if json {
+                let mut lines = JsonLines::first(Sink::new(out));
+                walk(path, options, &filter, &mut lines)?;
+                lines.finish()? > 0
+            } else {
+                let mut show = Show::new(*raw, Sink::new(out));
+                walk(path, options, &filter, &mut show)?;
+                show.finish()?
+            };
+            Ok(i32::from(!found))
+        }
+        Command::Dump { path, wanted, format } => {
+            let filter = wanted.filter()?;
+            let form = match format {
+                DumpFormat::Json => {
+                    let mut lines = JsonLines::new(Sink::new(out));
+                    walk(path, options, &filter, &mut lines)?;
+                    return lines.finish().map(|_| 0);
+                }
+                DumpFormat::Resp => Form::Resp,
+                DumpFormat::Commands => Form::Lines,
+            };
+            let mut commands = Commands::new(Sink::new(out), form);
+            walk(path, options, &filter, &mut commands)?;
+            match commands.finish()? {
+                0 => {}
+                left_out => eprintln!("ringhold-inspect: {left_out} values of modules were left out"),
+            }
+            Ok(0)
+        }
+        Command::Memory { path, wanted, measured, top, separator, least } => {
+            let mut filter = wanted.filter()?;
+            measured.narrow(&mut filter);
+            let mut memory = Memory::new(*top, *separator);
+            walk(path, options, &filter, &mut memory)?;
+            if json {
+                line(out, &memory.to_json(least / 100.0))?;
+            } else {
+                write(out, memory.to_text(least / 100.0).as_bytes())?;
+            }
+            Ok(0)
+        }
+        _ => Ok(EXIT_FAILED),
+    }
+}
+
+/// What looks at the stream and its history.
+fn stream_command(args: &Args, options: &check::Options, out: &mut Out<'_>) -> Result<i32, Failure> {
+    match &args.command {
+        Command::Log { path, offset, at, before, after, marks } => {
+            let around = log::Around {
+                offset: *offset,
+                at: *at,
+                before: *before,
+                after: *after,
+                marks: *marks,
+                json: args.json,
+            };
+            let found = log::show(path, options, &around, out)?;
+            progress::clear(&options.watch);
+            if !found {
+                return Err(Failure::Usage(format!("{}: the place is not in this log", path.display())));
+            }
+            Ok(0)
+        }
+        Command::Ring { path } => {
+            let view = ring::view(path, options)?;
+            progress::clear(&options.watch);
+            if args.json {
+                line(out, &view.to_json())?
+            } else {
+                write(out, view.to_text().as_bytes())?
+            }
+            Ok(view.report.verdict.exit_code())
+        }
+        Command::Lineage { path } => {
+            let found = lineage::lineage(path, options)?;
+            if args.json {
+                line(out, &found.to_json())?
+            } else {
+                write(out, found.to_text().as_bytes())?
+            }
+            Ok(0)
+        }
+        _ => Ok(EXIT_FAILED),
     }
 }
 
@@ -155,7 +334,7 @@ fn print_fixed(fixed: &check::Fixed, out: &mut impl Write) -> Result<(), Failure
     line(out, format!("{file}: cut to {keep} bytes; the last {cut} are kept in {aside}").as_bytes())
 }
 
-fn truncate(path: &std::path::Path, seconds: i64, out: &mut impl Write) -> Result<i32, Failure> {
+fn truncate(path: &Path, seconds: i64, out: &mut impl Write) -> Result<i32, Failure> {
     match check::truncate_to_timestamp(path, seconds)? {
         Some(fixed) => print_fixed(&fixed, out)?,
         None => line(out, b"nothing in it is later")?,
@@ -163,7 +342,7 @@ fn truncate(path: &std::path::Path, seconds: i64, out: &mut impl Write) -> Resul
     Ok(0)
 }
 
-fn man(directory: Option<&std::path::Path>, out: &mut impl Write) -> Result<i32, Failure> {
+fn man(directory: Option<&Path>, out: &mut impl Write) -> Result<i32, Failure> {
     match directory {
         Some(directory) => clap_mangen::generate_to(Args::command(), directory).map_err(Failure::Output)?,
         None => clap_mangen::Man::new(Args::command()).render(out).map_err(Failure::Output)?,

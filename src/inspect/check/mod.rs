@@ -15,6 +15,7 @@
 //! packed values only in part, and not for duplicates.
 
 mod directory;
+mod duplicates;
 mod fix;
 mod log;
 mod rdb;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 pub use directory::{files_of, layout};
 pub use fix::{Fixed, fix, truncate_to_timestamp};
+pub use ring::{Block, Blocks};
 
 use super::input::{self, Found, Input, Kind, Watch};
 use super::text::Json;
@@ -109,12 +111,12 @@ impl FileReport {
         }
     }
 
-    /// Adds a problem.
+    /// Adds a problem. The first one in the file is shown.
     pub(super) fn add(&mut self, verdict: Verdict, damage: Corrupt) {
         self.verdict = self.verdict.max(verdict);
-        match self.problem {
-            None => self.problem = Some(damage.in_file(&self.file)),
-            Some(_) => self.more += 1,
+        self.more += u64::from(self.problem.is_some());
+        if self.problem.as_ref().is_none_or(|first| damage.at < first.at) {
+            self.problem = Some(damage.in_file(&self.file));
         }
     }
 
@@ -233,6 +235,13 @@ pub fn check_input(mut input: Input) -> Result<FileReport> {
         }
     }
     Ok(report)
+}
+
+/// A ring's report, and its blocks unless its header is damaged.
+pub fn ring_of(mut input: Input) -> Result<(FileReport, Option<Blocks>)> {
+    let mut report = FileReport::new(&input.file.clone(), input.kind.word());
+    let blocks = ring::read(&mut input, &mut report)?;
+    Ok((report, blocks))
 }
 
 /// The commands of a log behind its preamble, which ends at `report.bytes`; `behind` are their first bytes.

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::io::Read;
 
+use super::duplicates::{self, Keys};
 use super::{FileReport, Verdict};
 use crate::error::Corrupt;
 use crate::format::crc::SealCrc;
@@ -14,8 +15,7 @@ use crate::inspect::text;
 use crate::inspect::value::{Role, Visitor};
 use crate::units::ReplId;
 
-/// Keys, and elements of one value, that are compared with each other exactly: 38 MiB and 5 MiB of fingerprints.
-const KEYS: usize = 3_600_000;
+/// Elements of one value that are compared with each other exactly: 5 MiB of fingerprints.
 const ELEMENTS: usize = 400_000;
 
 /// Checks the RDB file that `input` begins with. The first bytes behind it, if commands follow.
@@ -66,12 +66,25 @@ struct Walk {
 
 impl Walk {
     fn all(&mut self, snapshot: &mut Snapshot<'_>, report: &mut FileReport) -> Result<()> {
-        let mut keys = Distinct::new(KEYS);
+        let mut keys = Keys::new();
+        let ended = self.items(snapshot, &mut keys, report);
+        let found = keys.finish();
+        self.compared = found.share;
+        if let Some((db, at)) = found.first {
+            let name = duplicates::name_at(&report.file, snapshot.version(), at);
+            let name = name.map_or(String::new(), |name| format!(" '{}'", text::shortened(&name, 60)));
+            report.add(Verdict::Corrupt, Corrupt::new(at, format!("duplicated key{name} in db {db}")));
+            report.more += found.more;
+        }
+        ended
+    }
+
+    fn items(&mut self, snapshot: &mut Snapshot<'_>, keys: &mut Keys, report: &mut FileReport) -> Result<()> {
         let mut judge = Judge::new();
         loop {
             match snapshot.next_item()? {
                 Item::Key(kind, _) => {
-                    self.key(snapshot, kind, &mut keys, &mut judge, report)?;
+                    self.key(snapshot, kind, keys, &mut judge, report)?;
                 }
                 Item::Select(_) => {
                     self.end_database(snapshot, report);
@@ -86,7 +99,6 @@ impl Walk {
                 }
                 Item::End(checksum) => {
                     self.end_database(snapshot, report);
-                    self.compared = keys.share();
                     let said = match checksum {
                         Some(checksum) => format!("{checksum:016x}"),
                         None => {
@@ -108,14 +120,13 @@ impl Walk {
         &mut self,
         snapshot: &mut Snapshot<'_>,
         kind: ValueType,
-        keys: &mut Distinct,
+        keys: &mut Keys,
         judge: &mut Judge,
         report: &mut FileReport,
     ) -> Result<()> {
         self.keys += 1;
         self.keys_here += 1;
-        let fingerprint = keys.fingerprint(snapshot.db, snapshot.key());
-        if !keys.insert(fingerprint) {
+        if !keys.insert(snapshot.db, snapshot.key(), snapshot.at) {
             let name = text::shortened(snapshot.key(), 60);
             let what = format!("duplicated key '{name}' in db {}", snapshot.db);
             report.add(Verdict::Corrupt, Corrupt::new(snapshot.at, what));

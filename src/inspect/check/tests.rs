@@ -191,6 +191,29 @@ fn what_is_wrong_with_a_snapshot_is_named() {
 }
 
 #[test]
+fn a_duplicate_among_many_keys_is_named() {
+    let mut file = b"REDIS0004".to_vec();
+    let mut second = 0;
+    for n in (0..100_000).chain([77_777]) {
+        second = file.len() as u64;
+        let name = format!("key:{n:06}");
+        file.extend_from_slice(&[0, name.len() as u8]);
+        file.extend_from_slice(name.as_bytes());
+        file.extend_from_slice(b"\x01v");
+    }
+    file.push(0xff);
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("many.rdb");
+    std::fs::write(&path, &file).unwrap();
+    let report = check(&path, &Options::default()).unwrap();
+    let problem = report.problem().unwrap();
+    assert_eq!((problem.at, &*problem.what), (second, "duplicated key 'key:077777' in db 0"));
+    // Where it cannot be read again, the place must do.
+    let problem = of(&file, NAME).problem.unwrap();
+    assert_eq!((problem.at, &*problem.what), (second, "duplicated key in db 0"));
+}
+
+#[test]
 fn a_preamble_and_its_commands_are_one_file() {
     let preamble = b"REDIS0004\xfe\0\0\x01k\x01v\xff";
     let file = [preamble, STOCK.as_bytes()].concat();

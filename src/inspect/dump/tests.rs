@@ -1,0 +1,109 @@
+//! What is written reads back: JSON by its shape, commands by the server's own vocabulary of values.
+
+use std::path::Path;
+
+use super::*;
+use crate::inspect::input;
+use crate::inspect::keys::{Filter, Source, walk};
+use crate::units::UnixMillis;
+
+fn source(bytes: &[u8]) -> Source {
+    let raw = Box::new(std::io::Cursor::new(bytes.to_vec()));
+    Source { input: input::of_reader(raw, Path::new("x"), None).unwrap(), note: None }
+}
+
+fn json(bytes: &[u8]) -> String {
+    let mut out = Vec::new();
+    let mut lines = JsonLines::new(Sink::new(&mut out));
+    walk(&mut source(bytes), &Filter::default(), UnixMillis(0), &mut lines).unwrap();
+    lines.finish().unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn commands(bytes: &[u8], form: Form) -> (String, u64) {
+    let mut out = Vec::new();
+    let mut commands = Commands::new(Sink::new(&mut out), form);
+    walk(&mut source(bytes), &Filter::default(), UnixMillis(0), &mut commands).unwrap();
+    let left_out = commands.finish().unwrap();
+    (String::from_utf8(out).unwrap(), left_out)
+}
+
+const FILE: &[u8] = b"REDIS0004\xfe\x02\xfc\x05\0\0\0\0\0\0\0\0\x01k\x03v\"\xff\x02\x01s\x02\x01x\xc0\x07\
+    \x04\x01h\x02\x01f\x01v\x01g\0\x03\x01z\x02\x01m\x031.5\x01n\xfe\xfe\x03\x01\x01l\x02\x01a\x01b\xff";
+
+#[test]
+fn a_line_a_key() {
+    assert_eq!(
+        json(FILE),
+        "{\"db\":2,\"key\":\"k\",\"type\":\"string\",\"expires\":5,\"value\":\"v\\\"\\udcff\"}\n\
+         {\"db\":2,\"key\":\"s\",\"type\":\"set\",\"value\":[\"x\",\"7\"]}\n\
+         {\"db\":2,\"key\":\"h\",\"type\":\"hash\",\"value\":{\"f\":\"v\",\"g\":\"\"}}\n\
+         {\"db\":2,\"key\":\"z\",\"type\":\"zset\",\"value\":[[\"m\",1.5],[\"n\",\"inf\"]]}\n\
+         {\"db\":3,\"key\":\"l\",\"type\":\"list\",\"value\":[\"a\",\"b\"]}\n"
+    );
+}
+
+#[test]
+fn a_line_a_command() {
+    assert_eq!(
+        commands(FILE, Form::Lines).0,
+        "\"SELECT\" \"2\"\n\"SET\" \"k\" \"v\\\"\\xff\"\n\"PEXPIREAT\" \"k\" \"5\"\n\"SADD\" \"s\" \"x\" \"7\"\n\
+         \"HSET\" \"h\" \"f\" \"v\" \"g\" \"\"\n\"ZADD\" \"z\" \"1.5\" \"m\" \"inf\" \"n\"\n\
+         \"SELECT\" \"3\"\n\"RPUSH\" \"l\" \"a\" \"b\"\n"
+    );
+}
+
+#[test]
+fn resp_is_what_the_framer_reads() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/samples");
+    for name in ["types.rdb", "tables.rdb", "streams.rdb", "databases.rdb"] {
+        let (text, left_out) = {
+            let bytes = std::fs::read(root.join(name)).unwrap();
+            let mut out = Vec::new();
+            let mut commands = Commands::new(Sink::new(&mut out), Form::Resp);
+            walk(&mut source(&bytes), &Filter::default(), UnixMillis(0), &mut commands).unwrap();
+            let left_out = commands.finish().unwrap();
+            (out, left_out)
+        };
+        assert_eq!(left_out, 0, "{name}");
+        let raw = Box::new(std::io::Cursor::new(text));
+        let input = input::of_reader(raw, Path::new("x.aof"), None).unwrap();
+        let report = crate::inspect::check::check_input(input).unwrap();
+        assert!(report.problem.is_none(), "{name}: {:?}", report.problem);
+    }
+}
+
+#[test]
+fn long_strings_are_written_around() {
+    let long = |text: &mut Vec<u8>, byte: u8, len: u32| {
+        text.push(0x80);
+        text.extend_from_slice(&len.to_be_bytes());
+        text.extend(std::iter::repeat_n(byte, len as usize));
+    };
+    let mut file = b"REDIS0004\x04\x01h\x03\x01a\x01b\x01f".to_vec();
+    long(&mut file, b'v', 300_000);
+    file.extend_from_slice(b"\x01c\x01d\x05\x01z\x01");
+    long(&mut file, b'm', 300_000);
+    file.extend_from_slice(&2.0f64.to_le_bytes());
+    file.push(0xff);
+    let (text, _) = commands(&file, Form::Lines);
+    let lines: Vec<&str> = text.lines().collect();
+    let (v, m) = ("v".repeat(300_000), "m".repeat(300_000));
+    assert_eq!(lines[1], "\"HSET\" \"h\" \"a\" \"b\"");
+    assert!(lines[2] == format!("\"HSET\" \"h\" \"f\" \"{v}\""));
+    assert_eq!(lines[3], "\"HSET\" \"h\" \"c\" \"d\"");
+    assert!(lines[4] == format!("\"ZADD\" \"z\" \"2\" \"{m}\""));
+}
+
+#[test]
+fn streams_with_groups() {
+    let bytes =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/samples/streams.rdb")).unwrap();
+    let text = json(&bytes);
+    for line in text.lines().filter(|line| line.contains("\"type\":\"stream\"")) {
+        let depth =
+            |open: char, close: char| line.matches(open).count() as i64 - line.matches(close).count() as i64;
+        assert_eq!((depth('{', '}'), depth('[', ']')), (0, 0), "{line}");
+        assert!(!line.contains(",]") && !line.contains("[,") && !line.contains("}{"), "{line}");
+    }
+}
