@@ -494,6 +494,11 @@ impl Persist {
         }
     }
 
+    /// Base, segments and ring lead to the end of the stream.
+    pub fn is_whole(&self) -> bool {
+        self.promise.is_whole()
+    }
+
     pub fn sender(&self) -> Option<&LogSender> {
         self.sender.as_ref()
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! requested ─► a primary's replicas lag? let them catch up, for shutdown-timeout, unless NOW; ABORT ends it here
-//!           ─► a snapshot job runs? cancel it, go on when it has ended
+//!           ─► a snapshot job runs? cancel it, go on when it has ended (but stay, unless FORCE, if it is the log's first base
+//!              and nothing else holds the data)
 //!           ─► save, if save points say so or SAVE was asked        (on failure: stay, unless FORCE);
 //!              no client is read from meanwhile
 //!           ─► the link to the primary ends
@@ -94,6 +95,15 @@ pub fn aborted(driver: &Rc<Driver>, asker: Slot) {
 
 fn cancel_job(driver: &Rc<Driver>, plan: Plan) {
     driver.node.borrow().farewell().iter().for_each(|line| notice!("{line}"));
+    if !plan.force && !will_save(driver, &plan) && driver.running() == Some(Purpose::Rewrite) {
+        // With the log just switched on over a cache, what is being written may be all that will be left of the data.
+        let lost = driver.is_open() && !driver.persist().is_whole();
+        if lost {
+            warning!("Writing initial AOF, can't exit");
+            warning!("Errors trying to shut down the server. Check the logs for more information.");
+            return stay(driver, plan);
+        }
+    }
     if let Some(progress) = driver.job_progress() {
         if driver.running() != Some(Purpose::Rewrite) {
             notice!("There is a background save running. Cancelling it before exiting.");
@@ -136,8 +146,7 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
         notice!("Shutting down while loading: the files stay as they are");
         return driver.end_with(0);
     }
-    let save_points = !driver.node.borrow().config().settings.save.0.is_empty();
-    if plan.save.unwrap_or(save_points) {
+    if will_save(driver, &plan) {
         notice!("Saving the final RDB snapshot before exiting.");
         driver.read_no_clients(true);
         driver.shutdown.set(Some(plan));
@@ -149,6 +158,10 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
         return;
     }
     close(driver);
+}
+
+fn will_save(driver: &Driver, plan: &Plan) -> bool {
+    plan.save.unwrap_or_else(|| !driver.node.borrow().config().settings.save.0.is_empty())
 }
 
 fn not_saved(driver: &Rc<Driver>, plan: Plan, why: &str) {

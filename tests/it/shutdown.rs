@@ -86,3 +86,24 @@ fn now_does_not_wait_and_abort_goes_on() {
     assert_eq!(primary.wait(LIMIT).code, Some(0));
     assert!(asked.elapsed() < Duration::from_secs(30));
 }
+
+/// The log was switched on over a cache, and its first base is not there yet: the data would be lost.
+#[test]
+fn the_first_base_of_a_log_is_not_given_up() {
+    if !subject_is_ours() {
+        return;
+    }
+    let directives = [("appendonly", "no"), ("save", ""), ("repl-backlog-size", "16kb")];
+    let mut server = Launch::ours(&directives).start();
+    let mut c = server.connect();
+    for n in 0..100 {
+        c.must(&["SET", &format!("k{n}"), &"x".repeat(1000)]);
+    }
+    c.must(&["CONFIG", "SET", "rdb-key-save-delay", "1000000", "appendonly", "yes"]);
+    assert_eq!(c.cmd(&["SHUTDOWN"]).text(), "ERR Errors trying to SHUTDOWN. Check logs.");
+    logged(&server, "Writing initial AOF, can't exit");
+    c.must(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
+    c.send_raw(b"SHUTDOWN FORCE\r\n").unwrap();
+    let end = server.wait(LIMIT);
+    assert_eq!(end.code, Some(0), "{end}");
+}
