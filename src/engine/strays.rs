@@ -5,8 +5,9 @@
 //! are deleted here when it passes, without a word to anybody.
 //!
 //! A dataset with such writes is no prefix of a history any more. While this server follows, that harms nobody: what it
-//! passes on are the primary's bytes. When it is promoted, its data become a history, and nobody may go on in it from an
-//! earlier name (rule 18): [`Strays::wrote`] says so to whoever promotes.
+//! passes on are the primary's bytes. When it is promoted, its data begin a history of their own, in which nobody may go on
+//! from an earlier name (rule 18): [`Strays::wrote`] says so to whoever promotes, and `strays` in `replication.toml`, once a
+//! base holds such writes, to a start.
 
 use std::ops::Bound;
 

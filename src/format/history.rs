@@ -17,6 +17,8 @@
 //! db_hint = 0
 //! sealed = { from = 70300, to = 70420 } # only after a failed fsync: what the log holds between may read well and yet
 //!                                      # not be on the medium, and a base behind it is due before service (rule 23)
+//! strays = true                        # only if a base holds what clients wrote on a writable replica: then the data are no
+//!                                      # prefix of the stream, and a promotion ends the history (rule 18)
 //! [[lineage]]                          # earlier names, newest first, and where each stopped being the name
 //! replid = "…"
 //! end = 70211
@@ -69,6 +71,8 @@ pub struct History {
     pub db_hint: u32,
     /// An fsync of the log failed, and no base has replaced what it was to save.
     pub sealed: Option<Sealed>,
+    /// A base holds what clients wrote on a writable replica.
+    pub strays: bool,
     /// Newest first.
     pub lineage: Vec<Ancestor>,
     pub bases: Vec<Base>,
@@ -189,6 +193,7 @@ impl History {
             offset_hint: begun,
             db_hint: 0,
             sealed: None,
+            strays: false,
             lineage: Vec::new(),
             bases: Vec::new(),
             clean: None,
@@ -269,6 +274,9 @@ impl History {
         if let Some(Sealed { from, to }) = self.sealed {
             let _infallible = writeln!(body, "sealed = {{ from = {from}, to = {to} }}");
         }
+        if self.strays {
+            body.push_str("strays = true\n");
+        }
     }
 
     /// Errors name line and byte position.
@@ -338,6 +346,8 @@ mod read {
         db_hint: u32,
         sealed: Option<Sealed>,
         #[serde(default)]
+        strays: bool,
+        #[serde(default)]
         lineage: Vec<RawAncestor>,
         #[serde(default, rename = "base")]
         bases: Vec<Base>,
@@ -389,6 +399,7 @@ mod read {
                 offset_hint: self.offset_hint,
                 db_hint: self.db_hint,
                 sealed: self.sealed,
+                strays: self.strays,
                 lineage: lineage.collect(),
                 bases: self.bases,
                 clean: self.clean,
@@ -424,6 +435,7 @@ mod tests {
         let segments = vec![SegmentLen { name: " a\n.incr".into(), len: 9 }];
         history.clean = Some(Clean { end: Offset(70_500), db: 1, segments });
         history.sealed = Some(Sealed { from: Offset(70_300), to: Offset(70_420) });
+        history.strays = true;
         history
     }
 
@@ -495,7 +507,7 @@ mod tests {
         check("replid = \"0", "replid = \"x", "line 4: ");
         check("begun = ", "begun = -", "line 5: ");
         check("role = \"replica\"", "role = \"primary\"", "neither primary nor");
-        check("told = true", "colour = 1", "line 22: unknown field");
+        check("told = true", "colour = 1", "line 23: unknown field");
     }
 
     proptest! {

@@ -283,6 +283,7 @@ pub fn job(driver: &Driver, kind: Kind) -> Job {
         snapshot,
         cut: persist.cut(),
         files: persist.files.clone(),
+        strays: node.server.strays.wrote,
         compress: settings.rdbcompression,
         checksum: settings.rdbchecksum,
         key_delay_micros: settings.rdb_key_save_delay.max(0) as u64,

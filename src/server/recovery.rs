@@ -57,6 +57,8 @@ pub struct Recovered {
     pub expired: u64,
     /// An fsync of the log failed in the last run: a base is due before anything is served (rule 23).
     pub sealed: bool,
+    /// A base holds what clients wrote on a writable replica.
+    pub strays: bool,
     /// A segment without a stream byte, to be dropped once the next one is open.
     pub idle_segment: Option<String>,
 }
@@ -348,7 +350,7 @@ fn begin(
         history.begin(process::random_id(), cause, plan.end, &mut ring, None).map_err(text)?;
     }
     let replid = history.get().replid;
-    let sealed = history.get().sealed.is_some();
+    let (sealed, strays) = (history.get().sealed.is_some(), history.get().strays);
     let previous = (!stays).then_some(Cut { replid: old, offset: plan.end, db: plan.db });
     Ok(Recovered {
         store: Store::new(1),
@@ -364,6 +366,7 @@ fn begin(
         has_segments: !plan.keep_segments.is_empty(),
         needs_base: !plan.log_has_base,
         sealed,
+        strays,
         previous,
         keys: 0,
         expired: 0,

@@ -22,8 +22,9 @@ use super::recovery::{self, LoadProgress};
 use super::{adopt, process, resize, snapshots, start, upstream};
 use crate::commands::Request;
 use crate::error::ReplyError;
+use crate::format::history::Role;
 use crate::log::generation::Arrived;
-use crate::state::{Loading, Slot};
+use crate::state::{Loading, Slot, Strays};
 use crate::store::rdb::{LoadOptions, load};
 use crate::store::{Limits, Snapshot};
 
@@ -54,7 +55,7 @@ pub fn change_replid(driver: &Rc<Driver>, slot: Slot) {
     if driver.running().is_some() {
         return reply(driver, slot, Err(BUSY));
     }
-    match resize::check(driver).and_then(|()| new_history(driver)) {
+    match resize::check(driver).and_then(|()| new_history(driver, role(driver))) {
         Ok(()) => reply(driver, slot, Ok("OK")),
         Err(why) => reply(driver, slot, Err(ReplyError::from(format!("ERR {why}")))),
     }
@@ -85,7 +86,7 @@ fn reload(driver: &Rc<Driver>, save: bool, flush: bool, merge: bool) -> Result<(
     };
     read_into(&path, &options, &mut into)?;
     driver.node.borrow_mut().store.restore(into);
-    if save && flush { Ok(()) } else { new_history(driver) }
+    if save && flush { Ok(()) } else { new_history(driver, role(driver)) }
 }
 
 fn read_into(path: &Path, options: &LoadOptions, into: &mut Snapshot) -> Result<(), String> {
@@ -119,9 +120,13 @@ fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
     reopened
 }
 
+fn role(driver: &Driver) -> Role {
+    lock(&driver.persist().files.history).get().role.clone()
+}
+
 /// Rule 18: another id, no lineage, an empty ring, and a base that is durable when this returns. It comes into force as
 /// after a full sync, in one commit (rule 4): before it a crash comes back to the old history, whole.
-fn new_history(driver: &Rc<Driver>) -> Result<(), String> {
+pub fn new_history(driver: &Rc<Driver>, role: Role) -> Result<(), String> {
     driver.settle();
     let replid = process::random_id();
     let job = actions::payload_here(driver, replid);
@@ -132,7 +137,7 @@ fn new_history(driver: &Rc<Driver>) -> Result<(), String> {
             cut: job.cut.place(),
             begun: job.cut.offset,
             lineage: Vec::new(),
-            role: lock(&persist.files.history).get().role.clone(),
+            role,
             tag: process::random_u64(),
             ring_capacity: persist.ring.capacity(),
             log: persist.log_plan(settings),
@@ -143,6 +148,8 @@ fn new_history(driver: &Rc<Driver>) -> Result<(), String> {
         let _secondary = std::fs::remove_file(&path);
     })?;
     adopt::install(driver, adopted, job.cut);
-    driver.node.borrow_mut().stream.forget_db();
+    let mut node = driver.node.borrow_mut();
+    node.server.strays = Strays::default(); // they are data like any other now
+    node.stream.forget_db();
     Ok(())
 }

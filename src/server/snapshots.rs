@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use super::persist::{Cut, Files, lock};
 use crate::disk::durable;
 use crate::format::history::{Base, BaseFile};
+use crate::log::history_file::HistoryFile;
 use crate::log::thread::LogSender;
 use crate::log::writer::Rotated;
 use crate::store::rdb::{self, SaveOptions};
@@ -67,6 +68,8 @@ pub struct Job {
     pub snapshot: Snapshot,
     pub cut: Cut,
     pub files: Files,
+    /// It holds what clients wrote on a writable replica.
+    pub strays: bool,
     pub compress: bool,
     pub checksum: bool,
     /// Microseconds to wait after each key (`rdb-key-save-delay`, a test's tool).
@@ -217,6 +220,7 @@ fn publish(
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let base = base(job, &name, saved);
     let mut history = lock(&job.files.history);
+    note_strays(job, &mut history)?;
     history.announce_base(base.clone()).map_err(|e| e.to_string())?;
     rename(job, temporary, target)?;
     let same_name = |other: &Base| other.files.iter().any(|file| file.name == name);
@@ -232,9 +236,15 @@ fn rename(job: &Job, temporary: &Path, target: &Path) -> Result<(), String> {
     durable::publish(&*job.files.disk, temporary, target).map_err(|e| e.to_string())
 }
 
+/// Before a base with strays is there: a restart must know.
+fn note_strays(job: &Job, history: &mut HistoryFile) -> Result<(), String> {
+    history.update(|history| history.strays |= job.strays).map_err(|e| e.to_string())
+}
+
 fn commit(job: &Job, new: &NewBase, saved: &Saved) -> Result<(), String> {
     let base = base(job, &job.files.paths.relative(&new.name), saved);
     let mut history = lock(&job.files.history);
+    note_strays(job, &mut history)?;
     history.announce_base(base.clone()).map_err(|e| e.to_string())?;
     lock(&job.files.segments)
         .commit_base(&new.name, new.seq, job.cut.offset, new.first_segment)
@@ -303,10 +313,12 @@ pub(super) fn encode_into(job: &Job, out: &mut dyn Write) -> io::Result<Saved> {
         let saved = commands::save(&job.snapshot, &options, out, &mut watch)?;
         return Ok(Saved { bytes: saved.bytes, keys: saved.keys, checksum: saved.checksum });
     }
+    let exported = matches!(job.kind, Kind::Save { .. } | Kind::Export { .. });
     let options = SaveOptions {
         compress: job.compress,
         checksum: job.checksum,
-        cut: Some(cut),
+        // Elsewhere, without replication.toml, data with strays are nobody's position.
+        cut: Some(cut).filter(|_| !(exported && job.strays)),
         aof_base: matches!(job.kind, Kind::Rewrite { .. }),
         ctime: job.ctime,
         used_mem: job.used_memory,

@@ -24,11 +24,12 @@ use super::logging::{notice, warning};
 use super::persist::{Persist, lock};
 use super::process::{self, WallClock};
 use super::recovery::{self, LoadProgress, Recovered};
-use super::{listener, logging, resize, shutdown};
+use super::{listener, logging, reload, resize, shutdown};
 use crate::config::{Config, Reader, ShutdownFlags, Start, parse_start_args};
 use crate::disk::{DirLock, fault};
 use crate::engine::Node;
 use crate::engine::renames::Renames;
+use crate::format::history::Role;
 use crate::log::thread::Waker;
 use crate::state::{History, Loading, Server};
 use crate::store::Store;
@@ -259,9 +260,14 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     persist.describe_log(&mut node);
     node.server.persistence.aof_base_size = node.server.persistence.aof_current_size;
     node.go_live(recovered.store, recovered.at.offset, process::now_ms());
+    node.server.strays.wrote = recovered.strays;
     persist.describe(&mut node);
     drop(node);
     driver.open(persist);
+    if recovered.strays && settings.replicaof.is_none() {
+        notice!("The data hold writes of clients of a replica: they begin a history of their own");
+        reload::new_history(driver, Role::Primary)?;
+    }
     if recovered.sealed && (settings.appendonly || !settings.save.0.is_empty()) {
         notice!(
             "An fsync of the log failed in the last run: a new base is written before anything is served"

@@ -30,7 +30,7 @@ use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, lock};
 use super::process::{self, WallClock};
-use super::resize;
+use super::{reload, resize};
 use crate::engine::follow::Follower;
 use crate::engine::replicas::Psync;
 use crate::error::ReplyError;
@@ -75,7 +75,18 @@ pub fn follow(driver: &Rc<Driver>, host: String, port: u16, by_order: bool) {
 pub async fn promote(driver: Rc<Driver>) -> Result<(), String> {
     let _followed = end_link(&driver);
     driver.settle();
-    rename(&driver, process::random_id(), Cause::Promotion, Recorded::Primary).await?;
+    let strayed = driver.node.borrow().server.strays.wrote;
+    if strayed {
+        let _alone = driver.naming.lock().await;
+        free_hands(&driver).await?;
+        if driver.following.borrow().task.is_none() {
+            // Rule 18. The server stands still for as long as a save takes: nothing may be acknowledged before.
+            notice!("Clients have written on this replica: its data begin a history of their own");
+            reload::new_history(&driver, Recorded::Primary)?;
+        }
+    } else {
+        rename(&driver, process::random_id(), Cause::Promotion, Recorded::Primary).await?;
+    }
     if driver.following.borrow().task.is_some() {
         return Err("another REPLICAOF came meanwhile".into());
     }

@@ -398,3 +398,66 @@ fn a_snapshot_that_a_full_sync_overtakes_is_given_up() {
         assert!(r.must(&["BGSAVE"]).text().contains("started"), "later ones are taken");
     }
 }
+
+/// Rule 18: a replica on which clients wrote is no prefix of its primary's history. Promoted, or started as a primary over
+/// such data, it serves others by a full sync, never from where they were.
+#[test]
+fn a_written_replica_that_is_promoted_begins_a_history_of_its_own() {
+    if !subject_is_ours() {
+        return;
+    }
+    let quick = [("repl-diskless-sync-delay", "0"), ("replica-read-only", "no")];
+    let cases = ["promoted", "restarted, promoted", "started as a primary"];
+    for (case, appendonly) in cases.into_iter().flat_map(|case| [(case, "yes"), (case, "no")]) {
+        println!("{case}, appendonly {appendonly}");
+        let primary = Launch::ours(&quick).start();
+        let mut p = primary.connect();
+        p.must(&["SET", "shared", "1"]);
+        let logged = [("appendonly", appendonly), ("save", "3600 1")];
+        let mut replica = our_replica(&primary, &[quick, logged].concat());
+        let mut other = our_replica(&primary, &quick);
+        in_sync(&mut p, &mut replica.connect());
+        in_sync(&mut p, &mut other.connect());
+        let mut r = replica.connect();
+        r.must(&["SET", "local", "1"]);
+        r.must(&["SET", "passing", "1", "PX", "10"]);
+        p.must(&["SET", "shared", "2"]);
+        in_sync(&mut p, &mut r);
+        let before = info(&mut r, "master_replid");
+        if case != "promoted" {
+            // Into a base, by whatever makes one.
+            rewrite_or_save(&mut r, appendonly);
+            replica.kill();
+        }
+        if case == "restarted, promoted" {
+            replica = replica.restart();
+            in_sync(&mut p, &mut replica.connect());
+            assert_eq!(count(&mut p, "sync_full"), 2, "it goes on where it was");
+        } else if case == "started as a primary" {
+            replica = replica.launch().clone().with("replicaof", "no one").start();
+        }
+        r = replica.connect();
+        r.must(&["REPLICAOF", "NO", "ONE"]);
+        eventually("the promotion", LIMIT, || (info(&mut r, "role") == "master").then_some(()));
+        assert_ne!(info(&mut r, "master_replid"), before);
+        assert_eq!(info(&mut r, "master_replid2"), "0".repeat(40), "no lineage");
+        other.connect().must(&["REPLICAOF", "127.0.0.1", &replica.port().to_string()]);
+        in_sync(&mut r, &mut other.connect());
+        assert_eq!((count(&mut r, "sync_full"), count(&mut r, "sync_partial_ok")), (1, 0));
+        assert_same(&dataset(&mut r), &dataset(&mut other.connect()));
+        assert_eq!(r.must(&["GET", "local"]).text(), "1");
+        r.must(&["SET", "as a primary", "1"]);
+        let held = dataset(&mut r);
+        replica.kill();
+        replica = replica.restart();
+        assert_same(&held, &dataset(&mut replica.connect()));
+        other.stop();
+    }
+}
+
+fn rewrite_or_save(c: &mut Client, appendonly: &str) {
+    match appendonly {
+        "yes" => crate::harness::rewrite_aof(c),
+        _ => assert_eq!(crate::harness::bgsave(c), "ok"),
+    }
+}
