@@ -65,14 +65,18 @@ fn publish(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let shard = ctx.command.name == "spublish";
     let receivers = ctx.server.publish(&args[1], &args[2], shard);
     ctx.out.int(receivers as i64);
-    Ok(Outcome::Done(effect_of_publish(ctx)))
+    Ok(Outcome::Done(effect_of_publish(ctx, &args[1])))
 }
 
+/// Sentinels say this to each server themselves, every two seconds, to one that is no primary any more as well.
+const HELLO: &[u8] = b"__sentinel__:hello";
+
 /// Messages enter the stream only for replicas that are attached, or were a moment ago (rule 25); a replica's own
-/// stream is its primary's.
-fn effect_of_publish(ctx: &Ctx<'_>) -> Effect {
+/// stream is its primary's. (Sentinels' never do: an old primary that still hears them would get beyond the place where
+/// its replicas left it.)
+fn effect_of_publish(ctx: &Ctx<'_>, channel: &[u8]) -> Effect {
     let followed = ctx.server.upstream().is_none() && ctx.server.is_followed(ctx.now);
-    if followed { Effect::Message } else { Effect::None }
+    if followed && channel != HELLO { Effect::Message } else { Effect::None }
 }
 
 /// PUBSUB CHANNELS [pattern], PUBSUB SHARDCHANNELS [pattern]

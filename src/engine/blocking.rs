@@ -249,10 +249,13 @@ impl Node {
 
     // ---- CLIENT PAUSE ----
 
+    /// Followers are to reach the end of the stream, which therefore stands still.
+    pub(super) fn hands_over(&self) -> bool {
+        self.server.failover.is_some() || self.server.persistence.shutdown_until_ms.is_some()
+    }
+
     pub(super) fn is_pausing(&self) -> bool {
-        self.server.failover.is_some()
-            || self.server.persistence.shutdown_until_ms.is_some()
-            || self.server.pause.is_some_and(|pause| pause.until_ms > self.now_ms())
+        self.hands_over() || self.server.pause.is_some_and(|pause| pause.until_ms > self.now_ms())
     }
 
     pub(super) fn is_paused(&self, command: &Command, slot: Slot) -> bool {

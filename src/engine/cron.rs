@@ -26,9 +26,7 @@ impl Node {
             return self.handle_deadlines(clock);
         }
         let now = self.now_ms();
-        if self.silent && now >= self.silent_until_ms {
-            self.silent = false;
-        }
+        self.silence.take_if(|silence| now >= silence.until_ms);
         if self.may_expire() {
             self.sweep_expired(clock);
             let swept = self.see_time(clock.unix_micros());
@@ -52,7 +50,7 @@ impl Node {
 
     fn may_expire(&self) -> bool {
         self.server.active_expire
-            && !self.silent
+            && self.silence.is_none()
             && !self.is_replica()
             && self.server.persistence.loading.is_none()
             && self.server.persistence.failed.is_none()

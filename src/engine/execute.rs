@@ -329,7 +329,7 @@ impl Node {
         loop {
             let data = self.store.changes.dirty > 0 || !self.store.changes.expired.is_empty();
             if self.stream.close_unit() || data {
-                self.silent &= !data;
+                self.silence.take_if(|_| data);
                 self.server.persistence.dirty += std::mem::take(&mut self.store.changes.dirty);
             }
             self.note_touched();

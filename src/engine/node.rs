@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use super::blocking::Queues;
 use super::input::Input;
 use super::renames::Renames;
-use super::replicas::Psync;
+use super::replicas::{Psync, STOOD_STILL_MS, Silence};
 use super::stream::{Stream, UnitEnd};
 use crate::commands::{BlockCause, Request};
 use crate::config::{AppendFsync, Change, Config, SetContext};
@@ -84,9 +84,8 @@ pub struct Node {
     pub(super) held: VecDeque<(Offset, Slot)>,
     /// Microseconds: the latest time seen.
     pub(super) now_micros: i64,
-    /// Until a client writes (or repl-timeout passes), a started primary appends nothing (rule 12).
-    pub(super) silent: bool,
-    pub(super) silent_until_ms: i64,
+    /// A primary that was started, or stood still, appends nothing of its own for now (rule 12).
+    pub(super) silence: Option<Silence>,
     /// Who waits, by what ends the wait.
     pub(super) queues: Queues,
     /// Touched keys that somebody waits for.
@@ -107,8 +106,7 @@ impl Node {
             actions: VecDeque::new(),
             held: VecDeque::new(),
             now_micros: now_ms * 1000,
-            silent: true,
-            silent_until_ms: now_ms + i64::from(server.config.settings.repl_timeout) * 1000,
+            silence: Some(Silence::of(&server, now_ms)),
             queues: Queues::default(),
             ready_keys: Vec::new(),
             in_transaction: false,
@@ -130,8 +128,7 @@ impl Node {
         self.server.strays = Strays::default();
         self.server.persistence.loading = None;
         self.server.persistence.last_save_time = now_ms / 1000;
-        self.silent = true;
-        self.silent_until_ms = now_ms + i64::from(self.server.config.settings.repl_timeout) * 1000;
+        self.silence = Some(Silence::of(&self.server, now_ms));
     }
 
     /// Another dataset takes the place of this one (a full sync): watched keys count as touched.
@@ -154,6 +151,9 @@ impl Node {
 
     /// Takes a time from outside; returns the node's, which never goes back.
     pub(super) fn see_time(&mut self, micros: i64) -> i64 {
+        if (micros - self.now_micros) / 1000 >= STOOD_STILL_MS {
+            self.stood_still(micros / 1000);
+        }
         self.now_micros = self.now_micros.max(micros);
         self.now_micros
     }
@@ -417,7 +417,7 @@ impl Node {
         }
         let writes = writes || self.in_transaction;
         let log_failed = self.server.persistence.failed.is_some(); // then nothing may enter the stream
-        if log_failed || (self.silent || self.is_pausing()) && !writes {
+        if log_failed || (self.silence.is_some() || self.is_pausing()) && !writes {
             Expiry::Hide
         } else {
             Expiry::Delete

@@ -3,7 +3,10 @@
 //! The node decides and keeps the books; sockets, snapshots and the bytes of a feed are the driver's. A follower's
 //! session takes no replies from the moment its PSYNC is accepted: its socket carries the stream.
 //!
-//! Rule 12: a started primary appends nothing until a client writes, a replica attaches or repl-timeout has passed.
+//! Rule 12: a started primary appends nothing until a client writes, a replica attaches or repl-timeout has passed. The same
+//! goes for one that stood still (SIGSTOP, a suspended machine), for others may have taken its place meanwhile: what it
+//! would append by itself (PING, DEL of what expired) would take it beyond where its replicas left it, and cost it a
+//! full sync when it is made their replica. A follower that is still there speaks each second and ends this silence.
 //! Rule 25: PING and PUBLISH enter the stream only while somebody follows, or left within repl-timeout.
 
 use super::node::{Action, Node};
@@ -19,6 +22,23 @@ use crate::units::{Offset, ReplId};
 const FORCED: ReplyError = ReplyError::new(
     "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
 );
+
+/// Between two looks at the clock: whoever takes so long was not running.
+pub(super) const STOOD_STILL_MS: i64 = 2000;
+/// What followers had said before is read within this time.
+const READ_UP_MS: i64 = 1000;
+
+/// When a server began to append nothing of its own, and until when (Unix milliseconds).
+pub(super) struct Silence {
+    since_ms: i64,
+    pub until_ms: i64,
+}
+
+impl Silence {
+    pub fn of(server: &Server, now_ms: i64) -> Silence {
+        Silence { since_ms: now_ms, until_ms: now_ms + i64::from(server.config.settings.repl_timeout) * 1000 }
+    }
+}
 
 /// What a client's PSYNC says; SYNC says nothing and is `old`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +124,7 @@ impl Node {
             self.pinged_ms = now;
         }
         self.server.followers += 1;
-        self.silent = false;
+        self.silence = None;
         self.actions.push_back(Action::Follow { slot, verdict, old: asked.old });
     }
 
@@ -163,8 +183,17 @@ impl Node {
         }
     }
 
+    /// Nothing was seen until now.
+    pub(super) fn stood_still(&mut self, now_ms: i64) {
+        if self.server.is_followed(self.now_ms()) {
+            self.silence = Some(Silence::of(&self.server, now_ms));
+        }
+    }
+
     /// A follower said how far it is.
     pub(super) fn acknowledged(&mut self, slot: Slot) {
+        let now = self.now_ms();
+        self.silence.take_if(|silence| now - silence.since_ms > READ_UP_MS);
         let downstream = self.server.sessions.get(slot).and_then(|session| session.downstream());
         if downstream.is_some_and(|replica| replica.stage != Stage::Online) {
             self.actions.push_back(Action::Loaded(slot));
@@ -189,7 +218,10 @@ impl Node {
                 self.actions.push_back(Action::Late(slot));
             }
         }
-        let may_ping = !self.is_replica() && self.server.persistence.failed.is_none() && !self.is_pausing();
+        let may_ping = self.silence.is_none()
+            && !self.is_replica()
+            && self.server.persistence.failed.is_none()
+            && !self.hands_over();
         if may_ping && now - self.pinged_ms >= period {
             self.pinged_ms = now;
             self.stream.op_without_db(&[b"PING"]);
@@ -224,7 +256,8 @@ impl Node {
 
     /// REPLCONF GETACK for all followers: WAIT wants to know now.
     pub(super) fn ask_for_acks(&mut self) {
-        if !self.is_replica() && self.server.persistence.failed.is_none() {
+        let paused = self.server.pause.is_some();
+        if !paused && !self.is_replica() && self.server.persistence.failed.is_none() {
             self.stream.op_without_db(&[b"REPLCONF", b"GETACK", b"*"]);
             self.stream.close_unit();
         }
@@ -235,3 +268,7 @@ impl Node {
         self.server.history.held_from = from;
     }
 }
+
+#[cfg(test)]
+#[path = "replicas_tests.rs"]
+mod tests;
