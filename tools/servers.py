@@ -1,4 +1,5 @@
 """Servers and clients for the scripts that play incidents (restart-matrix, sentinel)."""
+import atexit
 import os
 import random
 import signal
@@ -82,6 +83,7 @@ class Server:
         self.log = open(self.dir / "log", "ab")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, cwd=self.dir)
         wait(lambda: self.connect()("PING") == b"PONG", f"{self.dir.name} to start")
+        atexit.register(self.process.kill)  # if whoever plays the incident gives up
         return self
 
     def connect(self):

@@ -244,30 +244,6 @@ fn a_slow_replica_gets_there_with_one_full_sync_and_the_primarys_memory_is_bound
     assert!(grown < 64 << 20, "the primary grew by {grown} bytes");
 }
 
-/// `repl-pin-max-bytes` bounds what is kept for a replica: one that is further behind is given up, and says so.
-#[test]
-fn a_replica_too_far_behind_is_given_up() {
-    if !subject_is_ours() {
-        return;
-    }
-    let small = [("repl-backlog-size", "1mb"), ("repl-pin-max-bytes", "2mb")];
-    let primary = Launch::ours(&DIRECTIVES).with(small[0].0, small[0].1).with(small[1].0, small[1].1).start();
-    let proxy = Proxy::to(&primary);
-    let replica = proxy.replica(&DIRECTIVES);
-    let (mut p, mut r) = (primary.connect(), replica.connect());
-    in_sync(&mut p, &mut r);
-    proxy.faults.rate.store(10_000, Relaxed);
-    for n in 0..1500 {
-        p.must(&[b"SET".as_slice(), format!("hot{}", n % 20).as_bytes(), &noise(n, 10_000)]);
-    }
-    eventually("the primary to give up", LIMIT, || {
-        primary.log().contains("more than repl-pin-max-bytes (2097152)").then_some(())
-    });
-    proxy.faults.rate.store(0, Relaxed);
-    in_sync(&mut p, &mut r);
-    assert_same(&dataset(&mut p), &dataset(&mut r));
-}
-
 /// Bytes of a server's anonymous memory.
 fn anonymous(server: &Server) -> u64 {
     let path = format!("/proc/{}/status", server.pid().as_raw_nonzero());
