@@ -17,7 +17,7 @@
 
 mod acl;
 mod categories;
-mod client;
+pub mod client;
 mod command_info;
 mod config;
 pub mod connection;

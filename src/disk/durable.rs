@@ -63,12 +63,13 @@ pub fn replace_in_reserve(disk: &dyn Disk, path: &Path, text: &str, reserve: usi
     padded.resize(reserve, b'\n');
     let spare = with_suffix(path, SPARE);
     let ready = disk.len(&spare)? == Some(reserve as u64);
-    if !ready {
-        write_new(disk, &spare, &padded)?;
-    } else {
-        let file = disk.open(&spare, Mode::Write)?;
-        file.write_at(&padded, 0)?; // over blocks that the file already has
-        file.fdatasync()?; // before the exchange makes it the file
+    match disk.open(&spare, Mode::Write) {
+        Ok(file) if ready => {
+            file.write_at(&padded, 0)?; // over blocks that the file already has
+            file.fdatasync()?; // before the exchange makes it the file
+        }
+        // Also one that may not be written to, left by a run as another user.
+        _ => write_new(disk, &spare, &padded)?,
     }
     let exchanged = disk.exists(path)? && disk.exchange(&spare, path)?;
     if !exchanged {

@@ -17,7 +17,7 @@ use crate::resp::reply::Reply;
 use crate::state::session::Slot;
 use crate::state::watch::Waiters;
 use crate::state::{Server, Session, Strays};
-use crate::store::{Expiry, Limits, Store};
+use crate::store::{Expiry, Limits, Snapshot, Store};
 use crate::units::Offset;
 
 /// The time, as the caller sees it. Read once per command; never by the data itself.
@@ -118,8 +118,8 @@ impl Node {
         node
     }
 
-    /// Loading is over: serves `store` from the end of the stream on, silently at first (rule 12).
-    pub fn go_live(&mut self, store: Store, end: Offset, now_ms: i64) {
+    /// Serves `store` from the end of the stream on, silently at first (rule 12).
+    fn go_live(&mut self, store: Store, end: Offset, now_ms: i64) {
         self.store.dbs = store.dbs;
         self.store.libraries = store.libraries;
         self.stream = Stream::at(end);
@@ -131,11 +131,20 @@ impl Node {
         self.silence = Some(Silence::of(&self.server, now_ms));
     }
 
-    /// Another dataset takes the place of this one (a full sync): watched keys count as touched.
+    /// Loading is over, or another dataset takes the place of this one (a full sync): watched keys count as touched.
     pub fn replace(&mut self, store: Store, end: Offset, now_ms: i64) {
-        let watched: Vec<_> = self.server.watchers.all();
         self.go_live(store, end, now_ms);
-        for id in watched {
+        self.break_all_watches();
+    }
+
+    /// The data are those of a snapshot from now on (DEBUG RELOAD).
+    pub fn restore(&mut self, from: Snapshot) {
+        self.store.restore(from);
+        self.break_all_watches();
+    }
+
+    fn break_all_watches(&mut self) {
+        for id in self.server.watchers.all() {
             self.server.break_watches(&id, true);
         }
     }

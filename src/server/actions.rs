@@ -435,9 +435,11 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
                 Purpose::Save | Purpose::Sync => warning!("Background saving error: {why}"),
                 Purpose::Rewrite => warning!("Background AOF rewrite terminated with error: {why}"),
             }
-            // Neither is a failed background save: a job told to stop, and the snapshot of a shutdown, which says so.
-            let expected = running.progress.cancelled.load(Ordering::Relaxed);
-            if !expected && !driver.shutdown_is_on_its_way() {
+            // None of these is a failed background save: a job told to stop, the snapshot of a shutdown, which says
+            // so, and a SAVE, whose client is told.
+            let told = running.asker.as_ref().is_some_and(|asker| asker.on_failure.is_err());
+            let cancelled = running.progress.cancelled.load(Ordering::Relaxed);
+            if !cancelled && !told && !driver.shutdown_is_on_its_way() {
                 failed(&mut node, running.purpose);
             }
         }
@@ -597,10 +599,7 @@ fn apply(
         })?,
         "dir" => {
             if !settings.dir.is_dir() {
-                return Err(format!(
-                    "Can't chdir to '{}': No such file or directory",
-                    settings.dir.display()
-                ));
+                return Err("No such file or directory".into());
             }
             driver.persist_mut().dir_changed();
         }
@@ -610,7 +609,12 @@ fn apply(
             "Failed to apply new oom_score_adj configuration, check server logs.".to_string()
         })?,
         "maxclients" if settings.maxclients > before.maxclients => {
-            process::raise_file_limit(settings.maxclients);
+            let possible = process::raise_file_limit(settings.maxclients);
+            if possible < settings.maxclients {
+                return Err(format!(
+                    "The operating system is not able to handle the specified number of clients, try with {possible}"
+                ));
+            }
         }
         _ => {}
     }
@@ -666,7 +670,7 @@ fn keep(driver: &Rc<Driver>, settings: &Settings) {
 }
 
 fn config_rewrite(driver: &Rc<Driver>, slot: Slot, all: bool) {
-    let rewritten = driver.node.borrow().config().rewrite(&mut super::start::Files, all);
+    let rewritten = driver.node.borrow().config().rewrite(&mut super::start::Files::default(), all);
     let written = match rewritten {
         Ok(None) => Err("The server is running without a config file".to_string()),
         Ok(Some((path, text))) => {

@@ -28,11 +28,12 @@ use super::actions::{Purpose, Running};
 use super::connection::Socket;
 use super::garbage::Bin;
 use super::listener::Listeners;
-use super::logging::warning;
+use super::logging::{self, verbose, warning};
 use super::persist::{LogStatus, Persist};
 use super::process::{self, WallClock};
 use super::recovery::LoadProgress;
-use crate::config::Settings;
+use crate::commands::client::describe;
+use crate::config::{LogLevel, Settings};
 use crate::engine::{Action, Input, Node};
 use crate::state::{Session, Slot};
 
@@ -173,6 +174,9 @@ impl Driver {
         session.fd = fd;
         match node.handle_connect(session, now) {
             Ok(slot) => {
+                if let Some(session) = node.server.sessions.get(slot) {
+                    verbose!("Accepted {}", session.addr);
+                }
                 let wake = Rc::new(Wake::default());
                 let mut wakes = self.wakes.borrow_mut();
                 if wakes.len() <= slot.place() {
@@ -186,6 +190,12 @@ impl Driver {
     }
 
     pub fn disconnect(self: &Rc<Self>, slot: Slot) {
+        if logging::is_logged(LogLevel::Verbose) {
+            let node = self.node.borrow();
+            if let Some(session) = node.server.sessions.get(slot) {
+                verbose!("Client closed connection {}", row(session));
+            }
+        }
         self.with_node(|node| node.handle_disconnect(slot));
         self.end_feed(slot);
         if let Some(wake) = self.wakes.borrow_mut().get_mut(slot.place()) {
@@ -267,7 +277,7 @@ impl Driver {
             let now = process::now_ms();
             let since = *session.over_soft_since_ms.get_or_insert(now);
             if now - since > limit.soft_seconds as i64 * 1000 {
-                warning!("Client {} closed for overcoming of output buffer limits.", session.addr);
+                warning!("Client {} closed for overcoming of output buffer limits.", row(session));
                 return true;
             }
         } else {
@@ -275,7 +285,7 @@ impl Driver {
         }
         let too_long = limit.hard > 0 && bytes > limit.hard;
         if too_long {
-            warning!("Client {} closed for overcoming of output buffer limits.", session.addr);
+            warning!("Client {} closed for overcoming of output buffer limits.", row(session));
         }
         too_long
     }
@@ -581,4 +591,11 @@ impl Driver {
         self.exit.set(Some(code));
         self.exiting.notify_one();
     }
+}
+
+/// A client's line in CLIENT LIST.
+fn row(session: &Session) -> String {
+    let mut text = Vec::new();
+    describe(session, process::now_ms(), &mut text);
+    String::from_utf8_lossy(&text).trim_end().to_string()
 }

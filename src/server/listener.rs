@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -204,11 +204,12 @@ fn protected(driver: &Driver, peer: IpAddr) -> Option<&'static str> {
     )
 }
 
-/// Opens the Unix socket, replacing a stale one.
+/// Opens the Unix socket, replacing a stale one; a file that is no socket is somebody's, and stays.
 pub fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, String> {
     let failed = |error: io::Error| format!("Failed opening Unix socket {}: {error}", path.display());
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path).map_err(failed)?,
+        Ok(_) => return Err(failed(io::Error::other("there is a file that is not a socket; move it away"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }

@@ -55,10 +55,10 @@ pub fn set_file(path: Option<PathBuf>) -> std::io::Result<()> {
 }
 
 pub fn log(level: LogLevel, text: &str) {
-    let wanted = rank(level);
-    if wanted < LEVEL.load(Ordering::Relaxed) {
+    if !is_logged(level) {
         return;
     }
+    let wanted = rank(level);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mark = [b'.', b'-', b'*', b'#', b'#'][wanted as usize];
     let line = format!(
@@ -99,6 +99,20 @@ pub fn calendar(unix_ms: i64) -> String {
     format!("{day:02} {name} {year} {h:02}:{m:02}:{s:02}.{:03}", ms % 1000)
 }
 
+/// Whether a line of this level would be written: asked before one that is dear to make.
+pub fn is_logged(level: LogLevel) -> bool {
+    rank(level) >= LEVEL.load(Ordering::Relaxed)
+}
+
+/// Logs what is of use when somebody looks for something.
+macro_rules! verbose {
+    ($($arg:tt)*) => {
+        if $crate::server::logging::is_logged($crate::config::LogLevel::Verbose) {
+            $crate::server::logging::log($crate::config::LogLevel::Verbose, &format!($($arg)*))
+        }
+    };
+}
+
 /// Logs at notice level, the default.
 macro_rules! notice {
     ($($arg:tt)*) => { $crate::server::logging::log($crate::config::LogLevel::Notice, &format!($($arg)*)) };
@@ -109,7 +123,7 @@ macro_rules! warning {
     ($($arg:tt)*) => { $crate::server::logging::log($crate::config::LogLevel::Warning, &format!($($arg)*)) };
 }
 
-pub(crate) use {notice, warning};
+pub(crate) use {notice, verbose, warning};
 
 #[cfg(test)]
 mod tests {

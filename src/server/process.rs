@@ -1,12 +1,14 @@
 //! Facts from the operating system, and the clock.
 
 use std::fs;
+use std::io::Write;
 use std::sync::OnceLock;
 
 use rustix::time::{ClockId, clock_gettime};
 
 use tokio::sync::oneshot;
 
+use super::logging::warning;
 use crate::config::{OomScoreAdj, Settings};
 use crate::engine::Clock;
 use crate::state::Process;
@@ -157,20 +159,22 @@ pub fn is_daemon() -> bool {
 }
 
 /// Starts this program again in a session of its own, without terminal, and returns the parent's exit code. (Not a
-/// fork: a process that is about to have threads should not be copied half-way.)
-pub fn daemonize() -> i32 {
+/// fork: a process that is about to have threads should not be copied half-way.) `read`: what this one has read from
+/// standard input, for the other to read.
+pub fn daemonize(read: &[u8]) -> i32 {
     use std::process::{Command, Stdio};
     let spawned = std::env::current_exe().and_then(|program| {
-        Command::new(program)
+        let mut child = Command::new(program)
             .args(std::env::args_os().skip(1))
             .env(DAEMON, "1")
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()
+            .spawn()?;
+        child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(read))
     });
     match spawned {
-        Ok(_) => 0,
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("ringhold: cannot start in the background: {error}");
             1
@@ -178,15 +182,17 @@ pub fn daemonize() -> i32 {
     }
 }
 
-/// In the child: leaves the parent's session. Writes the pid file where one is asked for.
-pub fn write_pid_file(settings: &Settings) -> Result<(), String> {
+/// In the child: leaves the parent's session. Writes the pid file where one is asked for; as in Redis, a server does
+/// not stay away because it cannot.
+pub fn write_pid_file(settings: &Settings) {
     if is_daemon() {
         // Fails only for a process that leads a group already, which then needs nothing.
         let _leader = rustix::process::setsid();
     }
     if settings.pidfile.is_empty() {
-        return Ok(());
+        return;
     }
-    fs::write(&settings.pidfile, format!("{}\n", std::process::id()))
-        .map_err(|error| format!("Failed to write PID file {}: {error}", settings.pidfile))
+    if let Err(error) = fs::write(&settings.pidfile, format!("{}\n", std::process::id())) {
+        warning!("Failed to write PID file {}: {error}", settings.pidfile);
+    }
 }

@@ -85,7 +85,7 @@ fn reload(driver: &Rc<Driver>, save: bool, flush: bool, merge: bool) -> Result<(
         if flush { Snapshot::empty(node.store.dbs.len()) } else { node.store.snapshot() }
     };
     read_into(&path, &options, &mut into)?;
-    driver.node.borrow_mut().store.restore(into);
+    driver.node.borrow_mut().restore(into);
     if save && flush { Ok(()) } else { new_history(driver, role(driver)) }
 }
 

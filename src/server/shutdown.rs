@@ -144,6 +144,7 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
     driver.settle();
     if !driver.is_open() {
         notice!("Shutting down while loading: the files stay as they are");
+        remove_traces(driver);
         return driver.end_with(0);
     }
     if will_save(driver, &plan) {
@@ -186,14 +187,7 @@ fn close(driver: &Rc<Driver>) {
     let _followed = upstream::end_link(driver); // before the mark: nothing is applied behind it
     driver.settle();
     let closed = driver.close_persist().close();
-    let node = driver.node.borrow();
-    let settings = &node.config().settings;
-    for path in [&settings.pidfile, &settings.unixsocket] {
-        if !path.is_empty() {
-            // Whether it is still there does not matter any more.
-            let _leftover = std::fs::remove_file(Path::new(path));
-        }
-    }
+    remove_traces(driver);
     if let Err(why) = closed {
         let why = format!(
             "not a clean shutdown: {why}. What is acknowledged and not in the log is in the ring: the next start \
@@ -205,4 +199,16 @@ fn close(driver: &Rc<Driver>) {
     }
     notice!("Ringhold is now ready to exit, bye bye...");
     driver.end_with(0);
+}
+
+/// Pid file and Unix socket go with the process.
+fn remove_traces(driver: &Driver) {
+    let node = driver.node.borrow();
+    let settings = &node.config().settings;
+    for path in [&settings.pidfile, &settings.unixsocket] {
+        if !path.is_empty() {
+            // Whether it is still there does not matter any more.
+            let _leftover = std::fs::remove_file(Path::new(path));
+        }
+    }
 }

@@ -16,11 +16,11 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
-use tokio::time::{Duration, MissedTickBehavior, interval};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
 
 use super::actions::{self, Purpose};
 use super::driver::Driver;
-use super::logging::{notice, warning};
+use super::logging::{notice, verbose, warning};
 use super::persist::{Persist, lock};
 use super::process::{self, WallClock};
 use super::recovery::{self, LoadProgress, Recovered};
@@ -36,7 +36,11 @@ use crate::store::Store;
 use crate::units::{Offset, ReplId};
 
 /// Reads what the configuration names.
-pub struct Files;
+#[derive(Default)]
+pub struct Files {
+    /// What came from standard input.
+    read: Vec<u8>,
+}
 
 impl Reader for Files {
     fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
@@ -46,14 +50,17 @@ impl Reader for Files {
         std::fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
     }
     fn stdin(&mut self) -> io::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        io::stdin().read_to_end(&mut text)?;
-        Ok(text)
+        io::stdin().read_to_end(&mut self.read)?;
+        Ok(self.read.clone())
     }
 }
 
 /// Between two lines about a load that goes on.
 const LOAD_NEWS: Duration = Duration::from_secs(5);
+/// Two signals within this time are one.
+const SAME_ORDER: Duration = Duration::from_millis(200);
+/// Between two lines of `loglevel verbose` about what is held and who is connected.
+const VERBOSE_NEWS: Duration = Duration::from_secs(5);
 
 /// The same on all Linux architectures but MIPS and PA-RISC.
 const SIGXFSZ: i32 = 25;
@@ -92,14 +99,19 @@ pub fn run(args: Vec<std::ffi::OsString>) -> i32 {
             print!("{HELP}");
             0
         }
-        Start::Run(args) => match Config::load(&args, &mut Files) {
-            Ok((config, _)) if config.settings.daemonize && !process::is_daemon() => process::daemonize(),
-            Ok((config, notices)) => serve(config, notices.iter().map(ToString::to_string).collect()),
-            Err(error) => {
-                eprintln!("\n{error}");
-                1
+        Start::Run(args) => {
+            let mut files = Files::default();
+            match Config::load(&args, &mut files) {
+                Ok((config, _)) if config.settings.daemonize && !process::is_daemon() => {
+                    process::daemonize(&files.read)
+                }
+                Ok((config, notices)) => serve(config, notices.iter().map(ToString::to_string).collect()),
+                Err(error) => {
+                    eprintln!("\n{error}");
+                    1
+                }
             }
-        },
+        }
     }
 }
 
@@ -113,12 +125,20 @@ fn fail(why: &str) -> i32 {
 fn serve(config: Config, notices: Vec<String>) -> i32 {
     let settings = &config.settings;
     logging::set_level(settings.loglevel);
-    if !settings.logfile.is_empty() {
-        let path = config.working_directory().join(&settings.logfile);
-        if let Err(error) = logging::set_file(Some(path.clone())) {
-            eprintln!("ringhold: Can't open the log file {}: {error}", path.display());
-            return 1;
-        }
+    // Relative names of the log, the pid file and the Unix socket count from there.
+    let entered = recovery::make_directory(&settings.dir).and_then(|()| {
+        std::env::set_current_dir(&settings.dir).map_err(|error| {
+            format!("the data directory {} cannot be entered: {error}", settings.dir.display())
+        })
+    });
+    if let Err(why) = entered {
+        return fail(&why);
+    }
+    if !settings.logfile.is_empty()
+        && let Err(error) = logging::set_file(Some(settings.dir.join(&settings.logfile)))
+    {
+        eprintln!("ringhold: Can't open the log file {}: {error}", settings.logfile);
+        return 1;
     }
     fault::install();
     crate::store::hash::set_seed(process::random_u64());
@@ -144,7 +164,7 @@ fn serve(config: Config, notices: Vec<String>) -> i32 {
 }
 
 /// A server that listens and answers -LOADING, and the lock on its directory.
-fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), String> {
+fn start(mut config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), String> {
     let settings = config.settings.clone();
     let config_file = config.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     notice!("Ringhold {} starting as process {}", env!("CARGO_PKG_VERSION"), std::process::id());
@@ -155,14 +175,14 @@ fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), 
                     or with the password that requirepass has; use requirepass"
             .into());
     }
-    recovery::make_directory(&settings.dir)?;
     let lock = DirLock::acquire(&settings.dir).map_err(|refused| refused.to_string())?;
     let clients = process::raise_file_limit(settings.maxclients);
     if clients < settings.maxclients {
         warning!(
-            "The limit on open files allows only {clients} of {} clients (maxclients)",
+            "The limit on open files allows only {clients} of {} clients: maxclients is {clients} now",
             settings.maxclients
         );
+        config.settings.maxclients = clients;
     }
     if let Err(why) = process::adjust_oom_score(&settings) {
         warning!("Unable to write oom_score_adj: {why}");
@@ -171,7 +191,7 @@ fn start(config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), 
         return Err("Configured to not listen anywhere, exiting. (port 0 and no unixsocket)".into());
     }
     let listeners = listener::Listeners::open(&settings)?;
-    process::write_pid_file(&settings)?;
+    process::write_pid_file(&settings);
     println!(" PID: {}", std::process::id());
     notice!("Server initialized");
 
@@ -259,7 +279,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     node.server.persistence.last_save_bytes = snapshot.ok().flatten().unwrap_or(0);
     persist.describe_log(&mut node);
     node.server.persistence.aof_base_size = node.server.persistence.aof_current_size;
-    node.go_live(recovered.store, recovered.at.offset, process::now_ms());
+    node.replace(recovered.store, recovered.at.offset, process::now_ms());
     node.server.strays.wrote = recovered.strays;
     persist.describe(&mut node);
     drop(node);
@@ -281,7 +301,12 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
 
 /// Calls the node `hz` times a second.
 async fn tick(driver: Rc<Driver>) {
+    let mut told = Instant::now();
     loop {
+        if told.elapsed() >= VERBOSE_NEWS {
+            tell_what_is_held(&driver.node.borrow());
+            told = Instant::now();
+        }
         let hz = u64::from(driver.node.borrow().config().settings.hz.clamp(1, 500));
         let mut pace = interval(Duration::from_millis(1000 / hz));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -296,6 +321,15 @@ async fn tick(driver: Rc<Driver>) {
             });
         }
     }
+}
+
+fn tell_what_is_held(node: &Node) {
+    for (n, db) in node.store.dbs.iter().enumerate().filter(|(_, db)| db.entries.len() > 0) {
+        verbose!("DB {n}: {} keys ({} volatile)", db.entries.len(), db.volatile);
+    }
+    let (clients, replicas) = (node.server.sessions.iter().count(), node.server.replicas().len());
+    let used = node.server.process.used_memory;
+    verbose!("{clients} clients connected ({replicas} replicas), {used} bytes in use");
 }
 
 /// Ends waits and pauses at their time, without waiting for the next tick.
@@ -320,7 +354,7 @@ async fn until_exit(driver: Rc<Driver>) -> i32 {
     // Caught to be ignored: a closed terminal is no reason to end, and a write beyond a file-size limit must fail
     // with an error like a full disk instead of killing the process.
     let _ignored = (signal(SignalKind::hangup()), signal(SignalKind::from_raw(SIGXFSZ)));
-    let mut asked = false;
+    let mut asked = None;
     loop {
         tokio::select! {
             _ = driver.exiting.notified() => {}
@@ -333,9 +367,15 @@ async fn until_exit(driver: Rc<Driver>) -> i32 {
     }
 }
 
-/// The first signal asks for a clean shutdown; a second one ends the process as a crash would.
-fn signalled(driver: &Rc<Driver>, name: &str, asked: &mut bool) {
-    if std::mem::replace(asked, true) && driver.shutdown_is_on_its_way() {
+/// The first signal asks for a clean shutdown; a second one ends the process as a crash would, unless it comes so
+/// soon that it is the same order, sent to the process and to its group.
+fn signalled(driver: &Rc<Driver>, name: &str, asked: &mut Option<Instant>) {
+    if let Some(first) = asked.replace(Instant::now())
+        && driver.shutdown_is_on_its_way()
+    {
+        if first.elapsed() < SAME_ORDER {
+            return;
+        }
         warning!("Received {name} again: exiting at once");
         return shutdown::at_once(driver);
     }

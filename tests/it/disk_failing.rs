@@ -165,7 +165,7 @@ fn a_ring_that_is_cut_from_outside_is_named() {
     assert_eq!(end.code, Some(1), "{end}");
     let named = format!("ringhold: I/O error: the mapped file {} cannot be reached (SIGBUS)", ring.display());
     assert!(end.stderr.contains(&named), "{end}");
-    let log = fs::read_to_string(server.launch().scratch().join("server.log")).unwrap();
+    let log = fs::read_to_string(server.data().join("server.log")).unwrap();
     assert!(log.contains(&named), "{log}");
     let (_server, mut c) = server.restart_and_connect();
     assert_eq!(c.must(&["GET", "key"]).text(), "v");

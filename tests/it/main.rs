@@ -28,5 +28,6 @@ mod replication;
 mod scenarios;
 mod sentinel;
 mod shutdown;
+mod starting;
 mod stock;
 mod switching;
