@@ -324,7 +324,7 @@ async fn tick(driver: Rc<Driver>) {
 }
 
 fn tell_what_is_held(node: &Node) {
-    for (n, db) in node.store.dbs.iter().enumerate().filter(|(_, db)| db.entries.len() > 0) {
+    for (n, db) in node.store.dbs.iter().enumerate().filter(|(_, db)| !db.entries.is_empty()) {
         verbose!("DB {n}: {} keys ({} volatile)", db.entries.len(), db.volatile);
     }
     let (clients, replicas) = (node.server.sessions.iter().count(), node.server.replicas().len());
