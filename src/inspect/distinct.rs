@@ -117,7 +117,11 @@ impl Distinct {
     fn halve(&mut self) {
         self.left_out = self.left_out << 1 | 1;
         let left_out = self.left_out;
-        self.parts.iter_mut().for_each(|part| part.retain(|kept| *kept >> 48 & left_out == 0));
+        for part in &mut self.parts {
+            part.retain(|kept| *kept >> 48 & left_out == 0);
+            // Without the marks of what is gone, or the table would grow instead of filling up again.
+            part.shrink_to_fit(|kept| *kept);
+        }
         self.kept = self.parts.iter().map(HashTable::len).sum::<usize>().max(FEW);
     }
 }

@@ -16,7 +16,7 @@ use regex::bytes::Regex;
 use super::check::{self, layout};
 use super::input::{self, Found, Input, Kind};
 use super::snapshot::Snapshot;
-use super::text::{self, Json, shown};
+use super::text::{self, shown};
 use super::value::{self, Facts, Visitor};
 use super::{Failure, Result};
 use crate::disk::OsDisk;
@@ -330,36 +330,57 @@ pub fn heading(columns: &[Column], format: Format) -> String {
     }
 }
 
-/// A key's line, with its end.
-pub fn line(row: &Row<'_>, columns: &[Column], format: Format, now: UnixMillis) -> Vec<u8> {
-    if format == Format::Json {
-        let mut json = Json::new();
-        json.object(|j| {
-            for column in columns {
-                let j = j.key(column.word());
-                if column.is_text() { j.text(column.text(row)) } else { j.maybe(column.number(row, now)) }
-            }
-        });
-        return [json.into_bytes(), b"\n".to_vec()].concat();
-    }
-    let mut out = Vec::new();
+/// Appends a key's line, with its end.
+pub fn line(row: &Row<'_>, columns: &[Column], format: Format, now: UnixMillis, out: &mut Vec<u8>) {
     for (i, column) in columns.iter().enumerate() {
-        let number = column.number(row, now).map(|n| n.to_string());
-        let cell = if column.is_text() { shown(column.text(row)) } else { number.unwrap_or_default() };
         match format {
-            Format::Csv => {
-                out.extend_from_slice(if i > 0 { b"," } else { b"" });
-                out.extend_from_slice(csv(&cell).as_bytes());
+            Format::Json => {
+                out.extend_from_slice(if i > 0 { b",\"" } else { b"{\"" });
+                out.extend_from_slice(column.word().as_bytes());
+                out.extend_from_slice(b"\":");
             }
-            _ => {
-                out.extend_from_slice(if i > 0 { b"  " } else { b"" });
-                let cell = if cell.is_empty() { "-".to_string() } else { cell };
-                out.extend_from_slice(pad(&cell, *column).as_bytes());
-            }
+            Format::Csv => out.extend_from_slice(if i > 0 { b"," } else { b"" }),
+            Format::Table => out.extend_from_slice(if i > 0 { b"  " } else { b"" }),
+        }
+        if column.is_text() {
+            push_text(column.text(row), *column, format, out);
+        } else {
+            push_number(column.number(row, now), *column, format, out);
         }
     }
-    out.push(b'\n');
-    out
+    out.extend_from_slice(if format == Format::Json { b"}\n" } else { b"\n" });
+}
+
+fn push_text(text: &[u8], column: Column, format: Format, out: &mut Vec<u8>) {
+    let plain = text.iter().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'\\' | b','));
+    let start = out.len();
+    match format {
+        Format::Json => {
+            out.push(b'"');
+            text::push_json(out, text);
+            out.push(b'"');
+        }
+        _ if plain => out.extend_from_slice(text),
+        Format::Csv => out.extend_from_slice(csv(&shown(text)).as_bytes()),
+        Format::Table => out.extend_from_slice(shown(text).as_bytes()),
+    }
+    if format == Format::Table {
+        out.resize(out.len().max(start + column.width()), b' ');
+    }
+}
+
+fn push_number(number: Option<i128>, column: Column, format: Format, out: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    let cell = match (number, format) {
+        (Some(number), _) => digits.format(number),
+        (None, Format::Json) => "null",
+        (None, Format::Csv) => "",
+        (None, Format::Table) => "-",
+    };
+    if format == Format::Table {
+        out.resize(out.len() + column.width().saturating_sub(cell.len()), b' ');
+    }
+    out.extend_from_slice(cell.as_bytes());
 }
 
 fn pad(cell: &str, column: Column) -> String {
@@ -389,8 +410,9 @@ mod tests {
     impl Visitor for All {}
     impl Take for All {
         fn row(&mut self, row: &Row<'_>) -> Result<bool> {
-            let line = line(row, &self.columns, self.format, UnixMillis(1_000));
-            self.out += &String::from_utf8(line).unwrap();
+            let mut bytes = Vec::new();
+            line(row, &self.columns, self.format, UnixMillis(1_000), &mut bytes);
+            self.out += &String::from_utf8(bytes).unwrap();
             Ok(true)
         }
     }

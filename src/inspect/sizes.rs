@@ -77,6 +77,7 @@ impl Measure {
             | ValueType::HashListpack
             | ValueType::HashZiplist
             | ValueType::HashZipmap
+            | ValueType::HashListpackEx
             | ValueType::ZsetListpack
             | ValueType::ZsetZiplist
             | ValueType::SetListpack => packed_cost(facts.packed),

@@ -6,7 +6,7 @@
 //! | list | [`Role::Item`], head first |
 //! | set | [`Role::Member`] |
 //! | sorted set | [`Role::Member`], then its score, in the order of the file |
-//! | hash | [`Role::Field`], then [`Role::Value`] |
+//! | hash | [`Role::Field`], then [`Role::Value`]; deadlines of fields are checked, not shown |
 //! | stream | as [`stream::Visit`] says: blocks, numbers, groups, pending entries, consumers |
 //! | module's | nothing: stepped over |
 //!
@@ -91,7 +91,13 @@ pub fn type_word(kind: ValueType) -> &'static str {
         }
         ValueType::Set | ValueType::SetIntset | ValueType::SetListpack => "set",
         ValueType::Zset | ValueType::Zset2 | ValueType::ZsetZiplist | ValueType::ZsetListpack => "zset",
-        ValueType::Hash | ValueType::HashZipmap | ValueType::HashZiplist | ValueType::HashListpack => "hash",
+        ValueType::Hash
+        | ValueType::HashZipmap
+        | ValueType::HashZiplist
+        | ValueType::HashListpack
+        | ValueType::HashDeadlines
+        | ValueType::HashMetadata
+        | ValueType::HashListpackEx => "hash",
         ValueType::Stream | ValueType::Stream2 | ValueType::Stream3 => "stream",
         ValueType::Module | ValueType::ModulePreGa => "module",
     }
@@ -105,7 +111,8 @@ pub fn encoding_word(kind: ValueType, facts: &Facts) -> &'static str {
         ValueType::Str => "raw",
         ValueType::List => "linkedlist",
         ValueType::ListQuicklist | ValueType::ListQuicklist2 => "quicklist",
-        ValueType::Set | ValueType::Hash => "hashtable",
+        ValueType::Set | ValueType::Hash | ValueType::HashDeadlines | ValueType::HashMetadata => "hashtable",
+        ValueType::HashListpackEx => "listpackex",
         ValueType::Zset | ValueType::Zset2 => "skiplist",
         ValueType::SetIntset => "intset",
         ValueType::HashZipmap => "zipmap",
@@ -150,6 +157,11 @@ impl<V: Visitor> Walk<'_, V> {
             ValueType::List => self.strings(source, &[Role::Item]),
             ValueType::Set => self.strings(source, &[Role::Member]),
             ValueType::Hash => self.strings(source, &[Role::Field, Role::Value]),
+            ValueType::HashDeadlines | ValueType::HashMetadata => self.mortal(source, kind),
+            ValueType::HashListpackEx => {
+                source.skip(8)?;
+                self.blob(source, kind)
+            }
             ValueType::Zset | ValueType::Zset2 => self.scored(source, kind),
             ValueType::ListQuicklist | ValueType::ListQuicklist2 => self.nodes(source, kind),
             ValueType::Stream | ValueType::Stream2 | ValueType::Stream3 => {
@@ -183,6 +195,26 @@ impl<V: Visitor> Walk<'_, V> {
         for _ in 0..self.facts.elements {
             for role in roles {
                 self.string(source, *role)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fields with deadlines, which are not shown.
+    fn mortal(&mut self, source: &mut Source<'_>, kind: ValueType) -> Result<()> {
+        let after = kind == ValueType::HashDeadlines;
+        if !after {
+            source.skip(8)?;
+        }
+        self.facts.elements = source.length()?;
+        for _ in 0..self.facts.elements {
+            if !after {
+                source.length()?;
+            }
+            self.string(source, Role::Field)?;
+            self.string(source, Role::Value)?;
+            if after {
+                source.skip(8)?;
             }
         }
         Ok(())
@@ -238,6 +270,7 @@ impl<V: Visitor> Walk<'_, V> {
         let at = Place { offset, kind };
         match kind {
             ValueType::HashListpack => self.pairs(at, listpack()?),
+            ValueType::HashListpackEx => self.triples(at, listpack()?),
             ValueType::HashZiplist => self.pairs(at, ziplist()?),
             ValueType::HashZipmap => self.pairs(at, Zipmap::open(bytes).map_err(failed)?),
             ValueType::ZsetListpack => self.scores(at, listpack()?),
@@ -280,6 +313,25 @@ impl<V: Visitor> Walk<'_, V> {
             self.entry(place, Role::Field, field.map_err(failed)?)?;
             let value = entries.next().unwrap_or(Err(Corrupt::new(0, "a field without value")));
             self.entry(place, Role::Value, value.map_err(failed)?)?;
+            self.facts.elements += 1;
+        }
+        Ok(())
+    }
+
+    /// As pairs, with a deadline behind each.
+    fn triples<'a>(
+        &mut self,
+        place: Place,
+        mut entries: impl Iterator<Item = std::result::Result<Entry<'a>, Corrupt>>,
+    ) -> Result<()> {
+        let failed = |damage: Corrupt| place.failed(&damage);
+        while let Some(field) = entries.next() {
+            self.entry(place, Role::Field, field.map_err(failed)?)?;
+            let mut next =
+                || entries.next().unwrap_or(Err(Corrupt::new(0, "a field without value and deadline")));
+            self.entry(place, Role::Value, next().map_err(failed)?)?;
+            let deadline = next().map_err(failed)?;
+            deadline.to_i64().ok_or_else(|| failed(Corrupt::new(0, "a deadline that is no number")))?;
             self.facts.elements += 1;
         }
         Ok(())

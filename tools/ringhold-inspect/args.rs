@@ -16,8 +16,8 @@ Exit codes:
   3  not done: wrong usage, a file that cannot be read, an output that cannot be written
 
 PATH is a snapshot (dump.rdb of any Redis or Valkey), a log (one file, or the manifest of a multi-part log), a ring, a
-replication.toml, a data directory, or - for standard input; gzip and zstd are unpacked on the way. Memory stays
-below 64 MiB however large the files are.";
+replication.toml, a data directory, or - for standard input; gzip and zstd are unpacked on the way. Memory
+does not grow with the files.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -207,6 +207,19 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS", conflicts_with = "fix")]
         truncate_to_timestamp: Option<i64>,
     },
+    #[command(flatten)]
+    Keys(Box<KeysCommand>),
+    #[command(flatten)]
+    Stream(StreamCommand),
+    /// Write a shell's completions to standard output
+    Completions { shell: clap_complete::Shell },
+    /// Write the manual page to standard output, or one page for each command into a directory
+    Man { directory: Option<PathBuf> },
+}
+
+/// What looks at the keys of a snapshot.
+#[derive(Subcommand)]
+pub enum KeysCommand {
     /// List keys: one a line, with what is asked of them
     Keys {
         /// Snapshot, directory or -
@@ -263,6 +276,11 @@ pub enum Command {
         #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
         least: f64,
     },
+}
+
+/// What looks at the stream and its history.
+#[derive(Subcommand)]
+pub enum StreamCommand {
     /// Show the stream around a place in a log
     Log {
         /// Log, directory or -
@@ -293,10 +311,6 @@ pub enum Command {
         /// Data directory
         path: PathBuf,
     },
-    /// Write a shell's completions to standard output
-    Completions { shell: clap_complete::Shell },
-    /// Write the manual page to standard output, or one page for each command into a directory
-    Man { directory: Option<PathBuf> },
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use args::{Args, Command, DumpFormat};
+use args::{Args, Command, DumpFormat, KeysCommand, StreamCommand};
 use clap::{CommandFactory, Parser};
 use ringhold::format::rdb::stream;
 use ringhold::inspect::check::{self, FileReport, Report, Verdict};
@@ -104,13 +104,8 @@ fn run(args: &Args, out: &mut Out<'_>) -> Result<i32, Failure> {
             }
             Ok(report.verdict().exit_code())
         }
-        Command::Ring { .. } | Command::Log { .. } | Command::Lineage { .. } => {
-            stream_command(args, &options, out)
-        }
-        command @ (Command::Keys { .. }
-        | Command::Get { .. }
-        | Command::Dump { .. }
-        | Command::Memory { .. }) => keys_command(command, args.json, &options, out),
+        Command::Keys(command) => keys_command(command, args.json, &options, out),
+        Command::Stream(command) => stream_command(command, args.json, &options, out),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), NAME, out);
             Ok(0)
@@ -161,26 +156,29 @@ struct List<'l, 'o> {
     columns: Vec<Column>,
     format: keys::Format,
     now: UnixMillis,
+    line: Vec<u8>,
 }
 
 impl stream::Visit for List<'_, '_> {}
 impl Visitor for List<'_, '_> {}
 impl Take for List<'_, '_> {
     fn row(&mut self, row: &Row<'_>) -> Result<bool, Failure> {
-        write(self.out, &keys::line(row, &self.columns, self.format, self.now))?;
+        self.line.clear();
+        keys::line(row, &self.columns, self.format, self.now, &mut self.line);
+        write(self.out, &self.line)?;
         Ok(true)
     }
 }
 
 /// What looks at the keys of a snapshot.
 fn keys_command(
-    command: &Command,
+    command: &KeysCommand,
     json: bool,
     options: &check::Options,
     out: &mut Out<'_>,
 ) -> Result<i32, Failure> {
     match command {
-        Command::Keys { path, wanted, measured, columns, csv } => {
+        KeysCommand::Keys { path, wanted, measured, columns, csv } => {
             let mut filter = wanted.filter()?;
             measured.narrow(&mut filter);
             let columns = if columns.is_empty() { Column::USUAL.to_vec() } else { columns.clone() };
@@ -190,10 +188,10 @@ fn keys_command(
                 (false, false) => keys::Format::Table,
             };
             write(out, keys::heading(&columns, format).as_bytes())?;
-            walk(path, options, &filter, &mut List { out, columns, format, now: now() })?;
+            walk(path, options, &filter, &mut List { out, columns, format, now: now(), line: Vec::new() })?;
             Ok(0)
         }
-        Command::Get { path, key, db, raw } => {
+        KeysCommand::Get { path, key, db, raw } => {
             let name = Some(unescaped(key));
             let filter = Filter { dbs: db.iter().copied().collect(), name, ..Filter::default() };
             let found = if json {
@@ -207,7 +205,7 @@ fn keys_command(
             };
             Ok(i32::from(!found))
         }
-        Command::Dump { path, wanted, format } => {
+        KeysCommand::Dump { path, wanted, format } => {
             let filter = wanted.filter()?;
             let form = match format {
                 DumpFormat::Json => {
@@ -222,11 +220,13 @@ fn keys_command(
             walk(path, options, &filter, &mut commands)?;
             match commands.finish()? {
                 0 => {}
-                left_out => eprintln!("ringhold-inspect: {left_out} values of modules were left out"),
+                left_out => eprintln!(
+                    "ringhold-inspect: {left_out} values of modules or with deadlines of fields were left out"
+                ),
             }
             Ok(0)
         }
-        Command::Memory { path, wanted, measured, top, separator, least } => {
+        KeysCommand::Memory { path, wanted, measured, top, separator, least } => {
             let mut filter = wanted.filter()?;
             measured.narrow(&mut filter);
             let mut memory = Memory::new(*top, *separator);
@@ -238,22 +238,20 @@ fn keys_command(
             }
             Ok(0)
         }
-        _ => Ok(EXIT_FAILED),
     }
 }
 
 /// What looks at the stream and its history.
-fn stream_command(args: &Args, options: &check::Options, out: &mut Out<'_>) -> Result<i32, Failure> {
-    match &args.command {
-        Command::Log { path, offset, at, before, after, marks } => {
-            let around = log::Around {
-                offset: *offset,
-                at: *at,
-                before: *before,
-                after: *after,
-                marks: *marks,
-                json: args.json,
-            };
+fn stream_command(
+    command: &StreamCommand,
+    json: bool,
+    options: &check::Options,
+    out: &mut Out<'_>,
+) -> Result<i32, Failure> {
+    match command {
+        StreamCommand::Log { path, offset, at, before, after, marks } => {
+            let around =
+                log::Around { offset: *offset, at: *at, before: *before, after: *after, marks: *marks, json };
             let found = log::show(path, options, &around, out)?;
             progress::clear(&options.watch);
             if !found {
@@ -261,26 +259,25 @@ fn stream_command(args: &Args, options: &check::Options, out: &mut Out<'_>) -> R
             }
             Ok(0)
         }
-        Command::Ring { path } => {
+        StreamCommand::Ring { path } => {
             let view = ring::view(path, options)?;
             progress::clear(&options.watch);
-            if args.json {
+            if json {
                 line(out, &view.to_json())?
             } else {
                 write(out, view.to_text().as_bytes())?
             }
             Ok(view.report.verdict.exit_code())
         }
-        Command::Lineage { path } => {
+        StreamCommand::Lineage { path } => {
             let found = lineage::lineage(path, options)?;
-            if args.json {
+            if json {
                 line(out, &found.to_json())?
             } else {
                 write(out, found.to_text().as_bytes())?
             }
             Ok(0)
         }
-        _ => Ok(EXIT_FAILED),
     }
 }
 

@@ -33,7 +33,8 @@
 //! never by a number that was read; LZF's promise is bounded by its block's size. Whatever is wrong is
 //! [`Corrupt`] with its offset, a short file included.
 //!
-//! **Versions**: 1 to 11 are read whole; 12 (Redis 7.4) and 80 (Valkey 9) as far as they hold types known here.
+//! **Versions**: 1 to 11 are read whole; 12 (Redis 7.4) and 80 (Valkey 9) as far as they hold types known here. Hashes
+//! whose fields have deadlines are known only to be stepped over and looked at.
 //! We write the oldest version that can express the data: 10, which Redis 7.0 still reads, unless a stream of
 //! Redis 7.2 is among it.
 
@@ -60,7 +61,7 @@ pub const VERSION_STREAMS_3: u16 = 11;
 /// Redis 7.4's: read, except for hashes whose fields expire.
 const VERSION_MAX: u16 = 12;
 /// Valkey 9's: read, except for hashes whose fields expire.
-const VERSION_VALKEY: u16 = 80;
+pub const VERSION_VALKEY: u16 = 80;
 /// The first version with a checksum at the end.
 const VERSION_CHECKSUM: u16 = 5;
 
@@ -187,6 +188,14 @@ value_types! {
     SetListpack = 20, "Set listpack";
     /// See [`stream`]. (version 11)
     Stream3 = 21, "Stream";
+    /// Length, then as many fields, values and deadlines: eight bytes, little-endian, Unix milliseconds, -1 none.
+    /// (Valkey 9) Stepped over and shown, not loaded, like the next two.
+    HashDeadlines = 22, "Hash";
+    /// Eight bytes: the earliest deadline. Length, then as many of: length, the field's deadline after the earliest plus
+    /// one, 0 none; field; value. (Redis 7.4)
+    HashMetadata = 24, "Hash";
+    /// Eight bytes: the earliest deadline. Blob: listpack of fields, values and deadlines. (Redis 7.4)
+    HashListpackEx = 25, "Hash listpack";
 }
 
 /// A node of [`ValueType::ListQuicklist2`] that is one element.

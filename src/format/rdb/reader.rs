@@ -9,8 +9,8 @@
 use std::io::Read;
 
 use super::{
-    LoadError, NODE_PACKED, NODE_PLAIN, Opcode, Source, VERSION_CHECKSUM, ValueType, module_name,
-    version_is_known,
+    LoadError, NODE_PACKED, NODE_PLAIN, Opcode, Source, VERSION_CHECKSUM, VERSION_VALKEY, ValueType,
+    module_name, version_is_known,
 };
 use crate::format::crc::RdbCrc;
 
@@ -81,7 +81,10 @@ impl<'a> Reader<'a> {
             let at = self.source.offset();
             let byte = self.source.u8()?;
             let Some(opcode) = Opcode::from_byte(byte) else {
-                let Some(kind) = ValueType::from_byte(byte) else {
+                // Redis 7.4's release candidates used that number otherwise.
+                let strange =
+                    |kind: &ValueType| *kind == ValueType::HashDeadlines && self.version != VERSION_VALKEY;
+                let Some(kind) = ValueType::from_byte(byte).filter(|kind| !strange(kind)) else {
                     return Err(LoadError::corrupt(at, format!("unknown type or opcode {byte}")));
                 };
                 let key = self.source.string(&mut self.scratch)?;
@@ -179,6 +182,27 @@ impl<'a> Reader<'a> {
                     source.score(kind)?;
                 }
                 Ok(())
+            }
+            ValueType::HashDeadlines => {
+                for _ in 0..source.length()? {
+                    source.skip_string()?;
+                    source.skip_string()?;
+                    source.skip(8)?;
+                }
+                Ok(())
+            }
+            ValueType::HashMetadata => {
+                source.skip(8)?;
+                for _ in 0..source.length()? {
+                    source.length()?;
+                    source.skip_string()?;
+                    source.skip_string()?;
+                }
+                Ok(())
+            }
+            ValueType::HashListpackEx => {
+                source.skip(8)?;
+                source.skip_string()
             }
             ValueType::ListQuicklist2 => {
                 for _ in 0..source.length()? {

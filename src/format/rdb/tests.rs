@@ -125,7 +125,7 @@ fn bytes_of_opcodes_and_types() {
         assert_eq!((opcode as usize, Opcode::from_byte(opcode as u8)), (0xf4 + i, Some(opcode)));
     }
     let types: Vec<u8> = (0..=255).filter(|byte| ValueType::from_byte(*byte).is_some()).collect();
-    assert_eq!(types, (0..=7).chain(9..=21).collect::<Vec<u8>>());
+    assert_eq!(types, (0..=7).chain(9..=22).chain(24..=25).collect::<Vec<u8>>());
     assert!(types.iter().all(|byte| ValueType::from_byte(*byte).unwrap() as u8 == *byte));
 }
 

@@ -180,7 +180,8 @@ pub fn layout(disk: &dyn Disk, directory: &Path, names: &[String; 3]) -> Result<
         );
         for place in places {
             if let [log_name] = manifests(&place)?.as_slice() {
-                let above = place.parent().unwrap_or(Path::new(".")).to_path_buf();
+                let above = place.parent().filter(|above| !above.as_os_str().is_empty());
+                let above = above.unwrap_or(Path::new(".")).to_path_buf();
                 paths.log_dir = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 paths.log_name = log_name.clone();
                 if place == directory {

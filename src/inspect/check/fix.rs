@@ -2,7 +2,7 @@
 //!
 //! A log is cut behind its last whole unit, never inside or behind an annotation that is not whole, because a server appends at
 //! the end of the file and would make one line of both. The bytes go to `NAME.torn-OFFSET` first and are synced there;
-//! then the file is cut and synced. A crash in between leaves both, and the next fix begins anew. Nothing but a torn tail is
+//! then the file is cut and synced. A crash in between leaves both, and the next fix begins anew. A directory on which a server of ours runs is left alone. Nothing but a torn tail is
 //! repaired: of a corrupt file it is not known what to keep (that is `salvage`'s task).
 
 use std::io::Read;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::log::timestamp;
 use super::{Report, Verdict};
-use crate::disk::{Disk, DiskFile, Mode, OsDisk, durable};
+use crate::disk::{DirLock, Disk, DiskFile, Mode, OsDisk, durable};
 use crate::error::Corrupt;
 use crate::format::framing::{Command, Framer, Sink, Units};
 use crate::inspect::{Failure, Result};
@@ -41,6 +41,7 @@ fn cut(disk: &OsDisk, path: &Path, keep: u64) -> Result<Fixed> {
     if path.as_os_str() == "-" {
         return Err(Failure::Usage("standard input cannot be fixed".into()));
     }
+    let _no_server = lock_above(disk, path)?;
     let file = disk.open(path, Mode::Write)?;
     let mut magic = [0; 4];
     file.read_at(&mut magic, 0)?;
@@ -64,6 +65,18 @@ fn cut(disk: &OsDisk, path: &Path, keep: u64) -> Result<Fixed> {
     file.truncate(keep)?;
     file.fdatasync()?;
     Ok(Fixed { file: path.to_path_buf(), keep, cut: len.saturating_sub(keep), aside })
+}
+
+/// The lock of the data directory that a log is in, so that no server of ours writes it meanwhile. A stock server has none.
+fn lock_above(disk: &OsDisk, path: &Path) -> Result<Option<DirLock>> {
+    let absolute = std::path::absolute(path).map_err(|error| super::unreadable(error, path))?;
+    for directory in absolute.ancestors().skip(1).take(2) {
+        if disk.exists(&directory.join("ringhold.lock"))? {
+            let lock = DirLock::acquire(directory);
+            return lock.map(Some).map_err(|refused| Failure::Usage(format!("nothing was cut: {refused}")));
+        }
+    }
+    Ok(None)
 }
 
 fn free_name(disk: &OsDisk, path: &Path, keep: u64) -> Result<PathBuf> {

@@ -142,6 +142,22 @@ fn a_log_is_sound_between_units_and_torn_elsewhere() {
 }
 
 #[test]
+fn nothing_is_cut_under_a_running_server() {
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = scratch.path().join("appendonlydir");
+    std::fs::create_dir(&directory).unwrap();
+    let log = directory.join("a.aof");
+    std::fs::write(&log, "*1\r\n$4\r\nPING\r\n*1").unwrap();
+    let report = check(&log, &Options::default()).unwrap();
+    let running = crate::disk::DirLock::acquire(scratch.path()).unwrap();
+    let refused = fix(&report).unwrap_err();
+    assert!(matches!(&refused, Failure::Usage(why) if why.contains("in use by process")), "{refused}");
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), 16);
+    drop(running);
+    assert_eq!(fix(&report).unwrap()[0].cut, 2);
+}
+
+#[test]
 fn what_is_wrong_with_a_log_is_named() {
     let check = |tail: &str, verdict: Verdict, at: u64, what: &str| {
         let file = format!("*1\r\n$4\r\nPING\r\n{tail}");
@@ -185,6 +201,11 @@ fn what_is_wrong_with_a_snapshot_is_named() {
     check(b"\xff\0\0", Verdict::Corrupt, "more behind the end");
     check(b"\xfb\x05\x00\0\x01k\x01v\xff", Verdict::Sound, "db 0 has 1 keys, its size hint says 5");
     check(b"\xfa\x07repl-id\x02no\xff", Verdict::Corrupt, "AUX repl-id with 'no'");
+    check(b"\x16\x01h\x01\x01f\x01v\x01\0\0\0\0\0\0\0\xff", Verdict::Corrupt, "unknown type or opcode 22");
+    let metadata = b"\x18\x01h\x01\0\0\0\0\0\0\0\x02\0\x01f\x01v\x05\x01g\x01w\xff";
+    check(metadata, Verdict::Sound, "None");
+    let packed = b"\x19\x01h\x01\0\0\0\0\0\0\0\x0f\x0f\0\0\0\x03\0\x81f\x02\x81v\x02\x07\x01\xff\xff";
+    check(packed, Verdict::Sound, "None");
     // A ziplist of "a" 2, "b" 1: out of order.
     let zset = b"\x0c\x01z\x15\x15\0\0\0\x12\0\0\0\x04\0\0\x01a\x03\xf3\x02\x01b\x03\xf2\xff\xff";
     check(zset, Verdict::Corrupt, "sorted set out of order: 'b' with score 1 behind score 2");
@@ -211,6 +232,16 @@ fn a_duplicate_among_many_keys_is_named() {
     // Where it cannot be read again, the place must do.
     let problem = of(&file, NAME).problem.unwrap();
     assert_eq!((problem.at, &*problem.what), (second, "duplicated key in db 0"));
+}
+
+#[test]
+fn hashes_of_valkey_with_deadlines_are_passed() {
+    let file =
+        b"VALKEY080\x16\x01h\x02\x01f\x01v\xff\xff\xff\xff\xff\xff\xff\xff\x01g\x01w\x01\0\0\0\0\0\0\0\
+                 \xff\0\0\0\0\0\0\0\0";
+    let report = of(file, NAME);
+    assert_eq!(report.verdict, Verdict::Sound, "{:?}", report.problem);
+    assert!(report.facts.contains(&("elements", "2".to_string())), "{:?}", report.facts);
 }
 
 #[test]

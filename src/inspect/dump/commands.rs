@@ -8,14 +8,15 @@
 //! | any with a deadline | PEXPIREAT |
 //! | a library of functions | FUNCTION LOAD |
 //!
-//! SELECT stands before the first key of each database. Values of modules cannot be written and are counted. The commands
+//! SELECT stands before the first key of each database. Values of modules and hashes whose fields have deadlines are
+//! left out and counted. The commands
 //! add to what is there: they are meant for an empty server.
 
 use std::io::Write as _;
 
 use super::{Sink, id_text};
 use crate::format::packed::listpack::ListpackRef;
-use crate::format::rdb::{LoadError, Piece, stream};
+use crate::format::rdb::{LoadError, Piece, ValueType, stream};
 use crate::inspect::keys::{Head, Row, Take};
 use crate::inspect::value::{Role, Visitor};
 use crate::inspect::{Failure, Result};
@@ -52,7 +53,7 @@ pub struct Commands<'o> {
     consumer: Vec<u8>,
     deliveries: Vec<(stream::Id, i64, u64)>,
     entries: u64,
-    /// Values of modules, which no command makes.
+    /// Values of modules, which no command makes, and hashes whose fields have deadlines.
     pub left_out: u64,
 }
 
@@ -343,7 +344,16 @@ impl stream::Visit for Commands<'_> {
 
 impl Take for Commands<'_> {
     fn key(&mut self, head: &Head<'_>) -> Result<bool> {
+        // Their fields' deadlines would be lost.
+        let mortal = matches!(
+            head.kind,
+            ValueType::HashDeadlines | ValueType::HashMetadata | ValueType::HashListpackEx
+        );
         let verb = match head.type_word() {
+            _ if mortal => {
+                self.left_out += 1;
+                return Ok(false);
+            }
             "string" => "SET",
             "list" => "RPUSH",
             "set" => "SADD",

@@ -107,3 +107,42 @@ fn streams_with_groups() {
         assert!(!line.contains(",]") && !line.contains("[,") && !line.contains("}{"), "{line}");
     }
 }
+
+/// Whatever the damage, a walk ends with an error that names a place, or goes on.
+#[test]
+fn damage_never_panics_however_values_are_looked_at() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for directory in ["data/samples", "../shared/rdb"] {
+        let Ok(entries) = std::fs::read_dir(root.join(directory)) else { continue };
+        let paths = entries.map(|entry| entry.unwrap().path());
+        for path in paths.filter(|path| path.extension().is_some_and(|e| e == "rdb")) {
+            let bytes = std::fs::read(&path).unwrap();
+            for at in (9..bytes.len()).step_by(1 + bytes.len() / 300) {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << (at % 8);
+                look_every_way(&damaged);
+                look_every_way(&bytes[..at]);
+            }
+        }
+    }
+}
+
+fn look_every_way(bytes: &[u8]) {
+    let look =
+        |take: &mut dyn FnMut(&mut Source) -> crate::inspect::Result<()>| match take(&mut source(bytes)) {
+            Err(Failure::Corrupt(damage)) => {
+                assert!(damage.file.is_some() && damage.at <= bytes.len() as u64)
+            }
+            Err(Failure::TooLong(_)) | Ok(()) => {}
+            Err(failure) => panic!("{failure}"),
+        };
+    let (all, now) = (Filter::default(), UnixMillis(0));
+    look(&mut |source| walk(source, &all, now, &mut JsonLines::new(Sink::new(&mut Vec::new()))));
+    for form in [Form::Resp, Form::Lines] {
+        look(&mut |source| walk(source, &all, now, &mut Commands::new(Sink::new(&mut Vec::new()), form)));
+    }
+    look(&mut |source| {
+        walk(source, &all, now, &mut crate::inspect::get::Show::new(false, Sink::new(&mut Vec::new())))
+    });
+    look(&mut |source| walk(source, &all, now, &mut crate::inspect::memory::Memory::new(5, b':')));
+}

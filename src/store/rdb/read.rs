@@ -32,6 +32,12 @@ pub fn read_value(
             return Ok(Some(Stream::from_checked(kind, &source.end_recording(), facts).wrap()));
         }
         ValueType::Module | ValueType::ModulePreGa => return Err(source.refuse_module(kind)),
+        ValueType::HashDeadlines | ValueType::HashMetadata | ValueType::HashListpackEx => {
+            let number = kind as u8;
+            let what =
+                format!("unknown type {number}: a hash whose fields have deadlines cannot be held here");
+            return Err(LoadError::corrupt(source.offset(), what));
+        }
         ValueType::HashZipmap
         | ValueType::ListZiplist
         | ValueType::SetIntset
