@@ -338,7 +338,7 @@ impl Server {
         (server, client)
     }
 
-    fn poll_end(&mut self) -> Option<End> {
+    pub fn poll_end(&mut self) -> Option<End> {
         if self.ended.is_none() {
             let status = self.child.try_wait().unwrap()?;
             let (log, stderr) = (lossy(&self.out), lossy(&self.err));
