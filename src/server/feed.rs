@@ -214,18 +214,7 @@ impl Feed {
         };
         let mut state = (cursor, Vec::with_capacity(PIECE));
         while state.0.at() < self.persist()?.ring.start() {
-            let (written, end, most) = {
-                let persist = self.persist()?;
-                let most = self.driver.node.borrow().config().settings.repl_pin_max_bytes;
-                (persist.sendable_from_log(), persist.cut().offset, most)
-            };
-            let at = state.0.at();
-            if most > 0 && end.since(at) > most {
-                return Err(Over(format!(
-                    "it is {} bytes behind, more than repl-pin-max-bytes ({most})",
-                    end.since(at)
-                )));
-            }
+            let written = self.persist()?.sendable_from_log();
             let read = tokio::task::spawn_blocking(move || {
                 let (mut cursor, mut bytes) = state;
                 let read = cursor.next(written, &mut bytes);
@@ -289,6 +278,26 @@ pub enum Piece {
     Ring(io::Result<usize>),
     /// The ring no longer holds it.
     Older,
+}
+
+/// `repl-pin-max-bytes`: ends the feeds of replicas for which more than that is kept, also while their sockets take
+/// nothing.
+pub fn limit_pins(driver: &Rc<Driver>) {
+    let too_far: Vec<(Slot, u64)> = {
+        let node = driver.node.borrow();
+        let most = node.config().settings.repl_pin_max_bytes;
+        let Some(persist) = driver.try_persist().filter(|_| most > 0) else { return };
+        let end = persist.cut().offset;
+        let behind = |(slot, at): (Slot, Offset)| {
+            let replica = node.server.sessions.get(slot).and_then(|session| session.replica.as_deref());
+            (slot, end.since(replica.map_or(at, |replica| replica.sent.max(at))))
+        };
+        persist.pinned().map(behind).filter(|(_, behind)| *behind > most).collect()
+    };
+    for (slot, behind) in too_far {
+        warning!("A replica is given up: {behind} bytes are kept for it, more than repl-pin-max-bytes");
+        driver.close(slot);
+    }
 }
 
 /// Logs why a replica gets a snapshot or goes on.

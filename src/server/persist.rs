@@ -661,10 +661,16 @@ impl Persist {
         }
     }
 
+    /// Those for which more is kept than the ring holds, and from where on.
+    pub fn pinned(&self) -> impl Iterator<Item = (Slot, Offset)> {
+        let start = self.ring.start();
+        let kept = move |(_, pin): &(&Slot, &Pin)| !pin.online || pin.at < start;
+        self.pins.iter().filter(kept).map(|(slot, pin)| (*slot, pin.at))
+    }
+
     /// A replica needs what the log holds.
     pub fn is_pinned(&self) -> bool {
-        let start = self.ring.start();
-        self.pins.values().any(|pin| !pin.online || pin.at < start)
+        self.pinned().next().is_some()
     }
 
     fn end_spill_if_needless(&mut self) {

@@ -24,7 +24,7 @@ use super::logging::{notice, verbose, warning};
 use super::persist::{Persist, lock};
 use super::process::{self, WallClock};
 use super::recovery::{self, LoadProgress, Recovered};
-use super::{listener, logging, reload, resize, shutdown};
+use super::{feed, listener, logging, reload, resize, shutdown};
 use crate::config::{Config, Reader, ShutdownFlags, Start, parse_start_args};
 use crate::disk::{DirLock, fault};
 use crate::engine::Node;
@@ -314,6 +314,7 @@ async fn tick(driver: Rc<Driver>) {
         for _ in 0..hz {
             pace.tick().await;
             driver.try_again();
+            feed::limit_pins(&driver);
             driver.with_node(|node| {
                 process::refresh(&mut node.server.process);
                 driver.note_progress(node);
