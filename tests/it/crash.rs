@@ -6,10 +6,14 @@
 //! doubled replay and a torn transaction are told apart. A watcher samples INFO meanwhile: a process crash loses
 //! nothing that was produced, so the recovered offset may not lie below the last sample, nor the lineage lose a name.
 //!
-//! Three rounds for each combination by default; `RINGHOLD_CRASH_ROUNDS=50` for the long form.
+//! Three rounds for each combination by default; `RINGHOLD_CRASH_ROUNDS=50` for the long form. With
+//! `RINGHOLD_CRASH_KEEP=FOLDER` each test keeps there its data directory as the last crash left it, to
+//! look into a failure.
 
 use crate::client::{Client, Value};
-use crate::harness::{Launch, Server, info, subject_is_ours};
+use crate::harness::{Launch, Server, copy_dir, info, subject_is_ours};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -141,6 +145,7 @@ fn run_rounds(mut server: Server, rounds: u64, load: Duration, disturb: Option<f
         let load = load + Duration::from_millis((round * 137) % 400);
         let last = load_and_kill(&mut server, &writers, load, disturb);
         let acked: u64 = writers.iter().map(|w| w.acked.load(Ordering::SeqCst)).sum();
+        keep_evidence(&server);
         server = server.restart();
         let mut c = server.connect();
         println!("round {round}: {acked} acknowledged, last seen {}:{}", last.replid, last.offset);
@@ -153,6 +158,13 @@ fn run_rounds(mut server: Server, rounds: u64, load: Duration, disturb: Option<f
     }
     let total: u64 = writers.iter().map(|w| w.acked.load(Ordering::SeqCst)).sum();
     assert!(total > 50 * rounds, "only {total} writes in {rounds} rounds prove little");
+}
+
+fn keep_evidence(server: &Server) {
+    let Some(folder) = std::env::var_os("RINGHOLD_CRASH_KEEP") else { return };
+    let kept = PathBuf::from(folder).join(thread::current().name().unwrap_or("crash"));
+    fs::remove_dir_all(&kept).ok();
+    copy_dir(server.data(), &kept);
 }
 
 /// Runs all writers and the watcher, kills the server while they run, and returns the last sample.

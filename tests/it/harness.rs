@@ -6,7 +6,6 @@
 
 use crate::client::{Client, Value};
 use rustix::process::{Pid, Signal, kill_process};
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
@@ -435,17 +434,44 @@ pub fn run(program: &Path, args: &[&OsStr]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
-/// Ports below the ephemeral range, so that no outgoing connection takes one between here and the server's bind.
+/// A port that no other test uses, in this process or in another one: a server that is down for a moment keeps its
+/// port, and nobody's Sentinel or late client ever reaches a stranger there. Below the ephemeral range, so that no
+/// outgoing connection takes it either.
 pub fn free_port() -> u16 {
-    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut taken = TAKEN.lock().unwrap();
-    let start = 12_000 + (std::process::id() % 180) as u16 * 100;
-    let port = (0..18_000u16)
-        .map(|i| 12_000 + (start - 12_000 + i) % 18_000)
-        .find(|p| !taken.contains(p) && TcpListener::bind(("127.0.0.1", *p)).is_ok());
-    let port = port.expect("no free port");
-    taken.insert(port);
-    port
+    static PORTS: Mutex<Ports> = Mutex::new(Ports { claims: Vec::new(), free: Vec::new() });
+    PORTS.lock().unwrap().take()
+}
+
+/// Blocks of ports, each claimed by listening on its first one for as long as this process lives.
+struct Ports {
+    claims: Vec<TcpListener>,
+    free: Vec<u16>,
+}
+
+impl Ports {
+    const FIRST: u16 = 12_000;
+    const BLOCK: u16 = 100;
+    const BLOCKS: u16 = 180;
+
+    fn take(&mut self) -> u16 {
+        loop {
+            match self.free.pop() {
+                Some(port) if TcpListener::bind(("127.0.0.1", port)).is_ok() => return port,
+                Some(_) => {}
+                None => self.claim(),
+            }
+        }
+    }
+
+    fn claim(&mut self) {
+        let start = (std::process::id() % u32::from(Self::BLOCKS)) as u16;
+        let (claim, base) = (0..Self::BLOCKS)
+            .map(|i| Self::FIRST + (start + i) % Self::BLOCKS * Self::BLOCK)
+            .find_map(|base| Some((TcpListener::bind(("127.0.0.1", base)).ok()?, base)))
+            .expect("all blocks of ports are claimed");
+        self.claims.push(claim);
+        self.free.extend((base + 1..base + Self::BLOCK).rev());
+    }
 }
 
 fn lossy(path: &Path) -> String {
