@@ -16,7 +16,7 @@ AOF = {
     "always": ["--appendonly", "yes", "--appendfsync", "always", "--save", ""],
 }
 RING = 64 << 20
-PATIENCE = 60
+PATIENCE = 180
 
 
 class Client:
@@ -76,6 +76,7 @@ class Server:
     def directives(self):
         lines = ["--port", self.port, "--dir", self.dir, "--enable-debug-command", "yes"]
         lines += ["--repl-diskless-sync-delay", "0", "--repl-backlog-size", RING, *AOF[self.aof]]
+        lines += ["--rdbcompression", "no"]  # DEBUG POPULATE's values are zeros
         return lines + (["--replicaof", f"127.0.0.1 {self.replica_of.port}"] if self.replica_of else [])
 
     def start(self):

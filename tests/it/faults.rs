@@ -227,7 +227,8 @@ fn a_slow_replica_gets_there_with_one_full_sync_and_the_primarys_memory_is_bound
     while info(&mut r, "master_link_status") != "up" {
         // At an even pace, over the same keys, none of which was in the snapshot.
         while sent < began.elapsed().as_millis() as u64 * written / 10 {
-            p.must(&[b"SET".as_slice(), format!("hot{}", sent % 100).as_bytes(), &noise(sent, 10_000)]);
+            let value = noise(sent, 100).repeat(100);
+            p.must(&[b"SET".as_slice(), format!("hot{}", sent % 100).as_bytes(), &value]);
             sent += 1;
         }
         peak = peak.max(anonymous(&primary));
