@@ -7,7 +7,7 @@ use super::{Command, Ctx, FailoverOrder, Flags, Group, Keys, Outcome, Request, U
 use crate::error::ReplyError;
 use crate::resp::args::Args;
 use crate::resp::number::parse_i64;
-use crate::state::{Role, Stage};
+use crate::state::{LinkState, Role, Stage};
 use crate::units::{Offset, ReplId};
 
 /// REPLICAOF host port, REPLICAOF NO ONE
@@ -21,10 +21,12 @@ fn replicaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let port = parse_i64(&args[2]).and_then(|port| u16::try_from(port).ok());
     let port = port.ok_or(ReplyError::new("ERR Invalid master port"))?;
     let host = String::from_utf8_lossy(&args[1]).into_owned();
-    if let Some(upstream) = ctx.server.upstream()
+    if let Role::Replica(upstream) = &mut ctx.server.role
         && upstream.host.eq_ignore_ascii_case(&host)
         && upstream.port == port
     {
+        // To one whom the primary refuses, it is the word that its data may go (rule 5).
+        upstream.by_order |= upstream.link != LinkState::Connected;
         ctx.out.simple("OK Already connected to specified master");
         return UNCHANGED;
     }

@@ -142,12 +142,16 @@ impl Node {
 
     // ---- keys ----
 
-    /// All clients that wait for keys.
-    pub(super) fn waiting_for_keys(&self) -> Vec<Slot> {
-        let waits = |session: &Session| {
-            session.blocked.as_ref().is_some_and(|blocked| matches!(blocked.cause, BlockCause::Keys(_)))
-        };
-        self.server.sessions.iter().filter(|(_, session)| waits(session)).map(|(slot, _)| slot).collect()
+    /// Ends all waits for keys and for others with `error`, and their connections.
+    pub(super) fn disconnect_waiting(&mut self, error: &ReplyError) {
+        let slots: Vec<Slot> = self.server.sessions.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            if self.unblock_client(slot, Some(error.clone()))
+                && let Some(session) = self.server.sessions.get_mut(slot)
+            {
+                session.close_after_reply = true;
+            }
+        }
     }
 
     pub(super) fn wait_for_keys(&mut self, slot: Slot, args: Args<'_>, block: Block) {

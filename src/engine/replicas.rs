@@ -62,7 +62,8 @@ impl Node {
         matches!(self.server.role, Role::Replica(_))
     }
 
-    /// From here on another server's stream is this one's; its link is the driver's to make.
+    /// From here on another server's stream is this one's; its link is the driver's to make. Who waits for keys will
+    /// not be served here as it was, and the writes that WAIT is to count may go.
     pub fn will_follow(&mut self, host: &str, port: u16, by_order: bool) {
         let now = self.now_ms();
         self.server.config.settings.replicaof = Some(ReplicaOf { host: host.into(), port });
@@ -75,16 +76,7 @@ impl Node {
             trouble: None,
             by_order,
         });
-        self.role_changed();
-    }
-
-    /// Became a replica, or a primary: who waits for keys will not be served here as it was.
-    pub fn role_changed(&mut self) {
-        if self.is_replica() {
-            for slot in self.waiting_for_keys() {
-                self.unblock_client(slot, Some(FORCED));
-            }
-        }
+        self.disconnect_waiting(&FORCED);
     }
 
     // ---- those who follow ----
@@ -147,6 +139,7 @@ impl Node {
             end: self.stream.end,
             lineage: &history.past.lineage,
             born: history.past.born,
+            replaced: &history.past.replaced,
             from: history.held_from.max(history.given_up),
             overwrite: history.past.overwrite || setting == BetterReplica::Overwrite,
             declared_loss: history.past.declared_loss,
@@ -163,7 +156,8 @@ impl Node {
                 let history = &self.server.history;
                 let past = history.past.lineage.clone();
                 let (replid, end) = (history.replid, self.stream.end);
-                let own = Lineage { replid, end, told: true, past, operator: false };
+                let from_nothing = history.past.born.from_nothing();
+                let own = Lineage { replid, end, told: true, past, operator: false, from_nothing };
                 reply.bulk(own.encode().as_bytes());
                 let Some(session) = self.server.sessions.get_mut(slot) else { return };
                 let replica = session.replica.get_or_insert_default();

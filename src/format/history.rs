@@ -8,7 +8,7 @@
 //! replid = "…40 hex…"                  # in force now
 //! begun = 70211                        # offset at which it came into force
 //! told = true                          # a peer was told this id
-//! born = "empty"                       # of an "empty" directory, or by "import" of another server's data
+//! born = "empty"                       # of an "empty" directory, as "copy" of such a history, or by "import" of other data
 //! tag = "00f1…"                        # binds ring blocks to this history; constant over changes of the id
 //! generation = 3                       # of the files (a full sync fills the next one beside this one)
 //! role = "primary"                     # or "replica", with primary_host and primary_port
@@ -82,8 +82,20 @@ pub struct History {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Born {
+    /// On an empty directory: its stream from 0 on is all there is.
     Empty,
+    /// By a full sync from a server of ours whose history was born empty.
+    Copy,
+    /// With data that came from elsewhere.
     Import,
+}
+
+impl Born {
+    /// The history began with nothing, here or where it was copied from: whoever holds bytes of an unknown history
+    /// has something that this one never had (P6).
+    pub fn from_nothing(self) -> bool {
+        self != Born::Import
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +261,7 @@ impl History {
     fn emit_head(&self, body: &mut String) {
         let born = match self.born {
             Born::Empty => "empty",
+            Born::Copy => "copy",
             Born::Import => "import",
         };
         let role = match &self.role {

@@ -137,6 +137,7 @@ fn role_of(history: &History) -> String {
 fn write_history(history: &History, out: &mut String) {
     let born = match history.born {
         Born::Empty => "on an empty directory",
+        Born::Copy => "as a copy of one that began on an empty directory",
         Born::Import => "from another server's data",
     };
     let closed = match &history.clean {

@@ -35,6 +35,7 @@ pub struct Arrived<'a> {
     pub cut: Place,
     /// Where `cut.replid` came into force.
     pub begun: Offset,
+    pub born: Born,
     pub lineage: Vec<Ancestor>,
     pub role: Role,
     /// Drawn for this history's ring.
@@ -77,7 +78,7 @@ pub fn adopt(
             Some(LogThread::start(Arc::clone(&segments), options, arrived.cut, offset, waker)?)
         }
     };
-    let mut new = History::new(replid, arrived.begun, Born::Import, arrived.tag);
+    let mut new = History::new(replid, arrived.begun, arrived.born, arrived.tag);
     (new.told, new.generation, new.role) = (true, generation, arrived.role);
     (new.offset_hint, new.db_hint) = (offset, db);
     (new.lineage, new.bases) = (arrived.lineage, vec![base]);

@@ -87,6 +87,7 @@ impl Switch {
             payload: Path::new(TEMPORARY),
             cut: Place { replid: new_id(), offset: Offset(PAYLOAD.len() as u64), db: 0 },
             begun: Offset::ZERO,
+            born: Born::Copy,
             lineage: Vec::new(),
             role: Role::Replica { host: "primary".into(), port: 6379 },
             tag: 4711,

@@ -12,11 +12,14 @@
 //! | further ones | earlier ids, newest first, where each ended, and why ([`Cause::word`]) |
 //! | `told` | a peer was told this id |
 //! | `operator` | an operator's REPLICAOF just pointed the sender here (rule 5's exemption) |
+//! | `from-nothing` | the history began on an empty directory ([`Born::from_nothing`]), which its copies must know |
 //!
 //! Text and not a binary form, because stock servers and people see it in MONITOR; one argument and not one for
 //! each entry, because stock answers an unknown REPLCONF option with exactly one error. Words without a colon
 //! that are not known are left out, so that a later version can add flags; anything else unknown is an error, and
 //! the sender is then treated like one that told nothing.
+//!
+//! [`Born::from_nothing`]: crate::format::history::Born::from_nothing
 
 use std::fmt::Write;
 
@@ -30,6 +33,7 @@ const CAUSES: [Cause; 5] = [Cause::Start, Cause::Promotion, Cause::Continue, Cau
 const CURRENT: &str = "current";
 const TOLD: &str = "told";
 const OPERATOR: &str = "operator";
+const FROM_NOTHING: &str = "from-nothing";
 
 /// What a server tells of its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Lineage {
     pub past: Vec<Ancestor>,
     /// An operator's REPLICAOF just pointed the sender here.
     pub operator: bool,
+    /// The history began on an empty directory.
+    pub from_nothing: bool,
 }
 
 impl Lineage {
@@ -52,9 +58,9 @@ impl Lineage {
             text.push(',');
             entry(&mut text, past.replid, past.end, past.cause.word(), past.told);
         }
-        if self.operator {
+        for (_, word) in [(self.operator, OPERATOR), (self.from_nothing, FROM_NOTHING)].iter().filter(|flag| flag.0) {
             text.push(',');
-            text.push_str(OPERATOR);
+            text.push_str(word);
         }
         text
     }
@@ -73,10 +79,12 @@ impl Lineage {
             told: first.told,
             past: Vec::new(),
             operator: false,
+            from_nothing: false,
         };
         for item in items {
             if !item.contains(':') {
                 lineage.operator |= item == OPERATOR;
+                lineage.from_nothing |= item == FROM_NOTHING;
                 continue;
             }
             if lineage.past.len() == MAX_LINEAGE {
@@ -135,10 +143,16 @@ mod tests {
     #[test]
     fn the_text_is_as_described() {
         let first = Ancestor { replid: id(1), end: Offset(70), cause: Cause::Start, told: true };
-        let lineage =
-            Lineage { replid: id(2), end: Offset(90), told: false, past: vec![first], operator: true };
+        let lineage = Lineage {
+            replid: id(2),
+            end: Offset(90),
+            told: false,
+            past: vec![first],
+            operator: true,
+            from_nothing: true,
+        };
         let (one, two) = (id(1), id(2));
-        assert_eq!(lineage.encode(), format!("{two}:90:current,{one}:70:start:told,operator"));
+        assert_eq!(lineage.encode(), format!("{two}:90:current,{one}:70:start:told,operator,from-nothing"));
         assert_eq!(Lineage::parse(lineage.encode().as_bytes()), Ok(lineage));
     }
 
@@ -177,7 +191,8 @@ mod tests {
                 cause: CAUSES[cause],
                 told,
             });
-            let lineage = Lineage { replid: id(9), end: Offset(77), told: operator, past: past.collect(), operator };
+            let (past, told, from_nothing) = (past.collect(), operator, !operator);
+            let lineage = Lineage { replid: id(9), end: Offset(77), told, past, operator, from_nothing };
             prop_assert_eq!(Lineage::parse(lineage.encode().as_bytes()), Ok(lineage));
         }
 

@@ -13,11 +13,12 @@
 //! | 6 | the same | else | full |
 //! | 7 | an unknown id | its lineage shows its position under an id of ours, within its end; `capa psync2` | as 2, 3 |
 //! | 8 | an unknown id | its lineage reaches beyond an end that a start set; nothing exempts | refuse |
-//! | 9 | an unknown id | our history was born on an empty directory; the replica holds something; nothing exempts | refuse |
+//! | 9 | an unknown id | our history was born on an empty directory, or copied from one that was; the replica holds something; nothing exempts | refuse |
 //! | 10 | an unknown id | else | full |
 //!
 //! *Exempt* (rule 5): `repl-better-replica overwrite`, REPLICAOF NO ONE given here since the start, the operator's
-//! REPLICAOF at the replica, and a loss that recovery declared, as long as the replica is ahead by no more.
+//! REPLICAOF at the replica, and a loss that recovery declared, as long as the replica is ahead by no more; in row 9 also
+//! an id that this server itself held until it copied its primary's data: who followed it then follows it further.
 //!
 //! "Refuse" keeps a server that lost its history from wiping a replica that still has it (P6). "Continue" is sound by
 //! the argument in the project's rules: an id has one writer, so (id, offset) fixes the bytes.
@@ -48,6 +49,8 @@ pub struct Held<'a> {
     /// Earlier names, newest first.
     pub lineage: &'a [Ancestor],
     pub born: Born,
+    /// Names that this server's own data had before a full sync replaced them.
+    pub replaced: &'a [ReplId],
     /// The oldest byte that can be sent.
     pub from: Offset,
     /// `repl-better-replica overwrite`, or an operator's REPLICAOF NO ONE.
@@ -136,9 +139,10 @@ impl Held<'_> {
                 return self.within(known.current, position, ask);
             }
         }
-        if self.born == Born::Empty && ask.next > 1 && !ask.operator && !self.overwrite {
+        let exempt = ask.operator || self.overwrite || self.replaced.contains(&id);
+        if self.born.from_nothing() && ask.next > 1 && !exempt {
             return Verdict::Refuse(format!(
-                "this server began on an empty directory and never had history {id}, of which the replica holds \
+                "this server's history began on an empty directory and never had history {id}, of which the replica holds \
                  {position} bytes. If its data may go, give this server REPLICAOF NO ONE (or repl-better-replica \
                  overwrite)"
             ));
@@ -170,6 +174,7 @@ mod tests {
             end: Offset(900),
             lineage,
             born: Born::Empty,
+            replaced: &[],
             from: Offset(100),
             overwrite: false,
             declared_loss: 0,
@@ -248,6 +253,11 @@ mod tests {
         let imported = Held { born: Born::Import, ..held(&lineage) };
         check(imported, ask(Some(1), 2), "full");
         check(imported, ask(Some(7), 302), "refuse");
+        let copied = Held { born: Born::Copy, ..held(&lineage) };
+        check(copied, ask(Some(1), 2), "refuse");
+        let in_its_place = Held { replaced: &[id(1)], ..copied };
+        check(in_its_place, ask(Some(1), 2), "full");
+        check(in_its_place, ask(Some(2), 2), "refuse");
     }
 
     /// No byte is ever sent from a place that is not held, whatever is asked.

@@ -30,7 +30,7 @@ use super::logging::{notice, warning};
 use super::persist::{Cut, Files, Persist, lock};
 use super::{process, recovery};
 use crate::config::{Config, Settings};
-use crate::format::history::{Ancestor, Role};
+use crate::format::history::{Ancestor, Born, Role};
 use crate::log::generation::{Adopted, Arrived, adopt};
 use crate::store::Store;
 use crate::units::Offset;
@@ -45,6 +45,7 @@ pub struct Plan {
     pub cut: Cut,
     /// Where the primary's id came into force, and its earlier names.
     pub begun: Offset,
+    pub born: Born,
     pub lineage: Vec<Ancestor>,
     pub role: Role,
     pub config: Config,
@@ -146,11 +147,12 @@ fn receive(path: &Path, mut chunks: mpsc::Receiver<Piece>) -> Result<u64, String
 /// Puts what arrived in the place of the old data: commit and switch. Only while no snapshot job and no resize runs.
 /// Followers are cut off: their history ended here.
 pub fn take_over(driver: &Rc<Driver>, ready: Ready) -> Result<Cut, String> {
-    let Ready { store, payload, plan: Plan { cut, begun, lineage, role, .. } } = ready;
+    let Ready { store, payload, plan: Plan { cut, begun, born, lineage, role, .. } } = ready;
     let adopted = commit(driver, &payload.0, |payload, persist, settings| Arrived {
         payload,
         cut: cut.place(),
         begun,
+        born,
         lineage,
         role,
         tag: process::random_u64(),
@@ -211,6 +213,7 @@ pub fn install(driver: &Rc<Driver>, adopted: Adopted, cut: Cut) {
     }
     {
         let mut node = driver.node.borrow_mut();
+        node.server.history.replace_names();
         node.server.history.remember(&adopted.history);
         node.server.persistence.rewrite_scheduled = settings.appendonly;
         persist.describe(&mut node);

@@ -244,14 +244,20 @@ impl Feed {
         open.ok_or_else(|| Over("the server shuts down".into()))
     }
 
+    /// A replica that takes nothing for `repl-timeout` is given up: others wait for the same snapshot.
     async fn send(&self, mut bytes: &[u8]) -> Result<(), Over> {
+        let patience = self.driver.node.borrow().config().settings.repl_timeout;
+        let limit = Duration::from_secs(patience.into());
         while !bytes.is_empty() {
             match self.socket.write(bytes) {
                 Ok(n) => {
                     self.count(n, None);
                     bytes = &bytes[n..];
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let writable = tokio::time::timeout(limit, self.socket.writable()).await;
+                    writable.map_err(|_| Over(format!("it took no byte for {patience} seconds (repl-timeout)")))??;
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -22,7 +22,7 @@ use super::recovery::{self, LoadProgress};
 use super::{adopt, process, resize, snapshots, start, upstream};
 use crate::commands::Request;
 use crate::error::ReplyError;
-use crate::format::history::Role;
+use crate::format::history::{Born, Role};
 use crate::log::generation::Arrived;
 use crate::state::{Loading, Slot, Strays};
 use crate::store::rdb::{LoadOptions, load};
@@ -136,6 +136,7 @@ pub fn new_history(driver: &Rc<Driver>, role: Role) -> Result<(), String> {
             payload,
             cut: job.cut.place(),
             begun: job.cut.offset,
+            born: Born::Import,
             lineage: Vec::new(),
             role,
             tag: process::random_u64(),

@@ -34,7 +34,7 @@ use super::{reload, resize};
 use crate::engine::follow::Follower;
 use crate::engine::replicas::Psync;
 use crate::error::ReplyError;
-use crate::format::history::{Ancestor, Cause, Role as Recorded};
+use crate::format::history::{Ancestor, Born, Cause, Role as Recorded};
 use crate::format::rdb::REDIS_VERSION;
 use crate::repl::lineage::Lineage;
 use crate::repl::link::{Ask, Event, Hello, Link};
@@ -96,7 +96,6 @@ pub async fn promote(driver: Rc<Driver>) -> Result<(), String> {
     node.server.role = Role::Primary;
     node.server.history.past.overwrite = true;
     node.stream.forget_db();
-    node.role_changed();
     drop(node);
     // They come back and learn the new name.
     driver.drop_followers();
@@ -280,6 +279,7 @@ fn present(driver: &Driver) -> (Hello, Lineage) {
         told: history.past.told,
         past: history.past.lineage.clone(),
         operator: by_order,
+        from_nothing: history.past.born.from_nothing(),
     };
     let secret = |secret: &crate::config::Secret| secret.get().map(|text| text.to_vec());
     let announced = settings.replica_announce_port;
@@ -492,9 +492,11 @@ impl Connection {
         let theirs = self.theirs.as_ref().filter(|theirs| theirs.replid == replid);
         let lineage = theirs.map(|theirs| theirs.past.clone()).unwrap_or_default();
         let begun = lineage.first().map_or(Offset::ZERO, |past| past.end);
+        let born = if theirs.is_some_and(|theirs| theirs.from_nothing) { Born::Copy } else { Born::Import };
         let plan = Plan {
             cut: Cut { replid, offset: cut, db: 0 },
             begun,
+            born,
             lineage,
             role: self.recorded(),
             config: self.driver.node.borrow().config().clone(),

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::format::history::{Ancestor, Born, History as Recorded};
+use crate::format::history::{Ancestor, Born, History as Recorded, MAX_LINEAGE};
 use crate::units::{Offset, ReplId};
 
 use super::session::{Session, Slot};
@@ -231,11 +231,21 @@ pub struct Past {
     pub declared_loss: u64,
     /// An operator's REPLICAOF NO ONE: replicas that hold more may be overwritten (rule 5).
     pub overwrite: bool,
+    /// Names that the data had here before full syncs since the start replaced them, newest first, the latest
+    /// [`MAX_LINEAGE`] of them.
+    pub replaced: Vec<ReplId>,
 }
 
 impl Default for Past {
     fn default() -> Past {
-        Past { lineage: Vec::new(), born: Born::Import, told: false, declared_loss: 0, overwrite: false }
+        Past {
+            lineage: Vec::new(),
+            born: Born::Import,
+            told: false,
+            declared_loss: 0,
+            overwrite: false,
+            replaced: Vec::new(),
+        }
     }
 }
 
@@ -245,6 +255,14 @@ impl History {
         self.replid = recorded.replid;
         self.previous = recorded.lineage.first().map(|past| (past.replid, past.end));
         let (lineage, born, told) = (recorded.lineage.clone(), recorded.born, recorded.told);
-        self.past = Past { lineage, born, told, ..Past::default() };
+        let replaced = std::mem::take(&mut self.past.replaced);
+        self.past = Past { lineage, born, told, replaced, ..Past::default() };
+    }
+
+    /// The data in force are about to be replaced by those of another history.
+    pub fn replace_names(&mut self) {
+        let names = std::iter::once(self.replid).chain(self.past.lineage.iter().map(|past| past.replid));
+        let names: Vec<ReplId> = names.chain(self.past.replaced.iter().copied()).take(MAX_LINEAGE).collect();
+        self.past.replaced = names;
     }
 }

@@ -8,7 +8,7 @@
 use crate::client::Client;
 use crate::compare::{assert_same, dataset};
 use crate::fill::noise;
-use crate::harness::{Launch, Server, eventually, info, subject_is_ours};
+use crate::harness::{Launch, Server, bgsave, eventually, info, subject_is_ours};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -277,4 +277,34 @@ fn anonymous(server: &Server) -> u64 {
     let status = std::fs::read_to_string(path).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// One that takes nothing of a snapshot holds up neither the others for longer than `repl-timeout`, nor BGSAVE.
+#[test]
+fn a_replica_that_takes_nothing_of_its_snapshot_is_given_up() {
+    for diskless in ["yes", "no"] {
+        let directives = [
+            ("repl-diskless-sync", diskless),
+            ("repl-diskless-sync-delay", "0"),
+            ("repl-timeout", "3"),
+            ("rdbcompression", "no"),
+        ];
+        let primary = Launch::ours(&directives).start();
+        let mut c = primary.connect();
+        for n in 0..40 {
+            c.must(&[b"SET".as_slice(), format!("k{n}").as_bytes(), &noise(n, 1_000_000)]);
+        }
+        let mut deaf = primary.connect();
+        deaf.must(&["REPLCONF", "capa", "eof", "capa", "psync2"]);
+        deaf.send_raw(&crate::client::encode(&["PSYNC", "?", "-1"])).unwrap();
+        eventually("the snapshot to be sent", LIMIT, || {
+            info(&mut c, "slave0").contains("state=send_bulk").then_some(())
+        });
+        let replica =
+            Launch::ours(&[]).with("replicaof", &format!("127.0.0.1 {}", primary.port())).start();
+        in_sync(&mut c, &mut replica.connect());
+        eventually("the deaf one to be cut off", LIMIT, || (info(&mut c, "connected_slaves") == "1").then_some(()));
+        assert_eq!(bgsave(&mut c), "ok");
+        drop(deaf);
+    }
 }

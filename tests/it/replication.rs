@@ -102,14 +102,7 @@ fn an_emptied_primary_does_not_wipe_its_replica() {
     let mut r = replica.connect();
     in_sync(&mut primary.connect(), &mut r);
     primary.kill();
-    for entry in std::fs::read_dir(primary.data()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            std::fs::remove_dir_all(path).unwrap()
-        } else {
-            std::fs::remove_file(path).unwrap()
-        }
-    }
+    empty(&primary);
     let primary = primary.restart();
     eventually("the refusal in the log", LIMIT, || {
         primary.log().contains("began on an empty directory").then_some(())
@@ -120,6 +113,81 @@ fn an_emptied_primary_does_not_wipe_its_replica() {
     c.must(&["CONFIG", "SET", "repl-better-replica", "overwrite"]);
     in_sync(&mut c, &mut r);
     assert_eq!(r.must(&["DBSIZE"]).int(), 0);
+}
+
+/// Removes all that the directory of a server holds.
+fn empty(server: &Server) {
+    for entry in std::fs::read_dir(server.data()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap()
+        } else {
+            std::fs::remove_file(path).unwrap()
+        }
+    }
+}
+
+/// P6 through a chain: the middle, which lost its data too, copies the emptiness and yet does not pass it on.
+#[test]
+fn an_emptied_chain_does_not_wipe_its_last_replica() {
+    if !subject_is_ours() || stock_tool("redis-server").is_none() {
+        return;
+    }
+    let mut primary = Launch::ours(&[("repl-diskless-sync-delay", "0")]).start();
+    primary.connect().must(&["SET", "a", "1"]);
+    let mut middle = our_replica(&primary, &[("repl-diskless-sync-delay", "0")]);
+    in_sync(&mut primary.connect(), &mut middle.connect());
+    let lasts = [our_replica(&middle, &[]), stock_replica(&middle).unwrap()];
+    for last in &lasts {
+        in_sync(&mut middle.connect(), &mut last.connect());
+    }
+    primary.kill();
+    middle.kill();
+    empty(&primary);
+    empty(&middle);
+    let primary = primary.restart();
+    let middle = middle.restart();
+    in_sync(&mut primary.connect(), &mut middle.connect());
+    eventually("both to be refused", LIMIT, || {
+        (middle.log().matches("began on an empty directory").count() >= 2).then_some(())
+    });
+    for last in &lasts {
+        assert_eq!(last.connect().must(&["GET", "a"]).text(), "1");
+    }
+    // Also after a restart of the middle, and with the middle promoted: it copied a history that began with nothing.
+    let middle = middle.restart();
+    eventually("the refusal after a restart", LIMIT, || {
+        middle.log().contains("began on an empty directory").then_some(())
+    });
+    // The operator's word to the last one is enough.
+    let mut last = lasts[0].connect();
+    last.must(&["REPLICAOF", "127.0.0.1", &middle.port().to_string()]);
+    in_sync(&mut middle.connect(), &mut last);
+    assert_eq!(last.must(&["DBSIZE"]).int(), 0);
+}
+
+/// The operator points the middle of a chain to another primary: who followed it then, follows it there.
+#[test]
+fn followers_go_with_a_middle_that_is_pointed_elsewhere() {
+    if !subject_is_ours() || stock_tool("redis-server").is_none() {
+        return;
+    }
+    let middle = Launch::ours(&[("repl-diskless-sync-delay", "0")]).start();
+    middle.connect().must(&["SET", "a", "1"]);
+    let lasts = [our_replica(&middle, &[]), stock_replica(&middle).unwrap()];
+    for last in &lasts {
+        in_sync(&mut middle.connect(), &mut last.connect());
+    }
+    let primary = Launch::ours(&[("repl-diskless-sync-delay", "0")]).start();
+    primary.connect().must(&["SET", "b", "2"]);
+    middle.connect().must(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+    in_sync(&mut primary.connect(), &mut middle.connect());
+    for last in &lasts {
+        let mut c = last.connect();
+        eventually("the new data", LIMIT, || (c.cmd(&["GET", "b"]).text() == "2").then_some(()));
+        in_sync(&mut primary.connect(), &mut c);
+        assert_same(&dataset(&mut primary.connect()), &dataset(&mut c));
+    }
 }
 
 // ---- a replica of ours ----

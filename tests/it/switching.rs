@@ -161,3 +161,30 @@ fn a_replica_stops_and_reloads_cleanly_under_a_stream() {
     in_sync(&primary, &replica);
     assert_eq!(info(&mut primary.connect(), "sync_full"), "1", "{}", replica.log());
 }
+
+/// A write that WAIT is to count may go with the data that the server had as a primary: whoever waits is told, as those
+/// who wait for keys are, and its connection is closed.
+#[test]
+fn whoever_waits_at_a_primary_that_becomes_a_replica_is_told() {
+    let primary = Launch::ours(&[]).start();
+    let server = Launch::ours(&[]).start();
+    let waits: [&[&str]; 3] = [&["WAIT", "1", "0"], &["BLPOP", "list", "0"], &["WAITAOF", "0", "1", "0"]];
+    let mut clients = Vec::new();
+    for wait in waits.iter().take(if subject_is_ours() { 3 } else { 2 }) {
+        let mut c = server.connect();
+        c.must(&["SET", "k", "precious"]);
+        c.send_raw(&crate::client::encode(wait)).unwrap();
+        clients.push((c, wait));
+    }
+    let mut c = server.connect();
+    eventually("all to wait", LIMIT, || {
+        (info(&mut c, "blocked_clients") == clients.len().to_string()).then_some(())
+    });
+    follow(&primary, &mut c);
+    for (mut waiting, wait) in clients {
+        let reply = waiting.read_value().unwrap();
+        let told = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+        assert_eq!(reply.text(), told, "{wait:?}");
+        assert!(waiting.try_cmd(&["PING"]).is_err(), "{wait:?}: the connection is still open");
+    }
+}
