@@ -58,7 +58,9 @@ impl Lineage {
             text.push(',');
             entry(&mut text, past.replid, past.end, past.cause.word(), past.told);
         }
-        for (_, word) in [(self.operator, OPERATOR), (self.from_nothing, FROM_NOTHING)].iter().filter(|flag| flag.0) {
+        for (_, word) in
+            [(self.operator, OPERATOR), (self.from_nothing, FROM_NOTHING)].iter().filter(|flag| flag.0)
+        {
             text.push(',');
             text.push_str(word);
         }

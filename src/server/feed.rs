@@ -256,7 +256,9 @@ impl Feed {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let writable = tokio::time::timeout(limit, self.socket.writable()).await;
-                    writable.map_err(|_| Over(format!("it took no byte for {patience} seconds (repl-timeout)")))??;
+                    writable.map_err(|_| {
+                        Over(format!("it took no byte for {patience} seconds (repl-timeout)"))
+                    })??;
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -300,10 +300,11 @@ fn a_replica_that_takes_nothing_of_its_snapshot_is_given_up() {
         eventually("the snapshot to be sent", LIMIT, || {
             info(&mut c, "slave0").contains("state=send_bulk").then_some(())
         });
-        let replica =
-            Launch::ours(&[]).with("replicaof", &format!("127.0.0.1 {}", primary.port())).start();
+        let replica = Launch::ours(&[]).with("replicaof", &format!("127.0.0.1 {}", primary.port())).start();
         in_sync(&mut c, &mut replica.connect());
-        eventually("the deaf one to be cut off", LIMIT, || (info(&mut c, "connected_slaves") == "1").then_some(()));
+        eventually("the deaf one to be cut off", LIMIT, || {
+            (info(&mut c, "connected_slaves") == "1").then_some(())
+        });
         assert_eq!(bgsave(&mut c), "ok");
         drop(deaf);
     }

@@ -183,7 +183,8 @@ fn whoever_waits_at_a_primary_that_becomes_a_replica_is_told() {
     follow(&primary, &mut c);
     for (mut waiting, wait) in clients {
         let reply = waiting.read_value().unwrap();
-        let told = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+        let told =
+            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
         assert_eq!(reply.text(), told, "{wait:?}");
         assert!(waiting.try_cmd(&["PING"]).is_err(), "{wait:?}: the connection is still open");
     }
