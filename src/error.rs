@@ -12,13 +12,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// An error reply, with its code (`ERR`, `WRONGTYPE`, …) as first word and without the leading `-` or the CRLF.
-/// The text never holds CR or LF (the reply writer replaces them).
+/// It may quote what the client sent, and so hold any bytes (the reply writer replaces CR and LF).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplyError(pub Cow<'static, str>);
+pub struct ReplyError(Cow<'static, [u8]>);
 
 impl ReplyError {
     pub const fn new(text: &'static str) -> ReplyError {
-        ReplyError(Cow::Borrowed(text))
+        ReplyError(Cow::Borrowed(text.as_bytes()))
     }
     pub const SYNTAX: ReplyError = ReplyError::new("ERR syntax error");
     pub const NOT_INTEGER: ReplyError = ReplyError::new("ERR value is not an integer or out of range");
@@ -29,22 +29,32 @@ impl ReplyError {
     pub const INDEX_OUT_OF_RANGE: ReplyError = ReplyError::new("ERR index out of range");
 
     pub fn wrong_arity(command: &str) -> ReplyError {
-        ReplyError(Cow::Owned(format!("ERR wrong number of arguments for '{command}' command")))
+        format!("ERR wrong number of arguments for '{command}' command").into()
     }
-    pub fn text(&self) -> &str {
+    pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+    /// For logs.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
     }
 }
 
 impl From<String> for ReplyError {
     fn from(text: String) -> ReplyError {
+        ReplyError(Cow::Owned(text.into_bytes()))
+    }
+}
+
+impl From<Vec<u8>> for ReplyError {
+    fn from(text: Vec<u8>) -> ReplyError {
         ReplyError(Cow::Owned(text))
     }
 }
 
 impl fmt::Display for ReplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text())
     }
 }
 

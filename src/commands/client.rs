@@ -11,7 +11,7 @@ use crate::resp::args::Args;
 use crate::resp::number::parse_i64;
 use crate::resp::reply::Protocol;
 use crate::state::session::ReplyMode;
-use crate::state::{ClientId, Order, Pause, Session, Slot};
+use crate::state::{ClientId, Order, Pause, Session, Slot, Transaction};
 
 /// CLIENT ID
 fn id(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
@@ -59,16 +59,17 @@ fn setinfo(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 }
 
 /// CLIENT INFO
-fn info(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
+fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let mut text = Vec::new();
     let now = ctx.now;
-    describe(ctx.session(), now, &mut text);
+    describe(ctx.session(), now, args.total_len(), &mut text);
     ctx.out.verbatim("txt", &text);
     UNCHANGED
 }
 
 /// CLIENT LIST [TYPE type] [ID id ...]
 fn list(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
+    let me = ctx.session().id;
     let (mut kind, mut ids) = (None, None);
     if args.len() == 4 && args.is(2, "TYPE") {
         kind = Some(Kind::parse(&args[3])?);
@@ -80,20 +81,22 @@ fn list(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
         return Err(ReplyError::SYNTAX);
     }
     let mut text = Vec::new();
+    // The caller is the only client whose command runs.
+    let running = |session: &Session| if session.id == me { args.total_len() } else { 0 };
     match ids {
         Some(ids) => {
             for id in ids {
                 let slot = slot_of(ctx, id);
                 slot.and_then(|slot| ctx.server.sessions.get(slot))
                     .into_iter()
-                    .for_each(|s| describe(s, ctx.now, &mut text));
+                    .for_each(|s| describe(s, ctx.now, running(s), &mut text));
             }
         }
         None => {
             let mut sessions: Vec<&Session> = ctx.server.sessions.iter().map(|(_, s)| s).collect();
             sessions.retain(|s| !s.closing && kind.is_none_or(|kind| Kind::of(s) == kind));
             sessions.sort_by_key(|s| s.id);
-            sessions.into_iter().for_each(|s| describe(s, ctx.now, &mut text));
+            sessions.into_iter().for_each(|s| describe(s, ctx.now, running(s), &mut text));
         }
     }
     ctx.out.verbatim("txt", &text);
@@ -135,11 +138,12 @@ impl Kind {
     }
 }
 
-/// Appends a client's line.
-pub fn describe(session: &Session, now: i64, text: &mut Vec<u8>) {
+/// Appends a client's line. `running`: bytes in the arguments of its command that runs now, 0 for none.
+pub fn describe(session: &Session, now: i64, running: usize, text: &mut Vec<u8>) {
     let seconds = |since: i64| (now - since).max(0) / 1000;
     let multi = session.multi.as_ref();
-    let queued: usize = multi.iter().flat_map(|multi| &multi.queue).map(|args| args.heap_bytes()).sum();
+    let held = running + session.blocked.as_ref().map_or(0, |blocked| blocked.command.as_args().total_len());
+    let queued = multi.map_or(0, Transaction::heap_bytes);
     let waiting = session.output_buffer;
     let events = if session.out.is_empty() && waiting == 0 { "r" } else { "rw" };
     let proto = if session.proto == Protocol::Resp3 { 3 } else { 2 };
@@ -156,7 +160,7 @@ pub fn describe(session: &Session, now: i64, text: &mut Vec<u8>) {
         ),
         format!(" multi={}", multi.map_or(-1, |multi| multi.queue.len() as i64)),
         format!(
-            " qbuf={} qbuf-free={} argv-mem=0 multi-mem={queued}",
+            " qbuf={} qbuf-free={} argv-mem={held} multi-mem={queued}",
             session.query_len,
             session.query_buffer.saturating_sub(session.query_len)
         ),

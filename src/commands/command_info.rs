@@ -1,12 +1,15 @@
 //! COMMAND: the table of rows as clients see it.
 //!
 //! Key specifications follow from a row's [`Keys`]; what is done with a key follows from the row's flags, or is in
-//! [`KEY_USES`] where it differs.
+//! [`KEY_USES`] where it differs. Tips are the manual's. Commands are found as clients call them (`rename-command`), but
+//! shown under their own names, as in Redis.
 
 use super::categories::{CATEGORIES, categories, is_in};
+use super::command_docs::document;
 use super::help::help;
-use super::table::all;
-use super::{Command, Ctx, Flags, Group, Keys, Outcome, UNCHANGED, find};
+use super::manual::entry;
+use super::renames::Renames;
+use super::{Command, Ctx, Flags, Group, Keys, Outcome, UNCHANGED};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
 use crate::resp::glob;
@@ -180,7 +183,7 @@ fn describe(row: &Command, out: &mut Reply<'_>) {
     legacy_range(row).into_iter().for_each(|n| out.int(n.into()));
     let categories: Vec<String> = categories(row).iter().map(|name| format!("@{name}")).collect();
     words(out, categories.iter().map(String::as_str));
-    out.set(0);
+    words(out, entry(row.name).tips.iter().copied());
     let specs = key_specs(row);
     out.set(specs.len());
     specs.iter().for_each(|(spec, uses)| describe_keys(spec, uses, out));
@@ -224,10 +227,15 @@ fn describe_keys(spec: &Spec, uses: &str, out: &mut Reply<'_>) {
     }
 }
 
-/// A row by its name, subcommands as `container|sub`.
-fn named(name: &[u8]) -> Option<&'static Command> {
+/// The commands as clients may call them.
+fn names(ctx: &Ctx<'_>) -> Renames {
+    Renames::new(&ctx.server.config.renamed).unwrap_or_default() // a start refuses bad lines
+}
+
+/// A row by what clients call it, subcommands as `container|sub`.
+fn named(names: &Renames, name: &[u8]) -> Option<&'static Command> {
     let mut parts = name.splitn(2, |byte| *byte == b'|');
-    let row = find(parts.next()?)?;
+    let row = names.find(parts.next()?)?;
     match parts.next() {
         None => Some(row),
         Some(sub) => row.subcommand(sub),
@@ -236,14 +244,16 @@ fn named(name: &[u8]) -> Option<&'static Command> {
 
 /// COMMAND, COMMAND INFO [name ...]
 fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
+    let names = names(ctx);
     if args.len() <= 2 {
-        ctx.out.array(all().count());
-        all().for_each(|row| describe(row, &mut ctx.out));
+        let rows = names.all();
+        ctx.out.array(rows.len());
+        rows.iter().for_each(|row| describe(row, &mut ctx.out));
         return UNCHANGED;
     }
     ctx.out.array(args.len() - 2);
     for name in args.tail(2) {
-        match named(name) {
+        match named(&names, name) {
             Some(row) => describe(row, &mut ctx.out),
             None => ctx.out.null(),
         }
@@ -253,7 +263,8 @@ fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 
 /// COMMAND COUNT
 fn count(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
-    ctx.out.int(all().count() as i64);
+    let count = names(ctx).all().len();
+    ctx.out.int(count as i64);
     UNCHANGED
 }
 
@@ -272,55 +283,23 @@ fn list(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
         }
         _ => return Err(ReplyError::SYNTAX),
     };
-    let rows = all().flat_map(|row| std::iter::once(row).chain(row.subcommands));
+    let rows = names(ctx).all();
+    let rows = rows.iter().flat_map(|row| std::iter::once(*row).chain(row.subcommands));
     let names: Vec<&str> = rows.filter(|row| wanted(row)).map(|row| row.name).collect();
     ctx.out.array(names.len());
     names.iter().for_each(|name| ctx.out.bulk_str(name));
     UNCHANGED
 }
 
-fn document(row: &Command, out: &mut Reply<'_>) {
-    let container = !row.subcommands.is_empty();
-    out.map(3 + usize::from(container));
-    for (field, text) in [("summary", row.summary), ("since", row.since), ("group", group_name(row.group))] {
-        out.bulk_str(field);
-        out.bulk_str(text);
-    }
-    if container {
-        out.bulk_str("subcommands");
-        out.map(row.subcommands.len());
-        for row in row.subcommands {
-            out.bulk_str(row.name);
-            document(row, out);
-        }
-    }
-}
-
-fn group_name(group: Group) -> &'static str {
-    match group {
-        Group::Generic => "generic",
-        Group::String => "string",
-        Group::List => "list",
-        Group::Set => "set",
-        Group::SortedSet => "sorted-set",
-        Group::Hash => "hash",
-        Group::Pubsub => "pubsub",
-        Group::Transactions => "transactions",
-        Group::Connection => "connection",
-        Group::Server => "server",
-        Group::Scripting => "scripting",
-        Group::HyperLogLog => "hyperloglog",
-        Group::Geo => "geo",
-        Group::Stream => "stream",
-        Group::Bitmap => "bitmap",
-        Group::Cluster => "cluster",
-    }
-}
-
 /// COMMAND DOCS [name ...]
 fn docs(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
-    let rows: Vec<&Command> =
-        if args.len() == 2 { all().collect() } else { args.tail(2).iter().filter_map(named).collect() };
+    let names = names(ctx);
+    let asked = args.tail(2);
+    let rows = if asked.is_empty() {
+        names.all()
+    } else {
+        asked.iter().filter_map(|name| named(&names, name)).collect()
+    };
     ctx.out.map(rows.len());
     for row in rows {
         ctx.out.bulk_str(row.name);
@@ -343,7 +322,7 @@ fn uses_of_call(row: &Command, asked: Args<'_>) -> Vec<&'static str> {
 fn getkeys(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let with_flags = ctx.command.name == "command|getkeysandflags";
     let asked = args.tail(2);
-    let row = find(asked.name());
+    let row = names(ctx).find(asked.name());
     let row = match (row, asked.get(1)) {
         (Some(row), Some(sub)) if !row.subcommands.is_empty() => row.subcommand(sub),
         (row, _) => row,
@@ -428,10 +407,30 @@ mod tests {
         bench.check("COMMAND LIST FILTERBY ACLCAT nosuch", "*0");
         assert!(bench.run("COMMAND LIST FILTERBY ACLCAT transaction").starts_with("*5 "));
         bench.check("COMMAND LIST FILTERBY x y", "-ERR syntax error");
-        bench.check(
-            "COMMAND DOCS echo nosuch",
-            "*2 $4 echo *6 $7 summary $24 Gives its argument back. $5 since $5 1.0.0 $5 group $10 connection",
-        );
+    }
+
+    #[test]
+    fn renamed_commands_are_found_by_their_new_names() {
+        let mut bench = Bench::default();
+        let count = bench.run("COMMAND COUNT");
+        bench.server.config.renamed = vec![(b"flushdb".to_vec(), b"abc".to_vec())];
+        bench.check("COMMAND COUNT", &count);
+        assert!(bench.run("COMMAND INFO abc").starts_with("*1 *10 $7 flushdb"));
+        bench.check("COMMAND INFO flushdb", "*1 $-1");
+        assert!(bench.run("COMMAND DOCS Abc").starts_with("*2 $7 flushdb"));
+        bench.check("COMMAND DOCS flushdb", "*0");
+        bench.check("COMMAND LIST FILTERBY PATTERN flushdb", "*1 $7 flushdb");
+        bench.server.config.renamed = vec![(b"DEBUG".to_vec(), Vec::new())];
+        bench.check("COMMAND COUNT", &format!(":{}", all().count() - 1));
+        bench.check("COMMAND LIST FILTERBY PATTERN debug", "*0");
+        bench.check("COMMAND GETKEYS debug object k", "-ERR Invalid command specified");
+    }
+
+    #[test]
+    fn tips_are_shown() {
+        let mut bench = Bench::default();
+        let keys = bench.run("COMMAND INFO keys");
+        assert!(keys.contains("*2 +request_policy:all_shards +nondeterministic_output_order"), "{keys}");
     }
 
     #[test]

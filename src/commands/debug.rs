@@ -4,6 +4,7 @@
 //! CHANGE-REPL-ID change data or history outside the stream and are the driver's work.
 
 use super::help::write_help;
+use super::object::references;
 use super::{Command, Ctx, Effect, Flags, Group, Keys, Outcome, Request, UNCHANGED};
 use crate::error::ReplyError;
 use crate::format::sha1::hex;
@@ -195,8 +196,9 @@ fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
         _ => String::new(),
     };
     let line = format!(
-        "Value at:{:p} refcount:1 encoding:{} serializedlength:{length} lru:{} lru_seconds_idle:{idle}{list}",
+        "Value at:{:p} refcount:{} encoding:{} serializedlength:{length} lru:{} lru_seconds_idle:{idle}{list}",
         value,
+        references(value),
         value.encoding(),
         entry.access() & 0xff_ffff,
     );

@@ -71,7 +71,7 @@ fn expire(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     ctx.db.set_expires(key, deadline);
     ctx.db.changed(key, 1);
     ctx.db.notify(Events::GENERIC, "expire", key);
-    if ctx.command.name == "pexpireat" {
+    if ctx.command.name == "pexpireat" && deadline < NEVER - 1 {
         return VERBATIM;
     }
     let mut absolute = OwnedArgs::with_capacity(args.len(), args.total_len() + 16);

@@ -1,16 +1,21 @@
 //! HELP of a container whose rows say enough: made from the table, so that it cannot fall behind.
 
+use super::manual::entry;
+use super::syntax::usage;
 use super::{Ctx, Outcome, UNCHANGED, find};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
 
-/// CONTAINER HELP: every subcommand and its summary.
+/// CONTAINER HELP: every subcommand with its arguments, and its summary.
 pub fn help(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let rows = find(args.name()).map(|row| row.subcommands).unwrap_or_default();
-    let names = rows.iter().map(|row| row.name.split('|').next_back().unwrap_or_default().to_uppercase());
-    let names: Vec<String> = names.collect();
-    let lines = names.iter().zip(rows).map(|(name, row)| (name.as_str(), row.summary));
-    let lines: Vec<_> = lines.filter(|(name, _)| *name != "HELP").collect();
+    let usages = rows.iter().map(|row| {
+        let name = row.name.split('|').next_back().unwrap_or_default().to_uppercase();
+        format!("{name} {}", usage(&entry(row.name).arguments)).trim_end().to_string()
+    });
+    let usages: Vec<String> = usages.collect();
+    let lines = usages.iter().zip(rows).map(|(usage, row)| (usage.as_str(), row.summary));
+    let lines: Vec<_> = lines.filter(|(usage, _)| *usage != "HELP").collect();
     write_help(ctx, args, &lines)
 }
 

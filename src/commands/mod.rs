@@ -18,6 +18,7 @@
 mod acl;
 mod categories;
 pub mod client;
+mod command_docs;
 mod command_info;
 mod config;
 pub mod connection;
@@ -29,13 +30,16 @@ mod help;
 mod info;
 pub mod keys;
 mod latency;
+mod manual;
 mod memory;
 mod object;
 mod observe;
 mod persistence;
 mod pubsub;
+pub mod renames;
 mod replication;
 pub mod scan;
+mod syntax;
 pub mod table;
 #[cfg(test)]
 pub mod testing;

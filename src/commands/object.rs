@@ -29,12 +29,16 @@ fn encoding(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 
 /// OBJECT REFCOUNT key
 fn refcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
-    match entry(ctx, args).map(Entry::value) {
-        Some(Value::Str(Str::Int(0..10_000))) => ctx.out.int(i32::MAX.into()),
-        Some(_) => ctx.out.int(1),
+    match entry(ctx, args).map(|entry| references(entry.value())) {
+        Some(count) => ctx.out.int(count),
         None => ctx.out.null(),
     }
     UNCHANGED
+}
+
+/// As Redis counts: the integers that it shares have no end of references.
+pub fn references(value: &Value) -> i64 {
+    if matches!(value, Value::Str(Str::Int(0..10_000))) { i32::MAX.into() } else { 1 }
 }
 
 /// OBJECT IDLETIME key

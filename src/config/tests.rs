@@ -45,7 +45,7 @@ pub(super) fn get(config: &Config, name: &str) -> String {
 fn set(config: &mut Config, pairs: &[(&str, &str)]) -> Result<Vec<&'static str>, String> {
     let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
     let context = SetContext { local: true, loading: false };
-    let change = config.set(&pairs, context).map_err(|error| error.text().to_owned())?;
+    let change = config.set(&pairs, context).map_err(|error| error.text().into_owned())?;
     Ok(change.changed.iter().map(|id| id.name()).collect())
 }
 

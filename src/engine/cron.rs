@@ -46,6 +46,7 @@ impl Node {
         self.server.history.end = self.stream.end;
         let finished = self.see_time(clock.unix_micros());
         self.server.stats.turn(finished - started);
+        self.server.stats.cron_micros += (finished - started).unsigned_abs();
     }
 
     fn may_expire(&self) -> bool {

@@ -9,7 +9,7 @@
 
 use super::input::Input;
 use super::node::{Action, Clock, Node};
-use super::renames::under_own_name;
+use crate::commands::renames::under_own_name;
 use crate::commands::{Command, Flags, find};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
@@ -69,6 +69,9 @@ impl Node {
             Ok(command) => command,
             Err(error) => return self.refuse(slot, None, &error),
         };
+        if let Some(session) = self.server.sessions.get_mut(slot) {
+            session.last_command = command.name;
+        }
         match self.admit(slot, command, args) {
             Ok(Gate::Run) => self.execute(slot, command, args, canonical, clock),
             Ok(Gate::Queue) => self.queue(slot, command, args),
@@ -87,7 +90,7 @@ impl Node {
         let aborted = ends.then(|| {
             session.multi = None;
             let why = error.text();
-            let why = why.strip_prefix("ERR ").unwrap_or(why);
+            let why = why.strip_prefix("ERR ").unwrap_or(&why);
             ReplyError::from(format!("EXECABORT Transaction discarded because of: {why}"))
         });
         let error = aborted.as_ref().unwrap_or(error);
@@ -254,17 +257,17 @@ pub fn lookup(args: Args<'_>) -> Result<&'static Command, ReplyError> {
 }
 
 fn unknown(args: Args<'_>) -> ReplyError {
-    let mut list = String::new();
+    let mut list = Vec::new();
     for arg in args.tail(1).iter() {
         if list.len() >= 128 {
             break;
         }
         let room = 128 - list.len();
-        list.push_str(&format!("'{}' ", String::from_utf8_lossy(&arg[..arg.len().min(room)])));
+        list.extend_from_slice(&[b"'", &arg[..arg.len().min(room)], b"' "].concat());
     }
     let name = args.name();
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
-    ReplyError::from(format!("ERR unknown command '{name}', with args beginning with: {list}"))
+    let name = &name[..name.len().min(128)];
+    ReplyError::from([b"ERR unknown command '", name, b"', with args beginning with: ", &list].concat())
 }
 
 fn runs_inside_multi(command: &Command) -> bool {

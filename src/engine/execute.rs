@@ -81,7 +81,6 @@ impl Node {
         let expiry = self.expiry_for(command.is_write());
         let stamp = self.server.access_stamp(now);
         let Some(session) = self.server.sessions.get_mut(slot) else { return Ended::Failed };
-        session.last_command = command.name;
         let (db, proto, touch) = (session.db, session.proto, !session.no_touch);
         let before = out.len();
         let mut view = self.store.db(db, now, expiry, stamp);

@@ -93,7 +93,7 @@ impl Follower {
             command: command.into(),
             why: why.into(),
         };
-        let misfit = |node: &Node, misfit: Misfit| stopped(node, &misfit.command, misfit.why.text());
+        let misfit = |node: &Node, misfit: Misfit| stopped(node, &misfit.command, &misfit.why.text());
         let Some(session) = node.server.sessions.get(self.slot) else {
             return Err(stopped(node, "", "the link was closed"));
         };

@@ -50,12 +50,12 @@ pub(super) enum Why {
 }
 
 impl Why {
-    pub fn text(&self) -> &str {
+    pub fn text(&self) -> String {
         let text = match self {
-            Why::Unknown(error) => error.text(),
-            Why::Other(text) => text,
+            Why::Unknown(error) => error.text().into_owned(),
+            Why::Other(text) => text.clone(),
         };
-        text.strip_prefix("ERR ").unwrap_or(text)
+        text.strip_prefix("ERR ").unwrap_or(&text).to_string()
     }
 }
 
@@ -308,7 +308,7 @@ mod tests {
             let (found, passed, misfit) = read(bytes, 7);
             let misfit = misfit.expect("a misfit");
             assert_eq!((found.join(";").as_str(), misfit.at as usize), (units, at), "{misfit:?}");
-            assert_eq!((misfit.command.as_str(), misfit.why.text()), (command, why));
+            assert_eq!((misfit.command.as_str(), misfit.why.text().as_str()), (command, why));
             let whole = encode("SET k v").len();
             assert_eq!(passed as usize, if units.is_empty() { 0 } else { whole });
         };

@@ -41,6 +41,11 @@ impl Input {
         self.buf.len() - self.taken
     }
 
+    /// Bytes that are neither taken nor whole arguments of the command being received.
+    pub fn unread(&self) -> usize {
+        self.len() - self.parser.understood()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

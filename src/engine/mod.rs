@@ -26,7 +26,6 @@ pub mod follow;
 mod incoming;
 pub mod input;
 pub mod node;
-pub mod renames;
 pub mod replay;
 pub mod replicas;
 mod strays;

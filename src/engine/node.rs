@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 
 use super::blocking::Queues;
 use super::input::Input;
-use super::renames::Renames;
 use super::replicas::{Psync, STOOD_STILL_MS, Silence};
 use super::stream::{Stream, UnitEnd};
+use crate::commands::renames::Renames;
 use crate::commands::{BlockCause, Request};
 use crate::config::{AppendFsync, Change, Config, SetContext};
 use crate::error::ReplyError;

@@ -1,9 +1,9 @@
 //! The node as clients see it: transactions, waits, messages, pauses, in their order.
 
 use super::Action;
-use super::renames::Renames;
 use super::testing::NodeBench;
 use crate::commands::Request;
+use crate::commands::renames::Renames;
 use crate::state::{Downstream, Role, Stage};
 use crate::units::Offset;
 

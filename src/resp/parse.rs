@@ -191,6 +191,11 @@ impl Parser {
         !matches!(self.stage, Stage::Start)
     }
 
+    /// Bytes at the buffer's start that are understood: whole arguments of the command being read.
+    pub fn understood(&self) -> usize {
+        if self.is_mid_command() { self.pos } else { 0 }
+    }
+
     /// Heap bytes held, for the accounting of clients' memory.
     pub fn heap_bytes(&self) -> usize {
         self.spans.capacity() * size_of::<Span>() + self.inline.heap_bytes()
@@ -433,7 +438,7 @@ mod tests {
             let every: Vec<usize> = (0..input.len()).collect();
             let (whole, bytewise) = (feed(input, &[], &limits), feed(input, &every, &limits));
             assert_eq!(whole, bytewise);
-            let text = whole.2.map(|error| ReplyError::from(error).text().to_owned());
+            let text = whole.2.map(|error| ReplyError::from(error).text().into_owned());
             assert_eq!(
                 text.as_deref().unwrap_or("none"),
                 expected,

@@ -77,7 +77,9 @@ impl<'a> Reply<'a> {
     }
     /// `-` and the text; the text brings its own code (`ERR …`).
     pub fn error(&mut self, error: &ReplyError) {
-        self.line(b'-', error.text().trim_end_matches(['\r', '\n']).as_bytes());
+        let text = error.bytes();
+        let end = text.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
+        self.line(b'-', &text[..end]);
     }
     pub fn int(&mut self, n: i64) {
         match n {

@@ -603,6 +603,7 @@ fn apply(
             }
             driver.persist_mut().dir_changed();
         }
+        "tls-port" if settings.tls_port != 0 => return Err("TLS is not supported".into()),
         "dbfilename" => driver.persist_mut().dir_changed(),
         "oom-score-adj" | "oom-score-adj-values" => process::adjust_oom_score(settings).map_err(|why| {
             warning!("Unable to write oom_score_adj: {why}");

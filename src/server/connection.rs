@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A request that arrives whole costs one read and one write. Output that the socket does not take waits here; a
-//! client that reads too slowly is cut off by `client-output-buffer-limit`, one that sends an endless command by
-//! `client-query-buffer-limit`.
+//! client that reads too slowly is cut off by `client-output-buffer-limit`, one that sends an endless line or
+//! argument by `client-query-buffer-limit` (as in Redis, whole arguments no longer count).
 
 use std::future::poll_fn;
 use std::io;
@@ -180,7 +180,7 @@ impl Connection {
             Ok(0) => Err(Over),
             Ok(n) => {
                 self.driver.count_input(self.slot, n);
-                if self.driver.query_too_long(self.slot, self.input.len()) {
+                if self.driver.query_too_long(self.slot, self.input.unread()) {
                     return Err(Over);
                 }
                 Ok(true)

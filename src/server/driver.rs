@@ -596,6 +596,6 @@ impl Driver {
 /// A client's line in CLIENT LIST.
 fn row(session: &Session) -> String {
     let mut text = Vec::new();
-    describe(session, process::now_ms(), &mut text);
+    describe(session, process::now_ms(), 0, &mut text);
     String::from_utf8_lossy(&text).trim_end().to_string()
 }

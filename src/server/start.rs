@@ -25,10 +25,10 @@ use super::persist::{Persist, lock};
 use super::process::{self, WallClock};
 use super::recovery::{self, LoadProgress, Recovered};
 use super::{feed, listener, logging, reload, resize, shutdown};
+use crate::commands::renames::Renames;
 use crate::config::{Config, Reader, ShutdownFlags, Start, parse_start_args};
 use crate::disk::{DirLock, fault};
 use crate::engine::Node;
-use crate::engine::renames::Renames;
 use crate::format::history::Role;
 use crate::log::thread::Waker;
 use crate::state::{History, Loading, Server};
@@ -125,6 +125,21 @@ fn fail(why: &str) -> i32 {
 fn serve(config: Config, notices: Vec<String>) -> i32 {
     let settings = &config.settings;
     logging::set_level(settings.loglevel);
+    let built = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match built {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the event loop: {error}")),
+    };
+    // A start that cannot listen makes no directory.
+    let listeners = {
+        let _inside = runtime.enter();
+        listener::Listeners::open(settings)
+    };
+    if let Err(why) = &listeners
+        && !settings.dir.exists()
+    {
+        return fail(why);
+    }
     // Relative names of the log, the pid file and the Unix socket count from there.
     let entered = recovery::make_directory(&settings.dir).and_then(|()| {
         std::env::set_current_dir(&settings.dir).map_err(|error| {
@@ -142,14 +157,9 @@ fn serve(config: Config, notices: Vec<String>) -> i32 {
     }
     fault::install();
     crate::store::hash::set_seed(process::random_u64());
-    let built = runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = match built {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start the event loop: {error}")),
-    };
     let local = LocalSet::new();
     let code = local.block_on(&runtime, async {
-        match start(config, notices) {
+        match start(config, notices, listeners) {
             // Signals are heeded while the dataset is still being loaded.
             Ok((driver, lock)) => tokio::select! {
                 code = until_exit(Rc::clone(&driver)) => code,
@@ -164,7 +174,11 @@ fn serve(config: Config, notices: Vec<String>) -> i32 {
 }
 
 /// A server that listens and answers -LOADING, and the lock on its directory.
-fn start(mut config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLock), String> {
+fn start(
+    mut config: Config,
+    notices: Vec<String>,
+    listeners: Result<listener::Listeners, String>,
+) -> Result<(Rc<Driver>, DirLock), String> {
     let settings = config.settings.clone();
     let config_file = config.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     notice!("Ringhold {} starting as process {}", env!("CARGO_PKG_VERSION"), std::process::id());
@@ -175,6 +189,13 @@ fn start(mut config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLoc
                     or with the password that requirepass has; use requirepass"
             .into());
     }
+    if settings.tls_port != 0 {
+        return Err(
+            "`tls-port`: TLS is not supported, and nobody shall believe that it is there; leave it at 0"
+                .into(),
+        );
+    }
+    let listeners = listeners?;
     let lock = DirLock::acquire(&settings.dir).map_err(|refused| refused.to_string())?;
     let clients = process::raise_file_limit(settings.maxclients);
     if clients < settings.maxclients {
@@ -190,7 +211,6 @@ fn start(mut config: Config, notices: Vec<String>) -> Result<(Rc<Driver>, DirLoc
     if settings.port == 0 && settings.unixsocket.is_empty() {
         return Err("Configured to not listen anywhere, exiting. (port 0 and no unixsocket)".into());
     }
-    let listeners = listener::Listeners::open(&settings)?;
     process::write_pid_file(&settings);
     println!(" PID: {}", std::process::id());
     notice!("Server initialized");

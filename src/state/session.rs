@@ -31,6 +31,13 @@ pub struct Transaction {
     pub denies_stale: bool,
 }
 
+impl Transaction {
+    pub fn heap_bytes(&self) -> usize {
+        let queued: usize = self.queue.iter().map(|args| args.heap_bytes()).sum();
+        queued + self.queue.capacity() * size_of::<OwnedArgs>()
+    }
+}
+
 /// A key that must stay as it is for the next transaction to run.
 #[derive(Clone, Debug)]
 pub struct Watched {
@@ -224,12 +231,11 @@ impl Session {
 
     /// Bytes that this client costs.
     pub fn heap_bytes(&self) -> usize {
-        let queued = self.multi.iter().flat_map(|multi| &multi.queue).map(|args| args.heap_bytes());
         let names = [&self.channels, &self.patterns, &self.shard_channels].into_iter().flatten();
         size_of::<Session>()
             + self.out.capacity().max(self.output_buffer)
             + self.query_buffer
-            + queued.sum::<usize>()
+            + self.multi.as_ref().map_or(0, Transaction::heap_bytes)
             + names.map(|name| name.len() + 64).sum::<usize>()
     }
 

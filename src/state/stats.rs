@@ -54,6 +54,12 @@ pub struct Stats {
     /// Batches of clients and ticks, and microseconds spent in them.
     pub loop_turns: u64,
     pub loop_micros: u64,
+    /// The longest turn, and most commands in one.
+    pub loop_micros_most: u64,
+    pub turn_commands_most: u64,
+    pub cron_micros: u64,
+    /// Commands up to the last turn.
+    commands_before: u64,
     /// Error replies by their first word.
     pub errors: BTreeMap<String, u64>,
     /// By [`crate::commands::Command::id`].
@@ -70,7 +76,8 @@ const ERROR_KINDS: usize = 128;
 impl Stats {
     pub fn error(&mut self, error: &ReplyError) {
         self.error_replies += 1;
-        let code = error.text().split(' ').next().unwrap_or("ERR");
+        let text = error.text();
+        let code = text.split(' ').next().unwrap_or("ERR");
         if let Some(count) = self.errors.get_mut(code) {
             *count += 1;
         } else if self.errors.len() < ERROR_KINDS {
@@ -82,6 +89,10 @@ impl Stats {
     pub fn turn(&mut self, micros: i64) {
         self.loop_turns += 1;
         self.loop_micros += micros.unsigned_abs();
+        self.loop_micros_most = self.loop_micros_most.max(micros.unsigned_abs());
+        let commands =
+            self.commands_processed - std::mem::replace(&mut self.commands_before, self.commands_processed);
+        self.turn_commands_most = self.turn_commands_most.max(commands);
     }
 
     /// Takes a sample of the counters for the `instantaneous_*` figures.

@@ -44,7 +44,8 @@ impl Ttl {
         }
         let time = given.checked_mul(millis).ok_or_else(invalid)?;
         let base = if relative { ctx.now } else { 0 };
-        time.checked_add(base).map(Some).ok_or_else(invalid)
+        // The last millisecond there is means none: what is stored, and enters the stream, is the one before.
+        time.checked_add(base).map(|deadline| Some(deadline.min(NEVER - 1))).ok_or_else(invalid)
     }
 
     /// Reads one option at `at`; returns how many arguments it takes, or `None` if it is no such option or does
@@ -145,11 +146,11 @@ fn allowed(db: &mut Db<'_>, key: &[u8], only: Only) -> bool {
     }
 }
 
-/// A SET with a deadline enters the stream with PXAT (as it came, if it has one), one without loses GET.
+/// A SET with a deadline enters the stream with PXAT (as it came, if it has one and means it), one without loses GET.
 fn set_effect(args: Args<'_>, ttl: Ttl, get: bool, deadline: Option<i64>) -> Effect {
     if let Some(deadline) = deadline {
         return match ttl {
-            Ttl::At { millis: 1, relative: false, .. } => Effect::Verbatim,
+            Ttl::At { millis: 1, relative: false, .. } if deadline < NEVER - 1 => Effect::Verbatim,
             _ => set_with_deadline(&args[1], &args[2], deadline),
         };
     }
@@ -423,6 +424,7 @@ mod tests {
         bench.run("PSETEX k 10 v");
         bench.run("SET k v KEEPTTL get");
         bench.run("SET k v GET");
+        bench.run("SET k v PXAT 9223372036854775807");
         bench.check_effects(&[
             "SET k v PXAT 1700000010000",
             "SET k v PXAT 1700000001500",
@@ -432,6 +434,7 @@ mod tests {
             "SET k v PXAT 1700000000010",
             "SET k v KEEPTTL",
             "SET k v",
+            "SET k v PXAT 9223372036854775806",
         ]);
     }
 

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod client;
+mod clients;
 mod compare;
 mod conf;
 mod crash;

@@ -71,6 +71,27 @@ fn a_unix_socket_takes_the_place_of_a_stale_one_only() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's");
 }
 
+/// A start that cannot be leaves nothing behind.
+#[test]
+fn a_taken_port_or_a_wish_for_tls_ends_the_start() {
+    if !subject_is_ours() {
+        return;
+    }
+    let launch = Launch::ours(&[]);
+    let taken = std::net::TcpListener::bind(("127.0.0.1", launch.port())).unwrap();
+    let data = launch.scratch().join("not-there");
+    let launch = launch.in_data(&data);
+    let end = launch.spawn().wait(LIMIT);
+    assert_eq!(end.code, Some(1));
+    assert!(end.stderr.contains("Address already in use"), "{end}");
+    assert!(!data.exists());
+    drop(taken);
+    let end = launch.with("tls-port", "6380").start_failing();
+    assert_eq!(end.code, Some(1));
+    assert!(end.stderr.contains("TLS is not supported"), "{end}");
+    assert!(!data.join("ringhold.lock").exists());
+}
+
 /// With few file descriptors idle clients are turned away, and what the server needs for its own files is kept.
 #[test]
 fn few_file_descriptors_leave_room_for_the_servers_files() {

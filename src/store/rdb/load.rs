@@ -6,9 +6,9 @@
 use std::io::Read;
 use std::ops::ControlFlow;
 
+use super::AccessKind;
 use super::read::read_value;
 use super::save::Cut;
-use super::{AccessKind, is_deadline};
 use crate::format::rdb::{Attributes, Item, LoadError, Reader, ValueType, module_name};
 use crate::resp::number::parse_i64;
 use crate::store::value::{Entry, NEVER};
@@ -214,7 +214,7 @@ fn read_entry(
     let now_ms = options.now_ms;
     let stamp = options.access.stamp(attributes.idle, attributes.freq, now_ms);
     let stamp = stamp.or(options.access.stamp(Some(0), Some(LFU_START), now_ms)).unwrap_or(0);
-    let expires = attributes.expires.filter(|at| is_deadline(*at)).unwrap_or(NEVER);
+    let expires = attributes.expires.map_or(NEVER, |at| at.min(NEVER - 1));
     Ok(Some(Entry::new(&reader.key, value, expires, stamp)))
 }
 

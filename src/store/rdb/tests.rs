@@ -153,26 +153,29 @@ fn check_golden(directory: &Path, golden: &str) {
     assert_eq!(text.len(), expected.len());
 }
 
-fn samples() -> PathBuf {
+fn sample_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/samples")
 }
 
 fn sample(name: &str) -> Vec<u8> {
-    std::fs::read(samples().join(name)).unwrap()
+    std::fs::read(sample_directory().join(name)).unwrap()
 }
 
+/// Of Redis 7.0, and of versions 2 to 8 made by hand.
 #[test]
-fn snapshots_of_redis_7_0() {
-    check_golden(&samples(), "rdb-samples.txt");
+fn samples() {
+    check_golden(&sample_directory(), "rdb-samples.txt");
 }
 
-/// Files of versions 2 to 9, where they are at hand: they are not part of the project.
+/// More files of versions 2 to 9, where they are at hand: they are not part of the project.
 #[test]
 fn snapshots_of_old_servers() {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/rdb");
     let directory = std::env::var_os("RINGHOLD_OLD_RDB").map_or(beside, PathBuf::from);
     if directory.is_dir() {
         check_golden(&directory, "rdb-old.txt");
+    } else {
+        eprintln!("skipped: no snapshots of old servers in {}", directory.display());
     }
 }
 

@@ -5,7 +5,8 @@
 //! (Stock Redis propagates the client's spelling, and its documentation warns of it.) Therefore the stream from a primary
 //! is never looked up here.
 
-use crate::commands::{Command, find};
+use super::table;
+use super::{Command, find};
 use crate::resp::args::{Args, OwnedArgs};
 
 /// Names that differ from the table of commands; usually none.
@@ -38,7 +39,15 @@ impl Renames {
         self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, row)| *row)
     }
 
-    fn find(&self, name: &[u8]) -> Option<&'static Command> {
+    /// All commands that clients may call, in table order.
+    pub fn all(&self) -> Vec<&'static Command> {
+        let hidden = |row: &Command| self.of(row.name.as_bytes()).is_some();
+        let renamed = |row: &Command| self.0.iter().any(|(_, to)| to.is_some_and(|to| to.id == row.id));
+        table::all().filter(|row| !hidden(row) || renamed(row)).collect()
+    }
+
+    /// What clients call `name`, in any case.
+    pub fn find(&self, name: &[u8]) -> Option<&'static Command> {
         self.of(name).unwrap_or_else(|| find(name))
     }
 
