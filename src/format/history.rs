@@ -12,7 +12,7 @@
 //! tag = "00f1…"                        # binds ring blocks to this history; constant over changes of the id
 //! generation = 3                       # of the files (a full sync fills the next one beside this one)
 //! role = "primary"                     # or "replica", with primary_host and primary_port
-//! boot_id = "…"                        # a hint for the log line, never a reason to trust bytes (rule 2)
+//! boot_id = "…"                        # of the run that wrote this: tells a crash of the machine (rule 5), never what to trust (rule 2)
 //! offset_hint = 70500                  # what was known when this was written; never a position
 //! db_hint = 0
 //! sealed = { from = 70300, to = 70420 } # only after a failed fsync: what the log holds between may read well and yet

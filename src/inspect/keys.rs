@@ -52,6 +52,7 @@ pub fn open(path: &Path, options: &check::Options) -> Result<Source> {
         load_truncated: true,
         fresh_replid: ReplId::from_random([0; 20]),
         fresh_tag: 0,
+        boot_id: String::new(),
     };
     let plan = recover(&disk, &paths, &FormatProbe, &settings)?.plan;
     let plan = plan.map_err(|refusal| Failure::Usage(format!("a start would be refused: {refusal}")))?;

@@ -104,6 +104,7 @@ impl Switch {
             Arc::new(left.clone()),
             paths().history(),
             History::parse(&crate::disk::read_all(left, &paths().history(), 1 << 20).unwrap()).unwrap(),
+            "",
         );
         let committed = before.get().replid == new_id();
         let (expected, expected_id) =

@@ -47,8 +47,10 @@ impl HistoryFile {
         Ok(file)
     }
 
-    /// Takes a recovered history. Nothing is written: [`HistoryFile::begin`] or [`HistoryFile::save`] follows.
-    pub fn recovered(disk: Arc<dyn Disk>, path: PathBuf, history: History) -> HistoryFile {
+    /// Takes a recovered history. Nothing is written: [`HistoryFile::begin`] or [`HistoryFile::save`] follows. From then on
+    /// the file names the running boot, `boot_id`.
+    pub fn recovered(disk: Arc<dyn Disk>, path: PathBuf, mut history: History, boot_id: &str) -> HistoryFile {
+        history.boot_id = boot_id.into();
         HistoryFile { disk, path, history }
     }
 
@@ -61,6 +63,7 @@ impl HistoryFile {
     pub fn update(&mut self, change: impl FnOnce(&mut History)) -> Result<()> {
         let before = self.history.clone();
         change(&mut self.history);
+        self.history.boot_id.clone_from(&before.boot_id); // a new history is of this boot as well
         if self.history == before {
             return Ok(());
         }

@@ -16,7 +16,7 @@
 //!                            RingPlan::Refill { at, db } → r.restart(Begin { at, db, replid/begun/tag of plan.history }),
 //!                            then append what was replayed (runs read from the ring come first: read before restarting)
 //!                  None    → Ring::create(…, Begin { at: plan.end … })
-//!           let mut store = HistoryFile::recovered(disk, paths.history(), plan.history);
+//!           let mut store = HistoryFile::recovered(disk, paths.history(), plan.history, boot_id);
 //!           as primary:   plan.fresh → store.save()?, else store.begin(new_id, Cause::Start, plan.end, &mut ring, None)?
 //!           as replica:   store.save()?
 //!           log on, or plan.log_from.offset < plan.end, or spilled segments are kept:

@@ -22,15 +22,18 @@ use crate::format::framing::UnitWalk;
 use crate::format::history::{Base, BaseFile, Born, Cause, History, Sealed};
 use crate::ring::{Check, Ring};
 use crate::units::{Offset, ReplId};
+use words::LastRun;
 
 /// What recovery is told besides the files.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     pub appendonly: bool,
     pub load_truncated: bool,
     /// Name and ring tag of the history, should a new one begin.
     pub fresh_replid: ReplId,
     pub fresh_tag: u64,
+    /// Of the running machine; empty: not known.
+    pub boot_id: String,
 }
 
 /// A file to load before anything is replayed, in order.
@@ -117,6 +120,9 @@ pub struct Plan {
     /// How far the log is known durable.
     pub durable: Offset,
     pub ring: RingPlan,
+    /// The last run ended without a clean shutdown, and nothing shows that the machine outlived it: what was not synced
+    /// may be gone.
+    pub machine_crash: bool,
     /// What was found, taken and done, in one line.
     pub log_line: String,
 }
@@ -437,6 +443,7 @@ impl<'a> Planner<'a> {
         plan.replay.clone_from(&reach.runs);
         let replid = name_at(&plan.history, base.cut);
         plan.log_from = Place { replid, offset: base.cut, db: base.db };
+        plan.machine_crash = matches!(self.last_run(), LastRun::MachineCrashed | LastRun::Crashed);
         self.settle_log(&mut plan);
         plan.log_line = self.continue_line(&plan, base.is_snapshot, base.cut);
         if matches!(self.survey.snapshot, SnapshotFact::Found { .. }) && self.snapshot.is_none() {
@@ -679,46 +686,10 @@ impl<'a> Planner<'a> {
             log_from: Place { replid: history.replid, offset: end, db },
             durable: end,
             ring: RingPlan::Refill { at: end, db },
+            machine_crash: false,
             log_line: String::new(),
             history,
         }
-    }
-
-    fn continue_line(&self, plan: &Plan, snapshot: bool, cut: Offset) -> String {
-        let base = match (snapshot, plan.load.is_empty()) {
-            (_, true) => "nothing".to_string(),
-            (true, _) => self.paths.snapshot.clone(),
-            (false, _) => file_name(&plan.load[0].path),
-        };
-        let from_ring: u64 =
-            plan.replay.iter().filter(|r| r.source == Source::Ring).map(|r| r.end - r.start).sum();
-        let total: u64 = plan.replay.iter().map(|run| run.end - run.start).sum();
-        let crash = match self.survey.history.good().map(|h| h.clean.is_some()) {
-            Some(true) => "after a clean shutdown",
-            Some(false) => "after a crash",
-            None => "without replication.toml",
-        };
-        let mut line = format!(
-            "recovered {crash} from {base} at {cut} and {total} bytes of stream, {from_ring} of them from the ring, to {}:{}",
-            plan.history.replid, plan.end
-        );
-        if let Some(cut) = &plan.cut {
-            line += &format!(
-                "; a torn tail of {} is cut and kept as {}",
-                file_name(&cut.path),
-                file_name(&cut.aside)
-            );
-        }
-        let lost = self.ring().map_or(0, |(_, check, end)| check.claimed.end.min(end).since(plan.end));
-        match &self.survey.ring_damage {
-            Some(damage) if lost > 0 => {
-                line +=
-                    &format!("; {lost} bytes behind that are lost: the ring was damaged ({})", damage.what);
-            }
-            Some(damage) => line += &format!("; the ring was damaged ({}) and is made anew", damage.what),
-            None => {}
-        }
-        line
     }
 }
 
@@ -743,6 +714,7 @@ fn name_at(history: &History, offset: Offset) -> ReplId {
 
 mod names;
 mod refusals;
+mod words;
 
 #[cfg(test)]
 #[path = "recovery_tests.rs"]

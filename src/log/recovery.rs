@@ -12,7 +12,7 @@
 //! * above that, a tail is torn if it merely ends early (no unsound mark, well formed so far) or holds a zeroed
 //!   512-byte sector; everything else is damage;
 //! * whether the directory was closed cleanly enters through these two and through the segment lengths that tell a foreign
-//!   tail (rule 14), not as a column of its own; the boot id enters nowhere (rule 2).
+//!   tail (rule 14), not as a column of its own; the boot id decides nothing (rule 2).
 //!
 //! | history | snapshot | log | verdict |
 //! |---|---|---|---|

@@ -122,6 +122,8 @@ struct Server {
     inputs: Inputs,
 }
 
+const BOOT: &str = "this boot";
+
 fn settings(world: &mut World, conf: Conf) -> Settings {
     world.starts += 1;
     Settings {
@@ -129,6 +131,7 @@ fn settings(world: &mut World, conf: Conf) -> Settings {
         load_truncated: true,
         fresh_replid: id(world.starts * 2),
         fresh_tag: u64::from(world.starts) * 7919,
+        boot_id: BOOT.into(),
     }
 }
 
@@ -190,7 +193,7 @@ impl Server {
         if ring.end() < plan.end {
             ring.append(&stream[ring.end().0 as usize..], plan.db);
         }
-        let mut store = HistoryFile::recovered(shared, paths().history(), plan.history.clone());
+        let mut store = HistoryFile::recovered(shared, paths().history(), plan.history.clone(), BOOT);
         if plan.fresh {
             store.save()?;
         } else {
@@ -572,6 +575,26 @@ fn acknowledged_bytes_behind_the_last_mark_come_from_the_ring() {
     assert!(plan.log_line.contains("torn tail"), "{}", plan.log_line);
 }
 
+/// Rules 2 and 5: the boot id tells who crashed, and nothing else.
+#[test]
+fn the_boot_id_tells_a_crash_of_the_machine() {
+    let check = |clean: bool, then: &str, says: &str, lossy: bool| {
+        let (disk, stream) = ran(Some(Policy::EverySec), 20, clean);
+        let mut history = History::parse(&contents(&disk, &paths().history())).unwrap();
+        assert_eq!(history.boot_id, BOOT);
+        history.boot_id = then.into();
+        disk.damage(&paths().history(), |bytes| *bytes = history.emit().into_bytes());
+        let (plan, dataset) = start_on(&disk, true);
+        assert!(dataset == stream, "what is checked is trusted, whatever the boot id says");
+        assert!(plan.log_line.contains(says), "{}", plan.log_line);
+        assert_eq!(plan.machine_crash, lossy, "{}", plan.log_line);
+    };
+    check(false, BOOT, "after a crash of the process from", false);
+    check(false, "another", "after a crash of the machine (its boot id is another one) from", true);
+    check(false, "", "after a crash from", true);
+    check(true, "another", "after a clean shutdown from", false);
+}
+
 /// Scenario 6: another server's writes behind ours are loaded whole, as a new history, never cut.
 #[test]
 fn a_foreign_tail_is_taken_over() {
@@ -621,7 +644,7 @@ fn a_taken_over_tail_is_found_again() {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let mut prepared = prepare(shared.clone(), &paths(), &mut plan).unwrap();
     assert_eq!(prepared.idle_segment, None, "it holds data");
-    HistoryFile::recovered(shared, paths().history(), plan.history.clone()).save().unwrap();
+    HistoryFile::recovered(shared, paths().history(), plan.history.clone(), BOOT).save().unwrap();
     for opened in [false, true] {
         if opened {
             prepared.segments.open_next(plan.log_from).unwrap();
@@ -758,7 +781,7 @@ fn a_stock_log_is_taken_over() {
     // taken over, it is found again as the base of our history
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let mut prepared = prepare(shared.clone(), &paths(), &mut plan).unwrap();
-    HistoryFile::recovered(shared, paths().history(), plan.history.clone()).save().unwrap();
+    HistoryFile::recovered(shared, paths().history(), plan.history.clone(), BOOT).save().unwrap();
     prepared.segments.open_next(plan.log_from).unwrap();
     let (again, dataset) = start_on(&disk, true);
     assert_eq!((again.verdict, again.history.replid), (Verdict::Continue, plan.history.replid));

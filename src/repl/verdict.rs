@@ -118,7 +118,10 @@ impl Held<'_> {
     /// Rows 5, 6 and 8.
     fn beyond(&self, id: ReplId, end: Offset, reach: Offset, ask: &Ask<'_>) -> Verdict {
         let ahead = reach.since(end);
-        if ask.operator || self.overwrite || ahead <= self.declared_loss {
+        // What earlier starts lost, and declared or not, is not a loss of this one.
+        let ends_here = self.lineage.first().is_some_and(|last| last.end == end);
+        let lost_here = ends_here && ahead <= self.declared_loss;
+        if ask.operator || self.overwrite || lost_here {
             return Verdict::Full(format!("it is at {reach}, beyond the end {end} of {id}"));
         }
         Verdict::Refuse(format!(
@@ -247,9 +250,11 @@ mod tests {
         let overwrite = Held { overwrite: true, ..held(&lineage) };
         check(overwrite, ask(Some(7), 302), "full");
         check(overwrite, ask(Some(1), 2), "full");
-        let lost = Held { declared_loss: 10, ..held(&lineage) };
-        check(lost, ask(Some(7), 311), "full");
-        check(lost, ask(Some(7), 312), "refuse");
+        let crashed = [past(8, 500, Cause::Start), past(7, 300, Cause::Start)];
+        let lost = Held { declared_loss: 10, ..held(&crashed) };
+        check(lost, ask(Some(8), 511), "full");
+        check(lost, ask(Some(8), 512), "refuse");
+        check(lost, ask(Some(7), 302), "refuse"); // an earlier start's loss
         let imported = Held { born: Born::Import, ..held(&lineage) };
         check(imported, ask(Some(1), 2), "full");
         check(imported, ask(Some(7), 302), "refuse");

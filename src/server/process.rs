@@ -54,6 +54,12 @@ fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Names the time since the machine was started; empty if it cannot be read. A container may have one of its own.
+pub fn boot_id() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_string()
+}
+
 /// What INFO says about this process.
 pub fn facts(port: u16, config_file: String) -> Process {
     let uname = rustix::system::uname();

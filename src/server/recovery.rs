@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::logging::{notice, warning};
 use super::persist::{Cut, Files};
 use super::process;
-use crate::config::Config;
+use crate::config::{AppendFsync, Config};
 use crate::disk::{Disk, DiskFile, Mode, OsDisk};
 use crate::engine::Node;
 use crate::engine::replay::Replay;
@@ -59,6 +59,8 @@ pub struct Recovered {
     pub sealed: bool,
     /// A base holds what clients wrote on a writable replica.
     pub strays: bool,
+    /// Bytes behind `at` that a crash of the machine may have taken, at most: replicas may have them (rule 5).
+    pub declared_loss: u64,
     /// A segment without a stream byte, to be dropped once the next one is open.
     pub idle_segment: Option<String>,
 }
@@ -115,6 +117,7 @@ pub fn recover(config: &Config, progress: &LoadProgress) -> Result<Recovered, St
         load_truncated: config.settings.aof_load_truncated,
         fresh_replid: process::random_id(),
         fresh_tag: process::random_u64(),
+        boot_id: process::boot_id(),
     };
     let found = plan::recover(&*disk, &paths, &FormatProbe, &settings).map_err(text)?;
     let mut plan = found.plan.map_err(|refusal| refusal.to_string())?;
@@ -131,7 +134,10 @@ pub fn recover(config: &Config, progress: &LoadProgress) -> Result<Recovered, St
             ring.path().display()
         );
     }
-    let mut recovered = begin(disk, paths, plan, prepared.segments, ring, role(config))?;
+    let synced = config.settings.appendonly && config.settings.appendfsync == AppendFsync::Always;
+    let declared_loss = if plan.machine_crash && !synced { ring.capacity() } else { 0 };
+    let mut recovered = begin(disk, paths, plan, prepared.segments, ring, role(config), &settings.boot_id)?;
+    recovered.declared_loss = declared_loss;
     recovered.keys = node.store.key_count() as u64;
     recovered.expired = expired(&node.store, process::now_ms());
     recovered.store = node.store;
@@ -335,10 +341,11 @@ fn begin(
     segments: crate::log::segments::Segments,
     mut ring: Ring,
     role: Role,
+    boot_id: &str,
 ) -> Result<Recovered, String> {
     notice!("{}", plan.log_line);
     let old = plan.history.replid;
-    let mut history = HistoryFile::recovered(Arc::clone(&disk), paths.history(), plan.history);
+    let mut history = HistoryFile::recovered(Arc::clone(&disk), paths.history(), plan.history, boot_id);
     let was_replica = matches!(history.get().role, Role::Replica { .. });
     let stays = plan.fresh || matches!(role, Role::Replica { .. });
     history.update_role(role);
@@ -367,6 +374,7 @@ fn begin(
         needs_base: !plan.log_has_base,
         sealed,
         strays,
+        declared_loss: 0,
         previous,
         keys: 0,
         expired: 0,

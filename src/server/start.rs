@@ -287,6 +287,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     }
     let mut node = driver.node.borrow_mut();
     node.server.history.remember(&history);
+    node.server.history.past.declared_loss = recovered.declared_loss;
     node.server.persistence.aof_enabled = settings.appendonly;
     // Also of no keys: the base says that there are none.
     let has_history = recovered.keys > 0 || recovered.at.offset > Offset::ZERO;

@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::harness::{Launch, Server, aof_files, eventually, info, rewrite_aof, subject_is_ours};
+use ringhold::format::history::History;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -101,6 +102,44 @@ fn psync_arithmetic() {
     check(&server, false, &id, end + 1, "+FULLRESYNC");
     // Beyond an end that a start has set: it holds what this server has lost.
     check(&server, true, &id, end + 2, "-NOMASTERLINK");
+}
+
+/// Rule 5: what a crash of the machine may have taken, a replica may lose as well; what a crash of the process cannot have
+/// taken, or what was synced before it was sent, it may not.
+#[test]
+fn a_replica_ahead_of_a_machine_crash_is_overwritten() {
+    if !subject_is_ours() {
+        return;
+    }
+    let ring = 1 << 20;
+    let check = |log: &[(&str, &str)], same_boot: bool, ahead: i64, expected: &str| {
+        let mut launch = Launch::ours(&QUIET).with("repl-backlog-size", &ring.to_string());
+        for (name, value) in log {
+            launch = launch.with(name, value);
+        }
+        let mut server = launch.start();
+        server.connect().must(&["SET", "a", "1"]);
+        let (id, end) = place(&mut server.connect());
+        server.kill();
+        let path = server.data().join("replication.toml");
+        let mut history = History::parse(&fs::read(&path).unwrap()).unwrap();
+        assert!(!history.boot_id.is_empty());
+        if !same_boot {
+            history.boot_id = "another".into();
+            fs::write(&path, history.emit()).unwrap();
+        }
+        let server = server.restart();
+        let (_, verdict) = Follower::ask(server.port(), true, &id, &(end + 1 + ahead).to_string());
+        assert!(verdict.starts_with(expected), "{log:?}, same boot {same_boot}, {ahead}: {verdict}");
+    };
+    let everysec = [("appendonly", "yes"), ("appendfsync", "everysec")];
+    let always = [("appendonly", "yes"), ("appendfsync", "always")];
+    check(&everysec, true, 1, "-NOMASTERLINK");
+    check(&everysec, false, 1, "+FULLRESYNC");
+    check(&everysec, false, ring, "+FULLRESYNC");
+    check(&everysec, false, ring + 1, "-NOMASTERLINK");
+    check(&always, false, 1, "-NOMASTERLINK");
+    check(&[("appendonly", "no"), ("save", "3600 1")], false, 1, "+FULLRESYNC");
 }
 
 /// Rule 22, scenario 25: whoever joins the stream at a start, a promotion or a cut is told the database before the first

@@ -140,6 +140,7 @@ fn agreement(disk: &OsDisk, paths: &Paths) -> Result<FileReport> {
         load_truncated: true,
         fresh_replid: ReplId::from_random([0; 20]),
         fresh_tag: 0,
+        boot_id: String::new(),
     };
     let recovered = match recover(disk, paths, &FormatProbe, &settings) {
         Ok(recovered) => recovered,
