@@ -21,13 +21,11 @@
 //! disk has no end in sight; to overrun the ring, as the bytes would be in memory only, though acknowledged.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, iter};
 
-use super::feed::Piece;
 use super::logging::{notice, warning};
 use super::promise::Promise;
 use crate::config::{AppendFsync, Settings};
@@ -43,13 +41,13 @@ use crate::log::writer::{Closed, Health, Options, Policy, Unclosed, mark_interva
 use crate::ring::Ring;
 use crate::state::Slot;
 use crate::units::{Offset, ReplId};
+use pins::Pin;
 
-/// Stream bytes given to a replica's socket at a time.
-const FEED_PIECE: u64 = 256 * 1024;
-/// A spill that serves replicas only goes on at least this long: with a small ring the next one would begin at once.
-const SPILL_LEAST: u64 = 4 << 20;
 /// Between two attempts to record that the log has failed.
 const SEAL_AGAIN: Duration = Duration::from_secs(1);
+
+mod bases;
+mod pins;
 
 /// How far the log is, or why it stopped.
 pub enum LogStatus {
@@ -141,14 +139,6 @@ pub struct Persist {
     /// With `appendfsync always` nothing is sent to replicas that is not durable (rule 13).
     sends_durable: bool,
     held_from: Offset,
-}
-
-struct Pin {
-    at: Offset,
-    /// A spill may begin here for it.
-    cut: Option<Cut>,
-    /// It is fed from the ring and had everything when it was here.
-    online: bool,
 }
 
 impl Persist {
@@ -629,171 +619,6 @@ impl Persist {
         if let Some(Err(Unclosed { why, .. })) = self.log.take().map(LogThread::stop) {
             notice!("Closing the log of the history of before: {why}");
         }
-    }
-
-    // ---- replicas ----
-
-    /// Keeps the stream from `at` on for a replica, in the log if the ring moves on.
-    pub fn pin(&mut self, slot: Slot, at: Offset) {
-        let cut = self.pins.get(&slot).and_then(|pin| pin.cut);
-        self.pins.insert(slot, Pin { at, cut, online: false });
-    }
-
-    /// The same from the cut of its snapshot on; a spill begins for it where there is no log.
-    pub fn pin_cut(&mut self, slot: Slot, cut: Cut) {
-        self.pins.insert(slot, Pin { at: cut.offset, cut: Some(cut), online: false });
-    }
-
-    /// The replica has all that may be sent. What comes is kept for it: should it fall behind the ring, a spill begins
-    /// here.
-    pub fn caught_up(&mut self, slot: Slot, at: Offset) {
-        let cut = (at == self.end).then(|| self.cut());
-        self.pins.insert(slot, Pin { at, cut, online: true });
-        if self.end.since(self.promise.to().offset) >= SPILL_LEAST {
-            self.end_spill_if_needless();
-        }
-    }
-
-    /// The replica has gone.
-    pub fn unpin(&mut self, slot: Slot) {
-        if self.pins.remove(&slot).is_some() {
-            self.end_spill_if_needless();
-        }
-    }
-
-    /// Those for which more is kept than the ring holds, and from where on.
-    pub fn pinned(&self) -> impl Iterator<Item = (Slot, Offset)> {
-        let start = self.ring.start();
-        let kept = move |(_, pin): &(&Slot, &Pin)| !pin.online || pin.at < start;
-        self.pins.iter().filter(kept).map(|(slot, pin)| (*slot, pin.at))
-    }
-
-    /// A replica needs what the log holds.
-    pub fn is_pinned(&self) -> bool {
-        self.pinned().next().is_some()
-    }
-
-    fn end_spill_if_needless(&mut self) {
-        if self.log.is_some() && !self.promise.is_kept() && !self.is_pinned() {
-            self.end_spill();
-        }
-    }
-
-    /// A spill that served replicas only is not needed any more.
-    fn end_spill(&mut self) {
-        self.sender = None;
-        let Some(log) = self.log.take() else { return };
-        self.promise.log_ended(None);
-        let next = lock(&self.files.segments).next_seq();
-        self.tidy("served replicas", move |files| {
-            if let Err(Unclosed { why, .. }) = log.stop() {
-                warning!("Ending the segments written for replicas: {why}");
-            }
-            drop_log(files, next)
-        });
-    }
-
-    /// What may be sent to replicas.
-    fn sendable(&self) -> Offset {
-        match &self.sender {
-            Some(sender) if self.appendonly && self.sends_durable => sender.durable(),
-            _ => self.end,
-        }
-    }
-
-    /// The same, of what the log holds.
-    pub fn sendable_from_log(&self) -> Offset {
-        let written = self.sender.as_ref().map_or(Offset::ZERO, LogSender::written);
-        written.min(self.sendable())
-    }
-
-    /// Lets `write` take stream bytes from `sent` on; it says how many it took.
-    pub fn piece(&self, sent: Offset, write: impl FnOnce(&[u8], &[u8]) -> io::Result<usize>) -> Piece {
-        let most = self.sendable().since(sent).min(FEED_PIECE) as usize;
-        if sent < self.ring.start() {
-            return Piece::Older;
-        }
-        match self.ring.read(sent, most) {
-            Some((first, rest)) if !first.is_empty() => Piece::Ring(write(first, rest)),
-            _ => Piece::Nothing,
-        }
-    }
-
-    /// The oldest byte that ring or log can give.
-    fn held_from(&mut self) -> Offset {
-        let ring = self.ring.start();
-        if self.sender.is_none() {
-            self.held_from = ring;
-        } else if let Ok(segments) = self.files.segments.try_lock() {
-            // Otherwise a snapshot is being committed: what was known before stands for a moment.
-            let oldest = segments.manifest().incrs.first().and_then(|entry| entry.start_offset);
-            self.held_from = oldest.unwrap_or(ring).min(ring);
-        }
-        self.held_from
-    }
-
-    // ---- bases ----
-
-    /// What recovery found base and segments to lead to; `in_log`: the segments end there.
-    pub fn recovered(&mut self, to: Cut, in_log: bool) {
-        self.promise = Promise::new(to, in_log);
-        self.promise.ring_begins_at(self.ring.start());
-    }
-
-    /// Save points: whether what is acknowledged is kept without `appendonly` too (rule 7). `true`: only from a snapshot on that
-    /// is to be taken now, as base, segments and ring do not lead to the end of the stream any more.
-    pub fn keep(&mut self, kept: bool) -> bool {
-        self.promise.keep(kept || self.appendonly);
-        if !kept || self.appendonly || self.promise.is_whole() {
-            return false;
-        }
-        if self.sender.is_none() {
-            let options = Options { policy: Policy::Spill, ..self.options_off() };
-            if let Err(why) = self.start_log(options, self.cut()) {
-                warning!("Cannot write the stream to segments: {why}");
-            }
-        }
-        true
-    }
-
-    /// A base is in force that holds the state at `cut`: `dump.rdb`, or the log's own.
-    pub fn base_written(&mut self, cut: Cut, in_log: bool) {
-        if self.sender.is_some() {
-            self.promise.base_placed_under_log(cut);
-        } else if !in_log && self.promise.snapshot_placed(cut, self.ring.start()) {
-            self.drop_segments();
-        }
-    }
-
-    /// Looks at the lengths of the files anew: a few system calls, no wait for the disk.
-    pub fn measure_log(&mut self) {
-        self.log_closed_len = lock(&self.files.segments).closed_len();
-    }
-
-    /// A rewrite has ended: the log's files but the newest segment are so long now.
-    pub fn log_rewritten(&mut self, closed_len: u64) {
-        self.log_closed_len = closed_len;
-    }
-
-    pub fn dir_changed(&mut self) {
-        self.exports = true;
-    }
-
-    pub fn exports(&self) -> bool {
-        self.exports
-    }
-
-    /// Where an export goes and under which temporary name it is written.
-    pub fn export_paths(&self, settings: &Settings) -> (PathBuf, PathBuf) {
-        let temporary = settings.dir.join(format!("temp-{}.rdb", std::process::id()));
-        (settings.dir.join(&settings.dbfilename), temporary)
-    }
-
-    /// Where the snapshot goes and under which temporary name it is written.
-    pub fn snapshot_paths(&self) -> (PathBuf, PathBuf) {
-        let target = self.files.paths.snapshot();
-        let temporary = self.files.paths.data.join(format!("temp-{}.rdb", std::process::id()));
-        (target, temporary)
     }
 
     fn options_off(&self) -> Options {

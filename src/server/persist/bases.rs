@@ -1,0 +1,73 @@
+//! Which snapshot the log stands on, where snapshots go, and what is kept without a log.
+
+use std::path::PathBuf;
+
+use super::{Cut, Persist, lock};
+use crate::config::Settings;
+use crate::log::writer::{Options, Policy};
+use crate::server::logging::warning;
+use crate::server::promise::Promise;
+
+impl Persist {
+    /// What recovery found base and segments to lead to; `in_log`: the segments end there.
+    pub fn recovered(&mut self, to: Cut, in_log: bool) {
+        self.promise = Promise::new(to, in_log);
+        self.promise.ring_begins_at(self.ring.start());
+    }
+
+    /// Save points: whether what is acknowledged is kept without `appendonly` too (rule 7). `true`: only from a snapshot on that
+    /// is to be taken now, as base, segments and ring do not lead to the end of the stream any more.
+    pub fn keep(&mut self, kept: bool) -> bool {
+        self.promise.keep(kept || self.appendonly);
+        if !kept || self.appendonly || self.promise.is_whole() {
+            return false;
+        }
+        if self.sender.is_none() {
+            let options = Options { policy: Policy::Spill, ..self.options_off() };
+            if let Err(why) = self.start_log(options, self.cut()) {
+                warning!("Cannot write the stream to segments: {why}");
+            }
+        }
+        true
+    }
+
+    /// A base is in force that holds the state at `cut`: `dump.rdb`, or the log's own.
+    pub fn base_written(&mut self, cut: Cut, in_log: bool) {
+        if self.sender.is_some() {
+            self.promise.base_placed_under_log(cut);
+        } else if !in_log && self.promise.snapshot_placed(cut, self.ring.start()) {
+            self.drop_segments();
+        }
+    }
+
+    /// Looks at the lengths of the files anew: a few system calls, no wait for the disk.
+    pub fn measure_log(&mut self) {
+        self.log_closed_len = lock(&self.files.segments).closed_len();
+    }
+
+    /// A rewrite has ended: the log's files but the newest segment are so long now.
+    pub fn log_rewritten(&mut self, closed_len: u64) {
+        self.log_closed_len = closed_len;
+    }
+
+    pub fn dir_changed(&mut self) {
+        self.exports = true;
+    }
+
+    pub fn exports(&self) -> bool {
+        self.exports
+    }
+
+    /// Where an export goes and under which temporary name it is written.
+    pub fn export_paths(&self, settings: &Settings) -> (PathBuf, PathBuf) {
+        let temporary = settings.dir.join(format!("temp-{}.rdb", std::process::id()));
+        (settings.dir.join(&settings.dbfilename), temporary)
+    }
+
+    /// Where the snapshot goes and under which temporary name it is written.
+    pub fn snapshot_paths(&self) -> (PathBuf, PathBuf) {
+        let target = self.files.paths.snapshot();
+        let temporary = self.files.paths.data.join(format!("temp-{}.rdb", std::process::id()));
+        (target, temporary)
+    }
+}

@@ -1,0 +1,128 @@
+//! What replicas still need: they are fed from the ring while they follow, and from the log when they fall behind it.
+//!
+//! A pin keeps the stream from its place on. Where there is no log, a spill begins at the pin's cut before the ring moves
+//! beyond it, and ends when nobody needs it any more; a slow replica costs disk, never memory.
+
+use std::io;
+
+use super::{Cut, Persist, drop_log, lock};
+use crate::log::thread::LogSender;
+use crate::log::writer::Unclosed;
+use crate::server::feed::Piece;
+use crate::server::logging::warning;
+use crate::state::Slot;
+use crate::units::Offset;
+
+/// Stream bytes given to a replica's socket at a time.
+const FEED_PIECE: u64 = 256 * 1024;
+/// A spill that serves replicas only goes on at least this long: with a small ring the next one would begin at once.
+const SPILL_LEAST: u64 = 4 << 20;
+
+pub(super) struct Pin {
+    at: Offset,
+    /// A spill may begin here for it.
+    pub(super) cut: Option<Cut>,
+    /// It is fed from the ring and had everything when it was here.
+    online: bool,
+}
+
+impl Persist {
+    /// Keeps the stream from `at` on for a replica, in the log if the ring moves on.
+    pub fn pin(&mut self, slot: Slot, at: Offset) {
+        let cut = self.pins.get(&slot).and_then(|pin| pin.cut);
+        self.pins.insert(slot, Pin { at, cut, online: false });
+    }
+
+    /// The same from the cut of its snapshot on; a spill begins for it where there is no log.
+    pub fn pin_cut(&mut self, slot: Slot, cut: Cut) {
+        self.pins.insert(slot, Pin { at: cut.offset, cut: Some(cut), online: false });
+    }
+
+    /// The replica has all that may be sent. What comes is kept for it: should it fall behind the ring, a spill begins
+    /// here.
+    pub fn caught_up(&mut self, slot: Slot, at: Offset) {
+        let cut = (at == self.end).then(|| self.cut());
+        self.pins.insert(slot, Pin { at, cut, online: true });
+        if self.end.since(self.promise.to().offset) >= SPILL_LEAST {
+            self.end_spill_if_needless();
+        }
+    }
+
+    /// The replica has gone.
+    pub fn unpin(&mut self, slot: Slot) {
+        if self.pins.remove(&slot).is_some() {
+            self.end_spill_if_needless();
+        }
+    }
+
+    /// Those for which more is kept than the ring holds, and from where on.
+    pub fn pinned(&self) -> impl Iterator<Item = (Slot, Offset)> {
+        let start = self.ring.start();
+        let kept = move |(_, pin): &(&Slot, &Pin)| !pin.online || pin.at < start;
+        self.pins.iter().filter(kept).map(|(slot, pin)| (*slot, pin.at))
+    }
+
+    /// A replica needs what the log holds.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned().next().is_some()
+    }
+
+    fn end_spill_if_needless(&mut self) {
+        if self.log.is_some() && !self.promise.is_kept() && !self.is_pinned() {
+            self.end_spill();
+        }
+    }
+
+    /// A spill that served replicas only is not needed any more.
+    fn end_spill(&mut self) {
+        self.sender = None;
+        let Some(log) = self.log.take() else { return };
+        self.promise.log_ended(None);
+        let next = lock(&self.files.segments).next_seq();
+        self.tidy("served replicas", move |files| {
+            if let Err(Unclosed { why, .. }) = log.stop() {
+                warning!("Ending the segments written for replicas: {why}");
+            }
+            drop_log(files, next)
+        });
+    }
+
+    /// What may be sent to replicas.
+    fn sendable(&self) -> Offset {
+        match &self.sender {
+            Some(sender) if self.appendonly && self.sends_durable => sender.durable(),
+            _ => self.end,
+        }
+    }
+
+    /// The same, of what the log holds.
+    pub fn sendable_from_log(&self) -> Offset {
+        let written = self.sender.as_ref().map_or(Offset::ZERO, LogSender::written);
+        written.min(self.sendable())
+    }
+
+    /// Lets `write` take stream bytes from `sent` on; it says how many it took.
+    pub fn piece(&self, sent: Offset, write: impl FnOnce(&[u8], &[u8]) -> io::Result<usize>) -> Piece {
+        let most = self.sendable().since(sent).min(FEED_PIECE) as usize;
+        if sent < self.ring.start() {
+            return Piece::Older;
+        }
+        match self.ring.read(sent, most) {
+            Some((first, rest)) if !first.is_empty() => Piece::Ring(write(first, rest)),
+            _ => Piece::Nothing,
+        }
+    }
+
+    /// The oldest byte that ring or log can give.
+    pub(super) fn held_from(&mut self) -> Offset {
+        let ring = self.ring.start();
+        if self.sender.is_none() {
+            self.held_from = ring;
+        } else if let Ok(segments) = self.files.segments.try_lock() {
+            // Otherwise a snapshot is being committed: what was known before stands for a moment.
+            let oldest = segments.manifest().incrs.first().and_then(|entry| entry.start_offset);
+            self.held_from = oldest.unwrap_or(ring).min(ring);
+        }
+        self.held_from
+    }
+}
