@@ -4,7 +4,7 @@
 //!
 //! | step | a crash after it leaves |
 //! |---|---|
-//! | the torn tail is copied aside, fsynced | the same directory and a copy |
+//! | the torn tail, unless the ring holds the same, is copied aside, fsynced | the same directory and a copy |
 //! | the file is cut (and its end marked), fsynced | the same log without the tail |
 //! | the kept files are fsynced: a killed server leaves bytes in the page cache only | the same log |
 //! | an old log is taken in; what does not belong is moved aside | the same, under the manifest |
@@ -29,13 +29,13 @@
 //! A change of name while running ([`super::history_file::HistoryFile::begin`]) is fsynced in `replication.toml` first, then stands in the ring's
 //! header, then in the log's next mark, and only then a byte may be appended under it (rule 1).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::plan::{Cut, Plan};
 use super::segments::{ManifestFound, Paths, Segments, read_manifest, settle_generation};
 use super::survey::seal_file;
-use crate::disk::{Disk, Mode, Result, durable, read_all};
+use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
 use crate::format::history::History;
 use crate::format::manifest::Manifest;
 
@@ -101,10 +101,10 @@ pub fn prepare(disk: Arc<dyn Disk>, paths: &Paths, plan: &mut Plan) -> Result<Pr
     Ok(Prepared { segments, idle_segment: plan.idle_segment.clone() })
 }
 
-/// Renames `path` (file or directory) to the first free `….aside`, `….aside2`, …
-fn set_aside(disk: &dyn Disk, path: &Path) -> Result<()> {
+/// Renames `path` (file or directory), if it is there, to the first free `….aside`, `….aside2`, …, which it returns.
+pub fn set_aside(disk: &dyn Disk, path: &Path) -> Result<Option<PathBuf>> {
     if !disk.exists(path)? {
-        return Ok(());
+        return Ok(None);
     }
     let mut to = durable::with_suffix(path, ".aside");
     let mut n = 2;
@@ -112,33 +112,41 @@ fn set_aside(disk: &dyn Disk, path: &Path) -> Result<()> {
         to = durable::with_suffix(path, &format!(".aside{n}"));
         n += 1;
     }
-    durable::publish(disk, path, &to)
+    durable::publish(disk, path, &to)?;
+    Ok(Some(to))
 }
 
 fn apply_cut(disk: &dyn Disk, cut: &Cut) -> Result<()> {
     let file = disk.open(&cut.path, Mode::Write)?;
     let len = file.size()?;
     if len > cut.keep {
-        durable::remove_if_there(disk, &cut.aside)?;
-        let aside = disk.open(&cut.aside, Mode::CreateNew)?;
-        let mut piece = vec![0; 1 << 20];
-        let mut at = cut.keep;
-        while at < len {
-            let got = file.read_at(&mut piece, at)?;
-            if got == 0 {
-                break;
-            }
-            aside.write_at(&piece[..got], at - cut.keep)?;
-            at += got as u64;
+        if let Some(aside) = &cut.aside {
+            copy_tail(disk, &*file, cut.keep, aside)?; // before the original goes
         }
-        aside.fdatasync()?; // the copy, before the original goes
-        disk.fsync_dir(durable::parent(&cut.aside))?;
         file.truncate(cut.keep)?;
     }
     if !cut.mark.is_empty() {
         file.write_at(&cut.mark, cut.keep)?;
     }
     file.fdatasync() // before a segment is opened that begins where this one now ends
+}
+
+/// Copies what stands from `from` on; durable when it returns.
+fn copy_tail(disk: &dyn Disk, file: &dyn DiskFile, from: u64, to: &Path) -> Result<()> {
+    durable::remove_if_there(disk, to)?;
+    let copy = disk.open(to, Mode::CreateNew)?;
+    let mut piece = vec![0; 1 << 20];
+    let mut at = from;
+    loop {
+        let got = file.read_at(&mut piece, at)?;
+        if got == 0 {
+            break;
+        }
+        copy.write_at(&piece[..got], at - from)?;
+        at += got as u64;
+    }
+    copy.fdatasync()?;
+    disk.fsync_dir(durable::parent(to))
 }
 
 /// A taken-over file that was cut is named with its new seal.

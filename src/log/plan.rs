@@ -17,11 +17,12 @@ use super::survey::{
     HistoryFact, LogFacts, LogFile, LogShape, RdbProbe, Refusal, SnapshotFact, Survey, survey,
 };
 use crate::disk::{Disk, Result};
-use crate::format::aof::{Chain, Place};
+use crate::format::aof::Place;
 use crate::format::framing::UnitWalk;
 use crate::format::history::{Base, BaseFile, Born, Cause, History, Sealed};
 use crate::ring::{Check, Ring};
 use crate::units::{Offset, ReplId};
+use fresh::stock_load;
 use words::LastRun;
 
 /// What recovery is told besides the files.
@@ -74,8 +75,10 @@ pub struct Run {
 pub struct Cut {
     pub path: PathBuf,
     pub keep: u64,
-    /// Gets the bytes that are cut.
-    pub aside: PathBuf,
+    /// How many bytes go.
+    pub bytes: u64,
+    /// Gets them; `None` if they were compared with the ring's, which are recovered.
+    pub aside: Option<PathBuf>,
     /// Written at `keep`, so that the rest is proven again; empty if a mark stands there.
     pub mark: Vec<u8>,
 }
@@ -142,7 +145,7 @@ pub fn recover(
     settings: &Settings,
 ) -> Result<Recovered> {
     let survey = survey(disk, paths, probe)?;
-    let planner = Planner::new(&survey, paths, settings);
+    let planner = Planner::new(disk, &survey, paths, settings);
     let inputs = planner.inputs();
     let verdict = decide(&inputs);
     let plan = match verdict {
@@ -160,6 +163,7 @@ pub fn recover(
 }
 
 struct Planner<'a> {
+    disk: &'a dyn Disk,
     survey: &'a Survey,
     paths: &'a Paths,
     settings: &'a Settings,
@@ -186,8 +190,9 @@ struct Reach {
 }
 
 impl<'a> Planner<'a> {
-    fn new(survey: &'a Survey, paths: &'a Paths, settings: &'a Settings) -> Planner<'a> {
-        let mut planner = Planner { survey, paths, settings, snapshot: None, best: None, stranger: None };
+    fn new(disk: &'a dyn Disk, survey: &'a Survey, paths: &'a Paths, settings: &'a Settings) -> Planner<'a> {
+        let mut planner =
+            Planner { disk, survey, paths, settings, snapshot: None, best: None, stranger: None };
         planner.snapshot = planner.snapshot_base();
         if matches!(survey.log.shape, LogShape::Ours | LogShape::None) {
             planner.best = planner.furthest();
@@ -464,62 +469,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What becomes of our segments: kept up to the proven end, the rest cut or moved aside.
-    fn settle_log(&self, plan: &mut Plan) {
-        let log = self.log();
-        if !matches!(log.shape, LogShape::Ours) {
-            return;
-        }
-        let Some((start, end)) = log.range() else { return };
-        if plan.end < start || plan.end < end {
-            return; // cannot be: the log itself leads to its end from any base within it
-        }
-        if end < plan.log_from.offset {
-            // The base is further: the next segment could not follow these.
-            return self.give_log_up(plan);
-        }
-        plan.log_has_base = log.base.is_some();
-        let (kept, behind) = log.files.split_at(log.first + log.segments().len());
-        plan.keep_segments = kept.iter().map(|file| file.name.clone()).collect();
-        plan.aside = behind.iter().map(|file| file.path.clone()).collect();
-        plan.log_from = Place { replid: name_at(&plan.history, end), offset: end, db: log.end_db() };
-        let sealed_from = plan.history.sealed.map_or(end, |sealed| sealed.from);
-        plan.durable = log.known_durable.min(end).min(sealed_from);
-        let Some((file, report)) = log.segments().last().and_then(|f| Some((f, f.report.as_ref()?))) else {
-            return;
-        };
-        if report.opening.is_some_and(|opening| opening.offset == end) {
-            plan.idle_segment = Some(file.name.clone());
-        }
-        if report.unproven() == 0 {
-            return;
-        }
-        let mut mark = Vec::new();
-        if report.marked.at > report.proven.at
-            && let Some(mut chain) = report.chain_at_proven
-        {
-            Chain::mark(&mut chain, plan.log_from, plan.durable, &mut mark);
-        }
-        let name = format!("{}.torn-{end}", file.name);
-        plan.cut = Some(Cut {
-            path: file.path.clone(),
-            keep: report.proven.at,
-            aside: self.paths.log_file(&name),
-            mark,
-        });
-    }
-
-    /// The log's files hold nothing that the base does not: they go, but a damaged log is kept aside.
-    fn give_log_up(&self, plan: &mut Plan) {
-        let log = self.log();
-        plan.drop_log = matches!(log.tail, Tail::Whole);
-        if !plan.drop_log {
-            plan.aside = vec![self.paths.log()]; // in one step: a manifest without its files is a refusal
-        }
-        let of_the_log = self.paths.relative("");
-        plan.history.bases.retain(|base| base.files.iter().any(|file| !file.name.starts_with(&of_the_log)));
-    }
-
     /// The names of the history at `end`, in-band ones included.
     fn history_at(&self, end: Offset) -> History {
         let (mut history, newer) = match self.survey.history.good() {
@@ -548,119 +497,6 @@ impl<'a> Planner<'a> {
         let held = history.sealed.filter(|sealed| sealed.from < end); // what a power cut took needs no base
         history.sealed = held.map(|sealed| Sealed { to: sealed.to.min(end), ..sealed });
         (history.offset_hint, history.clean) = (end, None);
-        history
-    }
-
-    fn snapshot_alone(&self) -> Plan {
-        let SnapshotFact::Found { file, peek, .. } = &self.survey.snapshot else { return self.empty() };
-        let position = peek.replid.zip(peek.offset);
-        let (mut history, end) = match position {
-            Some((replid, offset)) => {
-                (History::new(replid, offset, Born::Import, self.settings.fresh_tag), offset)
-            }
-            None => (self.fresh_history(Born::Import), Offset::ZERO),
-        };
-        let db = peek.db.unwrap_or(0);
-        history.bases = vec![Base { cut: end, db, placed: true, files: vec![file.clone()] }];
-        let mut plan = self.plan(Verdict::SnapshotAlone, history, end, db);
-        plan.fresh = position.is_none();
-        plan.load = vec![Load { path: self.paths.snapshot(), rdb: file.len, commands_end: file.len }];
-        self.set_log_aside(&mut plan);
-        let name = &self.paths.snapshot;
-        plan.log_line = match position {
-            Some((replid, offset)) => format!("loading {name} alone, at its position {replid}:{offset}"),
-            None => format!("loading {name} alone, as a new history"),
-        };
-        if !plan.aside.is_empty() {
-            plan.log_line += "; the log belongs to another dataset and is kept aside: to roll it forward instead, \
-                              put it back and remove the snapshot";
-        }
-        plan
-    }
-
-    fn log_base_alone(&self) -> Plan {
-        let mut history = self.fresh_history(Born::Import);
-        let base = &self.log().files[0];
-        history.bases =
-            vec![Base { cut: Offset::ZERO, db: 0, placed: true, files: vec![self.base_file(base)] }];
-        let mut plan = self.plan(Verdict::LogBaseAlone, history, Offset::ZERO, 0);
-        plan.fresh = true;
-        plan.load = vec![stock_load(base)];
-        plan.log_has_base = true;
-        plan.keep_segments = vec![base.name.clone()];
-        plan.aside = self.log().files[1..].iter().map(|file| file.path.clone()).collect();
-        plan.log_line = format!(
-            "loading {} alone, as a new history: it is not the base on which the log was written; the log's \
-             segments are kept aside",
-            base.name
-        );
-        plan
-    }
-
-    fn take_over(&self) -> Plan {
-        let log = self.log();
-        let mut history = self.fresh_history(Born::Import);
-        let mut plan = self.plan(Verdict::TakeOver, self.fresh_history(Born::Import), Offset::ZERO, 0);
-        plan.fresh = true;
-        // Files of two servers are one base only as long as `replication.toml` says so: a base of ours is due.
-        plan.log_has_base = !matches!(log.shape, LogShape::ForeignTail);
-        plan.adopt_old_log = matches!(log.shape, LogShape::OldSingle);
-        plan.load = log.files.iter().map(stock_load).collect();
-        plan.keep_segments = log.files.iter().map(|file| file.name.clone()).collect();
-        if plan.adopt_old_log {
-            for load in &mut plan.load {
-                load.path = self.paths.log_file(&self.paths.log_name);
-            }
-        }
-        let mut files: Vec<BaseFile> = log.files.iter().map(|file| self.base_file(file)).collect();
-        if let (Tail::Torn, Some(last), Some(record)) = (log.tail, log.files.last(), files.last_mut()) {
-            let keep = last.report.as_ref().map_or(last.len, |report| report.parsed.at);
-            let name = format!("{}.torn-{keep}", last.name);
-            let path = plan.load.last().map_or(last.path.clone(), |load| load.path.clone());
-            plan.cut = Some(Cut { path, keep, aside: self.paths.log_file(&name), mark: Vec::new() });
-            // The seal is taken again after the cut, by `prepare`.
-            (record.len, record.checksum) = (keep, 0);
-        }
-        history.bases = vec![Base { cut: Offset::ZERO, db: 0, placed: true, files }];
-        plan.history = history;
-        let what = match log.shape {
-            LogShape::OldSingle => "an old single-file log",
-            LogShape::ForeignTail => "our log, with another server's writes behind it,",
-            _ => "another server's log",
-        };
-        plan.log_line = format!("taking over {what} as a new history: {} files", plan.load.len());
-        plan
-    }
-
-    fn empty(&self) -> Plan {
-        let mut plan = self.plan(Verdict::Empty, self.fresh_history(Born::Empty), Offset::ZERO, 0);
-        plan.fresh = true;
-        self.set_log_aside(&mut plan);
-        plan.log_line = match self.survey.history.good() {
-            Some(history) => format!(
-                "no base of history {} is within reach of log and ring: a new, empty history begins",
-                history.replid
-            ),
-            None => "an empty directory: a new history begins".into(),
-        };
-        plan
-    }
-
-    fn set_log_aside(&self, plan: &mut Plan) {
-        if !matches!(self.log().shape, LogShape::None) {
-            plan.aside = match self.log().shape {
-                LogShape::OldSingle => vec![self.paths.old_log()],
-                _ => vec![self.paths.log()],
-            };
-        }
-    }
-
-    fn fresh_history(&self, born: Born) -> History {
-        let Settings { fresh_replid, fresh_tag, .. } = *self.settings;
-        let mut history = History::new(fresh_replid, Offset::ZERO, born, fresh_tag);
-        if let Some(old) = self.survey.history.good() {
-            (history.generation, history.role) = (old.generation, old.role.clone());
-        }
         history
     }
 
@@ -697,12 +533,6 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A file as another server loads it: its RDB, then its commands.
-fn stock_load(file: &LogFile) -> Load {
-    let commands_end = file.report.as_ref().map_or(file.rdb, |report| report.parsed.at);
-    Load { path: file.path.clone(), rdb: file.rdb, commands_end }
-}
-
 /// The name in force for the byte at `offset`.
 fn name_at(history: &History, offset: Offset) -> ReplId {
     if offset >= history.begun {
@@ -712,8 +542,10 @@ fn name_at(history: &History, offset: Offset) -> ReplId {
     history.lineage.iter().rev().find(|past| past.end > offset).map_or(history.replid, |past| past.replid)
 }
 
+mod fresh;
 mod names;
 mod refusals;
+mod settle;
 mod words;
 
 #[cfg(test)]

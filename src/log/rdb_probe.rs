@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use super::survey::{RdbPeek, RdbProbe};
 use crate::disk::{DiskFile, Result};
 use crate::error::{Corrupt, IoFailure};
-use crate::format::rdb::{Item, LoadError, Reader, peek};
+use crate::format::rdb::{EXPORT_AUX, Item, LoadError, Reader, peek};
 use crate::units::{Offset, ReplId};
 
 pub struct FormatProbe;
@@ -32,6 +32,7 @@ impl RdbProbe for FormatProbe {
                 b"repl-id" => found.replid = ReplId::parse(value).filter(|id| *id != ReplId::NONE),
                 b"repl-offset" => found.offset = number().map(Offset),
                 b"repl-stream-db" => found.db = number().and_then(|db| u32::try_from(db).ok()),
+                name if name == EXPORT_AUX.as_bytes() => found.export = true,
                 _ => {}
             }
         }
@@ -126,6 +127,10 @@ mod tests {
         let found = FormatProbe.peek(&*on_disk(&sample())).unwrap().unwrap();
         assert_eq!(found.replid, Some(ReplId::from_random([0xab; 20])));
         assert_eq!((found.offset, found.db, found.checksum), (Some(Offset(777)), Some(3), 7));
+        let field = [&[0xfa, EXPORT_AUX.len() as u8], EXPORT_AUX.as_bytes(), &[0xc0, 1]].concat();
+        let export = [&sample()[..9], &field, &sample()[9..]].concat();
+        let marked = FormatProbe.peek(&*on_disk(&export)).unwrap().unwrap();
+        assert_eq!(marked, RdbPeek { export: true, ..found });
     }
 
     #[test]

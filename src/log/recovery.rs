@@ -7,8 +7,8 @@
 //! What the enums stand for is computed once, under these rules:
 //!
 //! * a byte counts only under a seal (rule 2), so `proven` is the log's last whole unit at or before its last sound mark;
-//! * *known durable* is the highest of: the clean mark's end, every sound mark's `dur`, the ring header's. A log
-//!   that proves less is damaged, not torn (rule 17);
+//! * *known durable* is the highest of: the clean mark's end, every sound mark's `dur` (also of those behind a place where the
+//!   commands cannot be told apart any more), the ring header's. A log that proves less is damaged, not torn (rule 17);
 //! * above that, a tail is torn if it merely ends early (no unsound mark, well formed so far) or holds a zeroed
 //!   512-byte sector; everything else is damage;
 //! * whether the directory was closed cleanly enters through these two and through the segment lengths that tell a foreign

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::disk::{Disk, DiskFile, Fault, Mode, PowerCut, SimDisk, durable};
 use crate::error::Corrupt;
+use crate::format::aof::Chain;
 use crate::format::framing::unit_bounds;
 use crate::format::history::{Role, Sealed};
 use crate::log::commit::{prepare, tidy_up};
@@ -23,6 +24,8 @@ use crate::ring::Begin;
 
 #[path = "refusal_tests.rs"]
 mod refusals;
+#[path = "takeover_tests.rs"]
+mod takeover;
 
 const DUMP: &str = "/d/dump.rdb";
 
@@ -35,7 +38,7 @@ fn paths() -> Paths {
     }
 }
 
-/// A stand-in for RDB: magic, position as text, the dataset (the stream's prefix), a checksum.
+/// A stand-in for RDB: magic, position as text (and a word more for an export), the dataset (the stream's prefix), a checksum.
 fn rdb(position: Option<(ReplId, Offset)>, dataset: &[u8]) -> Vec<u8> {
     let head = match position {
         Some((replid, offset)) => format!("REDIS {replid} {offset}\n"),
@@ -66,11 +69,13 @@ impl RdbProbe for Probe {
             return Ok(Err(Corrupt::new(0, "no RDB")));
         };
         let head = String::from_utf8_lossy(&bytes[6..end]).into_owned();
-        let (replid, offset) = head.split_once(' ').unwrap();
+        let mut words = head.split(' ');
+        let (replid, offset) = (words.next().unwrap(), words.next().unwrap());
+        let export = words.next().is_some();
         let checksum = u64::from_le_bytes(bytes[bytes.len() - 8..].try_into().unwrap());
         let replid = ReplId::parse(replid.as_bytes());
         let offset = offset.parse().ok().map(Offset);
-        Ok(Ok(RdbPeek { replid, offset, db: Some(0), checksum }))
+        Ok(Ok(RdbPeek { replid, offset, db: Some(0), export, checksum }))
     }
     fn preamble_end(&self, file: &dyn DiskFile) -> Result<std::result::Result<u64, Corrupt>> {
         Ok(Ok(file.size()?))
@@ -568,11 +573,28 @@ fn acknowledged_bytes_behind_the_last_mark_come_from_the_ring() {
     let (plan, dataset) = start_on(&disk, true);
     assert!(dataset == stream);
     assert_eq!(plan.replay.last().map(|run| run.source.clone()), Some(Source::Ring));
+    // all that stands behind the mark is in the ring: nothing is lost, kept aside or said
+    let cut = plan.cut.unwrap();
+    assert!(cut.bytes > 0 && cut.aside.is_none() && !plan.log_line.contains("cut"), "{}", plan.log_line);
+    // other bytes there than the ring's, though they are as well formed, are kept
+    let other = disk.after_process_crash();
+    other.damage(Path::new(FIRST), |bytes| {
+        let at = bytes.len() - 10;
+        bytes[at] = b'w';
+    });
+    let (plan, dataset) = start_on(&other, true);
+    let cut = plan.cut.unwrap();
+    let said = format!(
+        "; a torn tail: {} bytes of appendonly.aof.1.incr.aof from byte {} on are cut and kept as \
+         appendonly.aof.1.incr.aof.torn-",
+        cut.bytes, cut.keep
+    );
+    assert!(dataset == stream && cut.aside.is_some() && plan.log_line.contains(&said), "{}", plan.log_line);
     // without the ring: the marked prefix
     disk.remove(&paths().ring()).unwrap();
     let (plan, dataset) = start_on(&disk, true);
     assert!(stream.starts_with(&dataset) && plan.cut.is_some() && plan.end.0 > 0);
-    assert!(plan.log_line.contains("torn tail"), "{}", plan.log_line);
+    assert!(plan.log_line.contains(&said), "{}", plan.log_line);
 }
 
 /// Rules 2 and 5: the boot id tells who crashed, and nothing else.
@@ -593,94 +615,6 @@ fn the_boot_id_tells_a_crash_of_the_machine() {
     check(false, "another", "after a crash of the machine (its boot id is another one) from", true);
     check(false, "", "after a crash from", true);
     check(true, "another", "after a clean shutdown from", false);
-}
-
-/// Scenario 6: another server's writes behind ours are loaded whole, as a new history, never cut.
-#[test]
-fn a_foreign_tail_is_taken_over() {
-    let (disk, stream) = ran(Some(Policy::EverySec), 10, true);
-    let foreign = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$4\r\nPING\r\n";
-    disk.damage(Path::new(FIRST), |bytes| bytes.extend_from_slice(foreign));
-    let (plan, dataset) = start_on(&disk, true);
-    assert_eq!(plan.verdict, Verdict::TakeOver);
-    assert!(dataset == [&stream[..], foreign].concat());
-    assert!(plan.fresh && plan.end == Offset::ZERO && plan.history.lineage.is_empty());
-    assert_eq!(plan.history.bases[0].files.len(), 1);
-}
-
-/// One flipped bit is never taken for another server's writing, however many marks stand behind it; nor does such
-/// writing hide it.
-#[test]
-fn a_flipped_bit_is_healed_or_refused_wherever_it_is() {
-    let foreign = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$4\r\nPING\r\n";
-    for clean in [true, false] {
-        let (whole, _) = ran(Some(Policy::Always), 600, clean);
-        let len = whole.len(Path::new(FIRST)).unwrap().unwrap() as usize;
-        assert!(len > 150_000);
-        for at in [500, len / 3, len / 2, len - 30_000, len - 3] {
-            let (disk, _) = ran(Some(Policy::Always), 600, clean);
-            disk.damage(Path::new(FIRST), |bytes| bytes[at] ^= 2);
-            disk.remove(&paths().ring()).unwrap();
-            let refusal = refusal_on(&disk, true);
-            assert!(refusal.file == Path::new(FIRST) && refusal.what.contains("damaged"), "{at}: {refusal}");
-            if clean {
-                disk.damage(Path::new(FIRST), |bytes| bytes.extend_from_slice(foreign));
-                let refusal = refusal_on(&disk, true);
-                assert!(refusal.what.contains("before what another server wrote"), "{at}: {refusal}");
-            }
-        }
-    }
-}
-
-/// Scenario 6, the starts after it: what was taken over is the base of the history from then on, found by its name in
-/// `replication.toml`, though it begins with an opening of the history before.
-#[test]
-fn a_taken_over_tail_is_found_again() {
-    let (disk, stream) = ran(Some(Policy::EverySec), 10, true);
-    let foreign = b"*1\r\n$4\r\nPING\r\n";
-    disk.damage(Path::new(FIRST), |bytes| bytes.extend_from_slice(foreign));
-    let (mut plan, _) = start_on(&disk, true);
-    assert!(!plan.log_has_base, "a rewrite is due");
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let mut prepared = prepare(shared.clone(), &paths(), &mut plan).unwrap();
-    assert_eq!(prepared.idle_segment, None, "it holds data");
-    HistoryFile::recovered(shared, paths().history(), plan.history.clone(), BOOT).save().unwrap();
-    for opened in [false, true] {
-        if opened {
-            prepared.segments.open_next(plan.log_from).unwrap();
-        }
-        let (again, dataset) = start_on(&disk, true);
-        assert_eq!((again.verdict, again.end), (Verdict::Continue, Offset::ZERO), "{opened}");
-        assert!(dataset == [&stream[..], foreign].concat(), "{opened}");
-        assert_eq!(again.keep_segments.len(), 1 + usize::from(opened));
-        assert_eq!(again.idle_segment.is_some(), opened);
-    }
-    // and if the base that it names is gone, nothing of it counts
-    disk.damage(Path::new(FIRST), |bytes| bytes.truncate(bytes.len() - foreign.len()));
-    let refusal = refusal_on(&disk, true);
-    assert!(refusal.to_string().contains(FIRST), "{refusal}");
-}
-
-/// Scenario 7: yesterday's dump.rdb, put in place to undo FLUSHALL, is what gets loaded.
-#[test]
-fn an_operators_restore_is_obeyed() {
-    for policy in [None, Some(Policy::EverySec)] {
-        let (disk, _) = ran(policy, 10, true);
-        durable::write_new(&disk, Path::new(DUMP), &rdb(None, b"yesterday")).unwrap();
-        let (plan, dataset) = start_on(&disk, policy.is_some());
-        assert_eq!((plan.verdict, dataset.as_slice()), (Verdict::SnapshotAlone, b"yesterday".as_slice()));
-        assert!(plan.fresh && plan.replay.is_empty());
-        assert_eq!(plan.log_line.contains("kept aside"), policy.is_some(), "{}", plan.log_line);
-    }
-}
-
-/// Scenario 7, with a position: the replicas of the server that wrote the snapshot continue.
-#[test]
-fn a_snapshot_with_a_position_is_loaded_as_one() {
-    let disk = SimDisk::new();
-    durable::write_new(&disk, Path::new(DUMP), &rdb(Some((id(9), Offset(777))), b"data")).unwrap();
-    let (plan, _) = start_on(&disk, true);
-    assert_eq!((plan.history.replid, plan.end, plan.fresh), (id(9), Offset(777), false));
 }
 
 /// Scenario 9, 21: AOF off; the last snapshot, spilled segments and the ring together are everything.
@@ -714,120 +648,6 @@ fn the_position_is_a_whole_unit() {
     }
     drop(server);
     assert_eq!(start_on(&disk, true).0.end, whole);
-}
-
-/// Scenario 28: a damaged mark is healed by the ring, or refused, never cut.
-#[test]
-fn damage_below_what_was_durable_is_healed_or_refused() {
-    for clean in [true, false] {
-        let (disk, stream) = ran(Some(Policy::Always), 20, clean);
-        let len = disk.len(Path::new(FIRST)).unwrap().unwrap() as usize;
-        disk.damage(Path::new(FIRST), |bytes| bytes[len - 10] ^= 1);
-        let (_, dataset) = start_on(&disk, true);
-        assert!(dataset == stream, "healed");
-        disk.remove(&paths().ring()).unwrap();
-        let refusal = refusal_on(&disk, true);
-        assert_eq!(refusal.file, Path::new(FIRST));
-        assert!(refusal.at as usize > len - 200 && refusal.what.contains("damaged"), "{refusal}");
-    }
-}
-
-#[test]
-fn damaged_files_refuse_by_name() {
-    let (disk, _) = ran(Some(Policy::EverySec), 5, true);
-    disk.damage(&paths().history(), |bytes| bytes[100] ^= 1);
-    let refusal = refusal_on(&disk, true);
-    assert!(
-        refusal.to_string().starts_with("/d/replication.toml: at byte 0: line 1: the checksum"),
-        "{refusal}"
-    );
-
-    let (disk, _) = ran(Some(Policy::EverySec), 5, true);
-    disk.remove(Path::new(FIRST)).unwrap();
-    let refusal = refusal_on(&disk, true);
-    assert!(
-        refusal.to_string().contains("appendonly.aof.1.incr.aof length. stat: No such file or directory")
-    );
-
-    let (disk, _) = ran(Some(Policy::EverySec), 5, true);
-    disk.damage(&paths().manifest(), |bytes| bytes.clear());
-    assert!(refusal_on(&disk, true).to_string().contains("Found an empty AOF manifest"));
-}
-
-/// Another server's directory: whole units of every file; only the last may end early, if so configured.
-#[test]
-fn a_stock_log_is_taken_over() {
-    let stock = |last: &[u8]| {
-        let disk = SimDisk::new();
-        disk.create_dir(&paths().log()).unwrap();
-        let put = |name: &str, bytes: &[u8]| {
-            durable::write_new(&disk, &paths().log_file(name), bytes).unwrap();
-        };
-        put("a.base.rdb", &rdb(None, b"base "));
-        put("a.1.incr.aof", b"*1\r\n$4\r\nPING\r\n");
-        put("a.2.incr.aof", last);
-        let lines =
-            "file a.base.rdb seq 1 type b\nfile a.1.incr.aof seq 1 type i\nfile a.2.incr.aof seq 2 type i\n";
-        put("appendonly.aof.manifest", lines.as_bytes());
-        disk
-    };
-    let disk = stock(b"*1\r\n$4\r\nTIME\r\n*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nTIME\r\n");
-    let (mut plan, dataset) = start_on(&disk, true);
-    assert_eq!(dataset, b"base *1\r\n$4\r\nPING\r\n*1\r\n$4\r\nTIME\r\n");
-    let refusal = refusal_on(&disk, false);
-    assert!(
-        refusal.to_string().starts_with("Unexpected end of file reading the append only file a.2.incr.aof")
-    );
-    // taken over, it is found again as the base of our history
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let mut prepared = prepare(shared.clone(), &paths(), &mut plan).unwrap();
-    HistoryFile::recovered(shared, paths().history(), plan.history.clone(), BOOT).save().unwrap();
-    prepared.segments.open_next(plan.log_from).unwrap();
-    let (again, dataset) = start_on(&disk, true);
-    assert_eq!((again.verdict, again.history.replid), (Verdict::Continue, plan.history.replid));
-    assert_eq!(dataset, b"base *1\r\n$4\r\nPING\r\n*1\r\n$4\r\nTIME\r\n");
-
-    let disk = stock(b"*1\r\n$4\r\nTIME\r\n!!!*1\r\n");
-    let refusal = refusal_on(&disk, true);
-    assert!(refusal.to_string().starts_with("Bad file format reading the append only file a.2.incr.aof"));
-    assert_eq!(refusal.at, 14);
-}
-
-#[test]
-fn an_old_single_log_is_taken_over() {
-    let disk = SimDisk::new();
-    durable::write_new(&disk, &paths().old_log(), b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPI").unwrap();
-    let conf = Conf { policy: Some(Policy::EverySec), ring: 64 << 10 };
-    let settings = settings(&mut World::default(), conf);
-    let mut plan = recover(&disk, &paths(), &Probe, &settings).unwrap().plan.unwrap();
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    prepare(shared, &paths(), &mut plan).unwrap();
-    assert_eq!(load(&disk, &plan, None), b"*1\r\n$4\r\nPING\r\n");
-    assert_eq!(plan.history.bases[0].files[0].name, "appendonlydir/appendonly.aof");
-    assert_eq!(plan.history.bases[0].files[0].len, 14);
-}
-
-/// Scenario 1: `replication.toml` restored from an older copy; the name in band is believed.
-#[test]
-fn the_name_in_band_is_believed() {
-    let (disk, mut world) = (SimDisk::new(), World::default());
-    let conf = Conf { policy: Some(Policy::Always), ring: 64 << 10 };
-    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
-    server.write(&mut world, &set(10)).unwrap();
-    drop(server);
-    let old_toml = crate::disk::read_all(&disk, &paths().history(), 1 << 20).unwrap();
-    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
-    let (name, begun) = (server.store.get().replid, server.end());
-    server.write(&mut world, &set(10)).unwrap();
-    drop(server);
-    disk.damage(&paths().history(), |bytes| *bytes = old_toml);
-    let (plan, _) = start_on(&disk, true);
-    assert_eq!((plan.history.replid, plan.history.begun), (name, begun));
-    assert_eq!(plan.history.lineage[0].end, begun);
-    // and without the file at all
-    disk.remove(&paths().history()).unwrap();
-    let (plan, dataset) = start_on(&disk, true);
-    assert_eq!((plan.history.replid, dataset.len() as u64), (name, plan.end.0));
 }
 
 /// Scenario 31: `save ""` and no log: nothing promised; a new history when the ring no longer reaches back.

@@ -125,6 +125,30 @@ fn a_snapshot_newer_than_the_history_file_is_ours() {
     }
 }
 
+/// A snapshot that was written to go elsewhere, put in the place of dump.rdb, is what gets loaded, though log and ring hold
+/// its place and lead on from it (rule 15).
+#[test]
+fn an_export_is_never_taken_for_a_base() {
+    for (policy, export) in
+        [(None, false), (None, true), (Some(Policy::Always), false), (Some(Policy::Always), true)]
+    {
+        let (disk, mut world, mut server) = saved_and_more(policy);
+        let (at, there) = (server.end(), server.stream.clone());
+        server.write(&mut world, &set(100)).unwrap();
+        let (replid, all) = (server.store.get().replid, server.stream.clone());
+        drop(server);
+        let word = if export { " export" } else { "" };
+        let text = [format!("REDIS {replid} {at}{word}\n").as_bytes(), &there].concat();
+        let seal = crate::format::crc::seal(&[], &text);
+        let snapshot = [&text[..], &seal.to_le_bytes()].concat();
+        disk.damage(Path::new(DUMP), |bytes| *bytes = snapshot.clone());
+        let (plan, dataset) = start_on(&disk, policy.is_some());
+        let expected = if export { (Verdict::SnapshotAlone, &there) } else { (Verdict::Continue, &all) };
+        assert_eq!((plan.verdict, &dataset), expected, "{}", plan.log_line);
+        assert_eq!(plan.end.0, dataset.len() as u64);
+    }
+}
+
 /// Snapshots without checksum are told apart by their place.
 #[test]
 fn a_restored_snapshot_without_checksum_is_a_restore() {
@@ -173,9 +197,23 @@ fn files_of_another_copy_are_refused() {
     let one = disk.after_process_crash();
     replace(&one, &copy, &paths().ring());
     assert_eq!(refusal_on(&one, true).file, paths().ring());
-    // a segment of it, as long as ours, so that the chain goes on behind it
+    // a segment of it, longer than ours was when it was closed
     let disk = disk.after_process_crash();
     live(&disk, &mut world, 1);
+    let ManifestFound::Good(manifest) = read_manifest(&copy, &paths()).unwrap() else {
+        panic!("no manifest")
+    };
+    let longer = paths().log_file(&manifest.incrs.last().unwrap().name);
+    for ring_too in [false, true] {
+        let mixed = disk.after_process_crash();
+        replace(&mixed, &copy, &longer);
+        if ring_too {
+            mixed.remove(&paths().ring()).unwrap();
+        }
+        let refusal = refusal_on(&mixed, true);
+        assert!(refusal.file == longer && refusal.what.contains("does not know"), "{refusal}");
+    }
+    // one as long as ours, so that the chain goes on behind it
     let (mut killed, _) = Server::start(&disk, &mut world, conf).unwrap();
     killed.write(&mut world, &set(100)).unwrap();
     killed.sync();
@@ -218,6 +256,29 @@ fn same_stream_under(own: &[u8], replid: ReplId) -> Vec<u8> {
     out
 }
 
+/// Scenario 1: `replication.toml` restored from an older copy; the name in band is believed.
+#[test]
+fn the_name_in_band_is_believed() {
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let conf = Conf { policy: Some(Policy::Always), ring: 64 << 10 };
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    server.write(&mut world, &set(10)).unwrap();
+    drop(server);
+    let old_toml = crate::disk::read_all(&disk, &paths().history(), 1 << 20).unwrap();
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    let (name, begun) = (server.store.get().replid, server.end());
+    server.write(&mut world, &set(10)).unwrap();
+    drop(server);
+    disk.damage(&paths().history(), |bytes| *bytes = old_toml);
+    let (plan, _) = start_on(&disk, true);
+    assert_eq!((plan.history.replid, plan.history.begun), (name, begun));
+    assert_eq!(plan.history.lineage[0].end, begun);
+    // and without the file at all
+    disk.remove(&paths().history()).unwrap();
+    let (plan, dataset) = start_on(&disk, true);
+    assert_eq!((plan.history.replid, dataset.len() as u64), (name, plan.end.0));
+}
+
 /// Names that `replication.toml` has forgotten and the log still states are old, not new.
 #[test]
 fn forgotten_names_are_not_taken_for_newer_ones() {
@@ -230,6 +291,101 @@ fn forgotten_names_are_not_taken_for_newer_ones() {
     let (plan, _) = start_on(&disk, true);
     assert_eq!(plan.history.replid, id(world.starts * 2 + 1), "the name of the last start");
     assert!(plan.history.lineage.windows(2).all(|pair| pair[0].end > pair[1].end));
+}
+
+/// One flipped bit is never taken for another server's writing, however many marks stand behind it; nor does such
+/// writing hide it.
+#[test]
+fn a_flipped_bit_is_healed_or_refused_wherever_it_is() {
+    let foreign = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$4\r\nPING\r\n";
+    for clean in [true, false] {
+        let (whole, _) = ran(Some(Policy::Always), 600, clean);
+        let len = whole.len(Path::new(FIRST)).unwrap().unwrap() as usize;
+        assert!(len > 150_000);
+        for at in [500, len / 3, len / 2, len - 30_000, len - 3] {
+            let (disk, _) = ran(Some(Policy::Always), 600, clean);
+            disk.damage(Path::new(FIRST), |bytes| bytes[at] ^= 2);
+            disk.remove(&paths().ring()).unwrap();
+            let refusal = refusal_on(&disk, true);
+            assert!(refusal.file == Path::new(FIRST) && refusal.what.contains("damaged"), "{at}: {refusal}");
+            if clean {
+                disk.damage(Path::new(FIRST), |bytes| bytes.extend_from_slice(foreign));
+                let refusal = refusal_on(&disk, true);
+                assert!(refusal.what.contains("before what another server wrote"), "{at}: {refusal}");
+            }
+        }
+    }
+}
+
+/// Scenario 28: a damaged mark is healed by the ring, or refused, never cut.
+#[test]
+fn damage_below_what_was_durable_is_healed_or_refused() {
+    for clean in [true, false] {
+        let (disk, stream) = ran(Some(Policy::Always), 20, clean);
+        let len = disk.len(Path::new(FIRST)).unwrap().unwrap() as usize;
+        disk.damage(Path::new(FIRST), |bytes| bytes[len - 10] ^= 1);
+        let (plan, dataset) = start_on(&disk, true);
+        assert!(dataset == stream, "healed");
+        assert!(plan.log_line.contains("appendonly.aof.1.incr.aof is damaged at byte"), "{}", plan.log_line);
+        assert!(plan.cut.is_some_and(|cut| cut.aside.is_some()), "synced bytes are kept: {}", plan.log_line);
+        disk.remove(&paths().ring()).unwrap();
+        let refusal = refusal_on(&disk, true);
+        assert_eq!(refusal.file, Path::new(FIRST));
+        assert!(refusal.at as usize > len - 200 && refusal.what.contains("damaged"), "{refusal}");
+    }
+}
+
+/// Rule 17: synced bytes that a sector of zeros took are no torn tail, also if nothing is left by which the commands behind
+/// could be told apart, and only the log itself can tell what was durable.
+#[test]
+fn a_zeroed_sector_in_synced_bytes_is_refused() {
+    for policy in [Policy::Always, Policy::EverySec] {
+        let (disk, mut world) = (SimDisk::new(), World::default());
+        let conf = Conf { policy: Some(policy), ring: 64 << 10 };
+        let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+        for i in 0..60 {
+            server.write(&mut world, &set(if i % 7 == 0 { 1500 } else { i })).unwrap();
+        }
+        server.sync();
+        server.sync(); // idle by now: what was synced is told
+        let body = (server.end(), disk.len(Path::new(FIRST)).unwrap().unwrap() as usize);
+        drop(server);
+        disk.remove(&paths().ring()).unwrap();
+        // The last sector holds the telling marks themselves.
+        for sector in 1..body.1 / 512 - 1 {
+            let damaged = disk.after_process_crash();
+            damaged.damage(Path::new(FIRST), |bytes| bytes[sector * 512..][..512].fill(0));
+            let refusal = refusal_on(&damaged, true);
+            let what = format!("{policy:?} {sector}: {refusal}");
+            assert!(refusal.file == Path::new(FIRST) && refusal.what.contains("damaged"), "{what}");
+            assert!(refusal.what.contains(&body.0.to_string()), "{what}");
+        }
+        let cut = disk.after_process_crash();
+        cut.damage(Path::new(FIRST), |bytes| bytes.truncate(body.1 - 1));
+        assert_eq!(start_on(&cut, true).0.end, body.0, "the telling mark itself may be torn");
+    }
+}
+
+#[test]
+fn damaged_files_refuse_by_name() {
+    let (disk, _) = ran(Some(Policy::EverySec), 5, true);
+    disk.damage(&paths().history(), |bytes| bytes[100] ^= 1);
+    let refusal = refusal_on(&disk, true);
+    assert!(
+        refusal.to_string().starts_with("/d/replication.toml: at byte 0: line 1: the checksum"),
+        "{refusal}"
+    );
+
+    let (disk, _) = ran(Some(Policy::EverySec), 5, true);
+    disk.remove(Path::new(FIRST)).unwrap();
+    let refusal = refusal_on(&disk, true);
+    assert!(
+        refusal.to_string().contains("appendonly.aof.1.incr.aof length. stat: No such file or directory")
+    );
+
+    let (disk, _) = ran(Some(Policy::EverySec), 5, true);
+    disk.damage(&paths().manifest(), |bytes| bytes.clear());
+    assert!(refusal_on(&disk, true).to_string().contains("Found an empty AOF manifest"));
 }
 
 const COMMANDS: &str = "/d/appendonlydir/appendonly.aof.2.base.aof";

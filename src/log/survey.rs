@@ -15,7 +15,7 @@ use super::recovery::Tail;
 use super::segments::{ManifestFound, Paths, manifest_damage, read_manifest};
 use crate::disk::{Disk, DiskFile, Mode, Result, read_all};
 use crate::error::Corrupt;
-use crate::format::aof::{Ending, Place, SegmentReport, SegmentWalk};
+use crate::format::aof::{Ending, MarkSearch, Place, SegmentReport, SegmentWalk};
 use crate::format::crc::SealCrc;
 use crate::format::history::{Base, BaseFile, Clean, History};
 use crate::format::manifest::{Entry, FileType, Manifest};
@@ -29,6 +29,8 @@ pub struct RdbPeek {
     pub replid: Option<ReplId>,
     pub offset: Option<Offset>,
     pub db: Option<u32>,
+    /// AUX `ringhold-export`: it was written to go elsewhere, as an export or to a replica.
+    pub export: bool,
     /// The last eight bytes; 0 if the file was written without a checksum.
     pub checksum: u64,
 }
@@ -497,13 +499,15 @@ impl LogReader<'_> {
         self.history?.clean.as_ref()
     }
 
-    /// Rule 14.
+    /// Rule 14: bytes behind the place where it was closed. If one of our marks proves some of them, this is not the file
+    /// that was closed (each start opens the next one), but another copy's: its names tell.
     fn has_foreign_bytes(&self, file: &LogFile) -> bool {
         let Some(report) = file.report.as_ref().filter(|report| report.opening.is_some()) else {
             return true;
         };
         let closed_at = self.clean().and_then(|c| c.segments.iter().find(|s| s.name == file.name));
-        report.foreign_from.is_some() || closed_at.is_some_and(|closed| file.len > closed.len)
+        let written_on = |len: u64| file.len > len && report.marked.at <= len;
+        report.foreign_from.is_some() || closed_at.is_some_and(|closed| written_on(closed.len))
     }
 
     /// A file with another server's writes in it is loaded whole, by no seal; so those there are must hold: what we
@@ -535,6 +539,8 @@ impl LogReader<'_> {
             last += 1;
         }
         facts.last = last;
+        let behind = facts.files.get(last).map_or(Offset::ZERO, |file| self.durable_behind(file));
+        facts.known_durable = facts.known_durable.max(behind);
         let files = facts.files.len();
         let Some(report) = facts.report(last) else { return };
         let sealed = self.history.and_then(|history| history.sealed);
@@ -563,6 +569,27 @@ impl LogReader<'_> {
         let path = facts.files[last].path.clone();
         facts.tail = tail;
         facts.refusal = Some(Refusal { at: damaged_at, what, ..refusal_at(path, REPAIR) });
+    }
+
+    /// What marks call durable that the walk did not come to. A failure to read is no evidence.
+    fn durable_behind(&self, file: &LogFile) -> Offset {
+        let Some(report) = file.report.as_ref().filter(|report| report.ending != Ending::Whole) else {
+            return Offset::ZERO;
+        };
+        let mut names: Vec<ReplId> = report.ids.iter().map(|(name, _)| *name).collect();
+        if let Some(history) = self.history {
+            names.extend(history.lineage.iter().map(|past| past.replid).chain([history.replid]));
+        }
+        let from = report.proven;
+        let mut search = MarkSearch::new(names, from.offset..=from.offset + report.unproven());
+        let Ok(open) = self.disk.open(&file.path, Mode::Read) else { return Offset::ZERO };
+        let mut piece = vec![0; PIECE];
+        let mut at = from.at;
+        while let Ok(got @ 1..) = open.read_at(&mut piece, at) {
+            search.feed(&piece[..got]);
+            at += got as u64;
+        }
+        search.durable()
     }
 
     /// Does the file hold a 512-byte sector of zeros at or after `from`? A failure to read is no evidence.

@@ -21,7 +21,9 @@
 //!
 //! What is on disk when the process is killed: every byte up to `written`, marked at least each 64 KiB and each
 //! second; what was handed over and not written is in the ring (rule 6). On power failure: every byte up to
-//! `durable`. A mark is written before each fsync, so that what was synced is proven.
+//! `durable`. A mark is written before each fsync, so that what was synced is proven; it cannot say so yet, and a log that
+//! goes idle would never say it. So one more mark follows a second after the last fsync, with what that reached: without it
+//! damage to synced bytes could pass for a torn tail (rule 17). It proves nothing new and asks for no fsync of its own.
 //!
 //! Rule 23 is kept by the *epoch*: a failed fsync ends the segment's epoch, results of older jobs are ignored, and its
 //! file is never synced again.
@@ -162,6 +164,8 @@ struct Cursor {
     proven: (Place, u64),
     /// File bytes since the last mark.
     unmarked: u64,
+    /// What the last mark calls durable.
+    stated: Offset,
     last_timestamp: i64,
 }
 
@@ -331,7 +335,7 @@ impl LogWriter {
         if self.policy_asks() {
             return Some(self.last_sync + SYNC_INTERVAL_MS);
         }
-        (self.cursor.unmarked > 0).then_some(after_mark)
+        self.mark_asked().then_some(after_mark)
     }
 
     pub fn synced(&mut self, job: &SyncJob, result: Result<()>) {
@@ -455,13 +459,20 @@ impl LogWriter {
         accepted && (self.cursor.unmarked < self.options.mark_interval || self.write_mark(now))
     }
 
-    /// Writes a mark if anything is unmarked. False: the disk refused.
+    /// Writes a mark if there is anything to say. False: the disk refused.
     fn put_mark(&mut self, now: Now) -> bool {
         self.last_mark = now.millis;
-        if self.cursor.unmarked == 0 || self.latched() {
+        if !self.mark_asked() || self.latched() {
             return true;
         }
         self.write_mark(now)
+    }
+
+    /// Something is not proven, or not called durable though it is. Nothing is called so in a segment that holds none of
+    /// it: one without a stream byte has to be known by its length.
+    fn mark_asked(&self) -> bool {
+        let untold = self.durable > self.cursor.stated && self.durable > self.segment.place.offset;
+        self.cursor.unmarked > 0 || untold
     }
 
     fn write_mark(&mut self, now: Now) -> bool {
@@ -614,6 +625,7 @@ impl Cursor {
             chain: segment.chain,
             proven: (place, segment.len),
             unmarked: 0,
+            stated: Offset::ZERO,
             last_timestamp: 0,
         }
     }
@@ -633,7 +645,7 @@ impl Cursor {
         let before = out.len();
         self.chain.mark(self.place, durable, out);
         self.file_len += (out.len() - before) as u64;
-        (self.unmarked, self.proven) = (0, (self.place, self.file_len));
+        (self.unmarked, self.stated, self.proven) = (0, durable, (self.place, self.file_len));
     }
 }
 

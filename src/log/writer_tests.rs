@@ -114,7 +114,6 @@ fn everysec_syncs_each_second_and_marks_before_it() {
     rig.now.millis = 6_000;
     assert!(rig.sync());
     assert_eq!((rig.writer.durable(), rig.proven(FIRST)), (rig.end, rig.end));
-    assert_eq!(rig.writer.next_due(), None);
     rig.now.millis = 9_000;
     assert!(!rig.sync());
     // a job under way does not stop the writing
@@ -271,6 +270,38 @@ fn a_failed_write_latches() {
     assert!(matches!(rig.writer.health(), Health::Latched(_)));
     rig.write(&[5]);
     assert_eq!(rig.writer.written(), Offset(1000), "never retried as if it had worked");
+}
+
+/// A mark before an fsync cannot tell of it. The last one does, once, and asks for nothing itself; a segment without a
+/// stream byte stays as it was opened.
+#[test]
+fn an_idle_log_has_told_what_is_durable() {
+    for policy in [Policy::Always, Policy::EverySec] {
+        let mut rig = Rig::new(policy);
+        rig.write(&[5]);
+        rig.now.millis += 1000;
+        assert!(rig.sync());
+        let (before, due) = (walk(&rig.disk, FIRST), rig.writer.next_due().unwrap());
+        assert_eq!((before.durable, before.marks), (Offset(1000), 1), "{policy:?}");
+        assert!(due > rig.now.millis, "{policy:?}");
+        rig.now.millis = due;
+        assert!(!rig.sync(), "{policy:?}: no fsync for it");
+        let told = walk(&rig.disk, FIRST);
+        assert_eq!((told.durable, told.marks, told.proven.offset), (rig.end, 2, rig.end), "{policy:?}");
+        assert_eq!(rig.writer.next_due(), None, "{policy:?}");
+        rig.now.millis += 60_000;
+        assert!(!rig.sync() && walk(&rig.disk, FIRST).marks == 2, "{policy:?}");
+
+        rig.write(&[5]);
+        rig.order(Order::Rotate(Box::new(|rotated| assert!(rotated.is_ok()))));
+        rig.now.millis += 1000;
+        assert!(rig.sync());
+        assert_eq!((rig.writer.durable(), rig.writer.next_due()), (rig.end, None), "{policy:?}");
+        rig.now.millis += 60_000;
+        assert!(!rig.sync());
+        let second = walk(&rig.disk, SECOND);
+        assert_eq!((second.marks, second.body), (0, second.len), "{policy:?}");
+    }
 }
 
 /// The writer's thread sleeps until `next_due`: one that has passed and changes nothing would keep a core busy.

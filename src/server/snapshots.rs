@@ -10,6 +10,9 @@
 //! | payload | none, or one without a name | nothing of this directory |
 //! | export | any file | contents fsynced, rename; no base, nothing recorded (rule 26) |
 //!
+//! Payload and export say so in an AUX field: should an operator put one in the place of `dump.rdb`, it is his restore, and
+//! no base of the history that it names.
+//!
 //! A snapshot that a full sync overtakes is of a history that ends: it is given up, and the switch waits for its end
 //! ([`super::adopt`]).
 //!
@@ -28,6 +31,7 @@ use std::time::{Duration, Instant};
 use super::persist::{Cut, Files, lock};
 use crate::disk::durable;
 use crate::format::history::{Base, BaseFile};
+use crate::format::rdb::EXPORT_AUX;
 use crate::log::history_file::HistoryFile;
 use crate::log::thread::LogSender;
 use crate::log::writer::Rotated;
@@ -314,6 +318,7 @@ pub(super) fn encode_into(job: &Job, out: &mut dyn Write) -> io::Result<Saved> {
         return Ok(Saved { bytes: saved.bytes, keys: saved.keys, checksum: saved.checksum });
     }
     let exported = matches!(job.kind, Kind::Save { .. } | Kind::Export { .. });
+    let elsewhere = matches!(job.kind, Kind::Export { .. } | Kind::Payload);
     let options = SaveOptions {
         compress: job.compress,
         checksum: job.checksum,
@@ -323,6 +328,7 @@ pub(super) fn encode_into(job: &Job, out: &mut dyn Write) -> io::Result<Saved> {
         ctime: job.ctime,
         used_mem: job.used_memory,
         each_key,
+        aux: elsewhere.then(|| (EXPORT_AUX.to_string(), b"1".to_vec())).into_iter().collect(),
         ..SaveOptions::default()
     };
     let saved = rdb::save(&job.snapshot, &options, out, &mut watch)?;

@@ -62,6 +62,9 @@ pub const VERSION_STREAMS_3: u16 = 11;
 const VERSION_MAX: u16 = 12;
 /// Valkey 9's: read, except for hashes whose fields expire.
 pub const VERSION_VALKEY: u16 = 80;
+/// An AUX field of ours, which every server ignores that does not know it: the snapshot was written to go elsewhere, as an
+/// export or to a replica, and not as a base of the directory that wrote it.
+pub const EXPORT_AUX: &str = "ringhold-export";
 /// The first version with a checksum at the end.
 const VERSION_CHECKSUM: u16 = 5;
 

@@ -151,7 +151,7 @@ fn agreement(disk: &OsDisk, paths: &Paths) -> Result<FileReport> {
     };
     match recovered.plan {
         Ok(plan) => {
-            if let Some(cut) = &plan.cut {
+            if let Some(cut) = plan.cut.as_ref().filter(|cut| cut.aside.is_some()) {
                 let what = "a torn tail: a start would cut the file here";
                 report.add(Verdict::Torn, Corrupt::new(cut.keep, what).in_file(&cut.path));
             }

@@ -87,7 +87,8 @@ impl Planner<'_> {
     }
 
     /// `dump.rdb` as a base of this history: named by `replication.toml`, or newer than it (it was copied, or lost),
-    /// and at a place that log or ring hold under that very name. One that is older is an operator's restore (rule 15).
+    /// and at a place that log or ring hold under that very name. One that is older is an operator's restore (rule 15), and
+    /// so is one that was written to go elsewhere.
     pub(super) fn snapshot_base(&self) -> Option<Base> {
         let SnapshotFact::Found { file, peek, named } = &self.survey.snapshot else { return None };
         if named.is_some() {
@@ -95,6 +96,9 @@ impl Planner<'_> {
         }
         let (name, cut) = peek.replid.zip(peek.offset)?;
         if let Some(history) = self.survey.history.good() {
+            if peek.export {
+                return None;
+            }
             let newest = history.bases.iter().map(|base| base.cut).max();
             if cut < history.begun || newest >= Some(cut) {
                 return None;

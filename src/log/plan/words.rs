@@ -1,6 +1,6 @@
 //! What the log says of a recovery, in one line: how the last run ended, what was taken, what was cut off, where it led.
 
-use super::{Plan, Planner, Source, file_name};
+use super::{LogShape, Plan, Planner, Source, Tail, file_name};
 use crate::units::Offset;
 
 impl Planner<'_> {
@@ -29,13 +29,8 @@ impl Planner<'_> {
             "recovered {crash} from {base} at {cut} and {total} bytes of stream, {from_ring} of them from the ring, to {}:{}",
             plan.history.replid, plan.end
         );
-        if let Some(cut) = &plan.cut {
-            line += &format!(
-                "; a torn tail of {} is cut and kept as {}",
-                file_name(&cut.path),
-                file_name(&cut.aside)
-            );
-        }
+        line += &self.healed_words();
+        line += &self.cut_words(plan);
         let lost = self.ring().map_or(0, |(_, check, end)| check.claimed.end.min(end).since(plan.end));
         match &self.survey.ring_damage {
             Some(damage) if lost > 0 => {
@@ -46,6 +41,33 @@ impl Planner<'_> {
             None => {}
         }
         line
+    }
+
+    /// Only what the ring did not bring back is said to be cut.
+    pub(super) fn cut_words(&self, plan: &Plan) -> String {
+        let Some((cut, aside)) = plan.cut.as_ref().and_then(|cut| Some((cut, cut.aside.as_ref()?))) else {
+            return String::new();
+        };
+        let torn = if self.log().tail == Tail::Torn { "a torn tail: " } else { "" };
+        format!(
+            "; {torn}{} bytes of {} from byte {} on are cut and kept as {}",
+            cut.bytes,
+            file_name(&cut.path),
+            cut.keep,
+            file_name(aside)
+        )
+    }
+
+    /// A start that goes on in spite of damage has the bytes from the ring.
+    fn healed_words(&self) -> String {
+        let log = self.log();
+        match (&log.shape, log.tail, &log.refusal) {
+            (LogShape::Ours, Tail::Damaged, Some(damage)) => {
+                let file = file_name(&damage.file);
+                format!("; {file} is damaged at byte {}: the ring holds what was there", damage.at)
+            }
+            _ => String::new(),
+        }
     }
 }
 
