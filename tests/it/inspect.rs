@@ -1,10 +1,11 @@
 //! `ringhold-inspect` as a program: exit codes, output, real servers' directories, what stock's checkers say beside it.
 
-use crate::harness::{Launch, stock_tool};
+use crate::harness::{Launch, aof_files, eventually, stock_tool, subject_is_ours};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn inspect(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ringhold-inspect")).args(args).output().unwrap()
@@ -138,6 +139,48 @@ fn a_log_is_cut_at_a_time() {
     let (code, out) = said(&["check", "--truncate-to-timestamp", "1999", text(&log)]);
     assert_eq!(code, 0, "{out}");
     assert_eq!(fs::read_to_string(&log).unwrap(), early);
+}
+
+/// What was cut does not come back from the ring, nor is it missed, after a clean stop or a kill; what was written in time
+/// is all there, without a mark of the server's behind it.
+#[test]
+fn what_is_cut_at_a_time_stays_away() {
+    if !subject_is_ours() {
+        return;
+    }
+    for (killed, stock) in [(false, false), (true, false), (false, true)] {
+        let directives = [("appendonly", "yes"), ("aof-timestamp-enabled", "yes"), ("save", "")];
+        let mut server = Launch::ours(&directives).start();
+        let mut c = server.connect();
+        let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        c.must(&["SELECT", "3"]);
+        for key in ["a", "b"] {
+            c.must(&["SET", key, "early"]);
+        }
+        c.must(&["WAITAOF", "1", "0", "0"]);
+        let time = second();
+        eventually("the next second", Duration::from_secs(10), || (second() > time).then_some(()));
+        c.must(&["SET", "a", "late"]);
+        c.must(&["FLUSHALL"]);
+        c.must(&["WAITAOF", "1", "0", "0"]);
+        let _end = if killed { server.kill() } else { server.stop() };
+        let log = aof_files(server.data(), ".incr.aof").pop().unwrap();
+        let (code, out) = said(&["check", "--truncate-to-timestamp", &time.to_string(), text(&log)]);
+        assert_eq!(code, 0, "{out}");
+        assert!(out.contains("backlog.ring.aside") && out.contains("replication.toml.aside"), "{out}");
+        assert_eq!(said(&["check", text(server.data())]).0, 0);
+        let server = match stock {
+            false => server.restart(),
+            true => {
+                let Some(stock) = Launch::stock(&directives) else { continue };
+                stock.in_data(server.data()).start()
+            }
+        };
+        let mut c = server.connect();
+        c.must(&["SELECT", "3"]);
+        let values = ["a", "b"].map(|key| c.must(&["GET", key]).text());
+        assert_eq!(values, ["early", "early"], "killed {killed}, stock {stock}");
+    }
 }
 
 #[test]

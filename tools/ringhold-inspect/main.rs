@@ -328,7 +328,11 @@ fn print_file(file: &FileReport, out: &mut impl Write) -> Result<(), Failure> {
 fn print_fixed(fixed: &check::Fixed, out: &mut impl Write) -> Result<(), Failure> {
     let [file, aside] = [&fixed.file, &fixed.aside].map(|path| shown(path.as_os_str().as_encoded_bytes()));
     let (cut, keep) = (grouped(fixed.cut), grouped(fixed.keep));
-    line(out, format!("{file}: cut to {keep} bytes; the last {cut} are kept in {aside}").as_bytes())
+    line(out, format!("{file}: cut to {keep} bytes; the last {cut} are kept in {aside}").as_bytes())?;
+    for name in fixed.withdrawn.iter().map(|path| shown(path.as_os_str().as_encoded_bytes())) {
+        line(out, format!("set aside as {name}, because it tells of what was cut").as_bytes())?;
+    }
+    Ok(())
 }
 
 fn truncate(path: &Path, seconds: i64, out: &mut impl Write) -> Result<i32, Failure> {

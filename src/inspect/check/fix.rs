@@ -4,16 +4,25 @@
 //! the end of the file and would make one line of both. The bytes go to `NAME.torn-OFFSET` first and are synced there;
 //! then the file is cut and synced. A crash in between leaves both, and the next fix begins anew. A directory on which a server of ours runs is left alone. Nothing but a torn tail is
 //! repaired: of a corrupt file it is not known what to keep (that is `salvage`'s task).
+//!
+//! **To a time.** What is cut off then was sound, and in a data directory of ours two files tell of it: the ring holds it,
+//! and would bring it back at the next start, and `replication.toml` knows that it was there. Both are set aside first, so
+//! that the log alone says where the server is; whatever the moment of a crash, a start finds all or nothing of what
+//! was to go. A mark is written at the new end, or what stands behind the last one would be no more than a torn tail.
+//! Replicas that are ahead of that place keep what they have until somebody decides (rule 5).
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::log::timestamp;
 use super::{Report, Verdict};
-use crate::disk::{DirLock, Disk, DiskFile, Mode, OsDisk, durable};
+use crate::disk::{DirLock, Disk, DiskFile, Mode, OsDisk, durable, read_all};
 use crate::error::Corrupt;
+use crate::format::aof::{Place, SegmentWalk};
 use crate::format::framing::{Command, Framer, Sink, Units};
+use crate::format::manifest::Manifest;
 use crate::inspect::{Failure, Result};
+use crate::log::commit::set_aside;
 use crate::log::rdb_probe::{FormatProbe, Positioned};
 use crate::log::survey::RdbProbe;
 
@@ -26,22 +35,29 @@ pub struct Fixed {
     /// Bytes that were cut off, and where they are kept.
     pub cut: u64,
     pub aside: PathBuf,
+    /// The new names of files that told of what was cut.
+    pub withdrawn: Vec<PathBuf>,
 }
 
 const PIECE: usize = 256 << 10;
+const MANIFEST_MOST: u64 = 64 << 20;
 
 /// Cuts the torn tails of a report's files; they must be plain files. Empty: there is none.
 pub fn fix(report: &Report) -> Result<Vec<Fixed>> {
     let disk = OsDisk::new();
     let torn = report.files.iter().filter(|file| file.verdict == Verdict::Torn);
-    torn.filter_map(|file| Some((file, file.cut?))).map(|(file, keep)| cut(&disk, &file.file, keep)).collect()
+    let fixed = torn.filter_map(|file| Some((file, file.cut?))).map(|(file, keep)| {
+        let _no_server = lock_above(&disk, &file.file)?;
+        cut(&disk, &file.file, keep, &[])
+    });
+    fixed.collect()
 }
 
-fn cut(disk: &OsDisk, path: &Path, keep: u64) -> Result<Fixed> {
+/// Cuts the file at `keep` and writes `end` there.
+fn cut(disk: &OsDisk, path: &Path, keep: u64, end: &[u8]) -> Result<Fixed> {
     if path.as_os_str() == "-" {
         return Err(Failure::Usage("standard input cannot be fixed".into()));
     }
-    let _no_server = lock_above(disk, path)?;
     let file = disk.open(path, Mode::Write)?;
     let mut magic = [0; 4];
     file.read_at(&mut magic, 0)?;
@@ -63,8 +79,11 @@ fn cut(disk: &OsDisk, path: &Path, keep: u64) -> Result<Fixed> {
     copy.fdatasync()?;
     disk.fsync_dir(aside.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     file.truncate(keep)?;
+    file.write_at(end, keep)?;
     file.fdatasync()?;
-    Ok(Fixed { file: path.to_path_buf(), keep, cut: len.saturating_sub(keep), aside })
+    let cut = len.saturating_sub(keep);
+    let keep = keep + end.len() as u64;
+    Ok(Fixed { file: path.to_path_buf(), keep, cut, aside, withdrawn: Vec::new() })
 }
 
 /// The lock of the data directory that a log is in, so that no server of ours writes it meanwhile. A stock server has none.
@@ -111,12 +130,77 @@ pub fn truncate_to_timestamp(path: &Path, seconds: i64) -> Result<Option<Fixed>>
         framer.feed(&piece[..got], &mut walk).map_err(|damage| Failure::Corrupt(damage.in_file(path)))?;
     }
     match walk.found {
-        Some(at) => cut(&disk, path, at).map(Some),
+        Some(at) => {
+            let _no_server = lock_above(&disk, path)?;
+            let end = end_mark(&*file, at)?;
+            let withdrawn = withdraw(&disk, path)?;
+            Ok(Some(Fixed { withdrawn, ..cut(&disk, path, at, &end)? }))
+        }
         None if !walk.seen => {
             Err(Failure::Usage(format!("{} has no timestamps (aof-timestamp-enabled)", path.display())))
         }
         None => Ok(None),
     }
+}
+
+/// Sets aside what else tells of the bytes of a log: the ring and `replication.toml` beside it.
+fn withdraw(disk: &OsDisk, log: &Path) -> Result<Vec<PathBuf>> {
+    let absolute = std::path::absolute(log).map_err(|error| super::unreadable(error, log))?;
+    let Some((directory, data)) =
+        absolute.parent().and_then(|directory| Some((directory, directory.parent()?)))
+    else {
+        return Ok(Vec::new());
+    };
+    let name = log.file_name().unwrap_or_default().to_string_lossy();
+    for manifest in disk.list(directory)?.iter().filter(|name| name.ends_with(".manifest")) {
+        let bytes = read_all(disk, &directory.join(manifest), MANIFEST_MOST)?;
+        let Ok(manifest) = Manifest::parse(&bytes) else { continue };
+        let mut names = manifest.loaded().map(|entry| entry.name.as_str()).skip_while(|named| *named != name);
+        if names.next().is_none() {
+            continue;
+        }
+        if let Some(next) = names.next() {
+            let what = format!(
+                "nothing was cut: {next} goes on where {name} ends, so it is to be cut or moved away first"
+            );
+            return Err(Failure::Usage(what));
+        }
+        let mut withdrawn = Vec::new();
+        for file in ["backlog.ring", "replication.toml"] {
+            withdrawn.extend(set_aside(disk, &data.join(file))?);
+        }
+        return Ok(withdrawn);
+    }
+    Ok(Vec::new())
+}
+
+/// What proves a segment of ours when it is cut at `at`; empty if nothing has to, or nothing can.
+fn end_mark(file: &dyn DiskFile, at: u64) -> Result<Vec<u8>> {
+    let walk = |to: u64| -> Result<SegmentWalk> {
+        let mut walk = SegmentWalk::new(0);
+        let (mut piece, mut fed) = (vec![0; PIECE], 0);
+        while fed < to {
+            let most = (to - fed).min(PIECE as u64) as usize;
+            let got = file.read_at(&mut piece[..most], fed)?;
+            if got == 0 {
+                break;
+            }
+            walk.feed(&piece[..got]);
+            fed += got as u64;
+        }
+        Ok(walk)
+    };
+    let proven = walk(file.size()?)?.finish().proven.at >= at;
+    let kept = walk(at)?;
+    let chain = kept.chain().filter(|_| proven);
+    let report = kept.finish();
+    let Some((mut chain, (replid, _))) = chain.zip(report.ids.last().copied()) else { return Ok(Vec::new()) };
+    let mut mark = Vec::new();
+    if report.unproven() > 0 {
+        let place = Place { replid, offset: report.parsed.offset, db: report.parsed.db };
+        chain.mark(place, report.durable, &mut mark);
+    }
+    Ok(mark)
 }
 
 /// Where the commands begin.

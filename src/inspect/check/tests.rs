@@ -315,3 +315,47 @@ fn a_report_is_json() {
          \"elements\":\"0\"},\"notes\":[]}]}"
     );
 }
+
+/// What is left after a cut to a time is proven to its end, though no mark stood there; a log that another file goes on from
+/// is left alone.
+#[test]
+fn a_log_cut_to_a_time_is_proven() {
+    let place = |offset: u64| Place { replid: ReplId::from_random([7; 20]), offset: Offset(offset), db: 2 };
+    let unit = b"*1\r\n$4\r\nPING\r\n";
+    let mut file = Vec::new();
+    let mut chain = Chain::open(place(100), &mut file);
+    for seconds in 1000..1004 {
+        let line = crate::format::aof::timestamp(seconds);
+        for bytes in [&line[..], unit, unit] {
+            chain.cover(bytes);
+            file.extend_from_slice(bytes);
+        }
+    }
+    chain.mark(place(100 + 8 * unit.len() as u64), Offset(100), &mut file);
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = scratch.path().join("appendonlydir");
+    std::fs::create_dir(&directory).unwrap();
+    let log = directory.join("l.1.incr.aof");
+    for (name, refused) in [("replication.toml", false), ("l.2.incr.aof", true)] {
+        std::fs::write(&log, &file).unwrap();
+        std::fs::write(scratch.path().join("replication.toml"), "any").unwrap();
+        let mut manifest = "file l.1.incr.aof seq 1 type i\n".to_string();
+        if refused {
+            manifest += &format!("file {name} seq 2 type i\n");
+        }
+        std::fs::write(directory.join("l.manifest"), manifest).unwrap();
+        let fixed = truncate_to_timestamp(&log, 1001);
+        if refused {
+            assert!(matches!(&fixed, Err(Failure::Usage(why)) if why.contains(name)), "{fixed:?}");
+            assert_eq!(std::fs::read(&log).unwrap(), file);
+            continue;
+        }
+        let fixed = fixed.unwrap().unwrap();
+        assert_eq!(fixed.withdrawn, [scratch.path().join(format!("{name}.aside"))]);
+        let mut walk = crate::format::aof::SegmentWalk::new(0);
+        walk.feed(&std::fs::read(&log).unwrap());
+        let report = walk.finish();
+        assert_eq!((report.proven.offset, report.proven.db), (Offset(100 + 4 * unit.len() as u64), 2));
+        assert_eq!((report.unproven(), report.len), (0, fixed.keep));
+    }
+}
