@@ -239,6 +239,23 @@ fn a_pause_holds_writes_back_in_order() {
     bench.check_output(a, "+PONG");
 }
 
+/// Rule 31, scenario 41: the node's time stands still until a clock that went back has caught up.
+#[test]
+fn a_clock_that_goes_back_changes_nothing() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    bench.check(a, "SET soon v PX 100", "+OK");
+    bench.pass(200);
+    bench.check(a, "SET later v PX 1000", "+OK");
+    for ms in [-5000, 4999] {
+        bench.pass(ms);
+        bench.check(a, "EXISTS soon", ":0");
+        bench.check(a, "PTTL later", ":1000");
+    }
+    bench.pass(1002);
+    bench.check(a, "EXISTS later", ":0");
+}
+
 #[test]
 fn reply_modes() {
     let mut bench = NodeBench::default();

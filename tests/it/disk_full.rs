@@ -229,6 +229,7 @@ fn a_rewrite_that_finds_no_space() {
         c.must(&[b"SET".to_vec(), format!("key:{n}").into_bytes(), crate::fill::noise(n, 20_000)]);
     }
     crate::harness::rewrite_aof(&mut c); // a young log's own first rewrite is over, and needs no space below
+    c.must(&["WAITAOF", "1", "0", "0"]); // and the segments that it replaced are closed, so that they give back none
     disk.fill_up(3072);
     c.must(&["BGREWRITEAOF"]);
     eventually("the rewrite fails", Duration::from_secs(20), || {

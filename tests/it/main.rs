@@ -15,6 +15,7 @@ mod disk_full;
 mod faults;
 mod fill;
 mod harness;
+mod histories;
 mod info;
 mod inspect;
 mod interop;

@@ -347,7 +347,9 @@ fn a_new_history_comes_into_force_with_its_base() {
         let toml = fs::read_to_string(server.data().join("replication.toml")).unwrap();
         assert!(toml.contains(&old), "{toml}");
         let mut c = server.connect();
-        c.must(&["DEBUG", "CHANGE-REPL-ID"]);
+        eventually("no rewrite is under way", Duration::from_secs(20), || {
+            (!c.cmd(&["DEBUG", "CHANGE-REPL-ID"]).is_error()).then_some(())
+        });
         let new = info(&mut c, "master_replid");
         fill(&mut c, "b", 130);
         let server = kill_and_expect(server, directives, 260);

@@ -12,11 +12,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SELECT_3: &str = "*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n";
 
 /// A replica that is nothing but a socket.
-struct Follower(BufReader<TcpStream>);
+pub struct Follower(BufReader<TcpStream>);
 
 impl Follower {
     /// Asks `PSYNC replid offset`; the verdict.
-    fn ask(port: u16, psync2: bool, replid: &str, offset: &str) -> (Follower, String) {
+    pub fn ask(port: u16, psync2: bool, replid: &str, offset: &str) -> (Follower, String) {
         let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
         socket.set_read_timeout(Some(LIMIT)).unwrap();
         let mut follower = Follower(BufReader::new(socket));
@@ -45,7 +45,7 @@ impl Follower {
     }
 
     /// Takes the snapshot that follows `+FULLRESYNC`.
-    fn skip_snapshot(&mut self) {
+    pub fn skip_snapshot(&mut self) {
         let head = self.line();
         let len: u64 =
             head.strip_prefix('$').and_then(|len| len.parse().ok()).unwrap_or_else(|| panic!("{head}"));
@@ -54,7 +54,7 @@ impl Follower {
     }
 
     /// The stream's next `len` bytes.
-    fn bytes(&mut self, len: usize) -> String {
+    pub fn bytes(&mut self, len: usize) -> String {
         let mut bytes = vec![0; len];
         self.0.read_exact(&mut bytes).unwrap();
         String::from_utf8(bytes).unwrap()
