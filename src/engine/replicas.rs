@@ -6,7 +6,9 @@
 //! Rule 12: a started primary appends nothing until a client writes, a replica attaches or repl-timeout has passed. The same
 //! goes for one that stood still (SIGSTOP, a suspended machine), for others may have taken its place meanwhile: what it
 //! would append by itself (PING, DEL of what expired) would take it beyond where its replicas left it, and cost it a
-//! full sync when it is made their replica. A follower that is still there speaks each second and ends this silence.
+//! full sync when it is made their replica. And the same goes for one whose followers are connected and say nothing: it
+//! may be the network that is gone. A follower that is there speaks each second, which ends this silence; a PING that is
+//! due waits for such a word and is appended together with it.
 //! Rule 25: PING and PUBLISH enter the stream only while somebody follows, or left within repl-timeout.
 
 use super::node::{Action, Node};
@@ -25,6 +27,8 @@ const FORCED: ReplyError = ReplyError::new(
 
 /// Between two looks at the clock: whoever takes so long was not running.
 pub(super) const STOOD_STILL_MS: i64 = 2000;
+/// Of the last follower to say something: then it may be this server that is cut off.
+const UNHEARD_MS: i64 = 2000;
 /// What followers had said before is read within this time.
 const READ_UP_MS: i64 = 1000;
 
@@ -74,6 +78,7 @@ impl Node {
             last_io_ms: 0,
             down_since_ms: now,
             trouble: None,
+            loads: false,
             by_order,
         });
         self.disconnect_waiting(&FORCED);
@@ -111,7 +116,7 @@ impl Node {
         };
         session.reply_mode = ReplyMode::Off;
         let replica = session.replica.get_or_insert_default();
-        (replica.stage, replica.ack_ms) = (stage, now);
+        (replica.stage, replica.ack_ms, replica.mute) = (stage, now, asked.old);
         if self.server.followers == 0 {
             self.pinged_ms = now;
         }
@@ -192,8 +197,9 @@ impl Node {
         if downstream.is_some_and(|replica| replica.stage != Stage::Online) {
             self.actions.push_back(Action::Loaded(slot));
         }
-        self.tend_failover(self.now_ms());
-        self.tend_shutdown(self.now_ms());
+        self.ping_if_due(now);
+        self.tend_failover(now);
+        self.tend_shutdown(now);
         self.finish_waits_for_others();
     }
 
@@ -204,14 +210,26 @@ impl Node {
         if self.server.followers == 0 {
             return self.tend_backlog(now);
         }
-        let settings = &self.server.config.settings;
-        let (timeout, period) =
-            (i64::from(settings.repl_timeout) * 1000, i64::from(settings.repl_ping_replica_period) * 1000);
+        let timeout = i64::from(self.server.config.settings.repl_timeout) * 1000;
+        // Whether somebody need not speak at present, and whether somebody has spoken.
+        let (mut needs_no_word, mut heard) = (false, false);
         for (slot, _, replica) in self.server.replicas() {
-            if replica.stage == Stage::Online && now - replica.ack_ms > timeout && !replica.rdb_only {
+            let unheard_ms = now - replica.ack_ms;
+            if replica.owes_words() && unheard_ms > timeout {
                 self.actions.push_back(Action::Late(slot));
             }
+            needs_no_word |= !replica.owes_words();
+            heard |= unheard_ms < UNHEARD_MS;
         }
+        if needs_no_word {
+            self.ping_if_due(now);
+        } else if !heard && self.silence.is_none() {
+            self.silence = Some(Silence::of(&self.server, now));
+        }
+    }
+
+    fn ping_if_due(&mut self, now: i64) {
+        let period = i64::from(self.server.config.settings.repl_ping_replica_period) * 1000;
         let may_ping = self.silence.is_none()
             && !self.is_replica()
             && self.server.persistence.failed.is_none()

@@ -198,6 +198,7 @@ fn lost(driver: &Rc<Driver>, why: String) {
                 upstream.down_since_ms = now;
             }
             upstream.link = LinkState::Connect;
+            upstream.loads = false;
             upstream.trouble = Some(why);
         }
     });
@@ -509,16 +510,24 @@ impl Connection {
     /// The payload is complete: loaded, committed, served.
     async fn take_over(&mut self) -> Result<(), String> {
         let Some((incoming, ..)) = self.incoming.take() else { return Err("a payload without a cut".into()) };
+        self.set_loads(true);
         let result = incoming.finish().await;
         let ready = self.keeping_alive(result).await?.map_err(|_| "loading ended early".to_string())??;
         let driver = Rc::clone(&self.driver);
         self.keeping_alive(free_hands(&driver)).await??;
         let cut = adopt::take_over(&driver, ready)?;
+        self.set_loads(false);
         self.driver.node.borrow_mut().server.stats.full_syncs_received += 1;
         let durable = self.driver.node.borrow().server.persistence.aof_enabled.then_some(cut.offset);
         self.link.loaded(cut.offset, durable);
         self.begin_stream(cut.db);
         Ok(())
+    }
+
+    fn set_loads(&self, loads: bool) {
+        if let Some(upstream) = self.driver.node.borrow_mut().server.upstream_mut() {
+            upstream.loads = loads;
+        }
     }
 
     /// The primary is told that we live while something takes its time.

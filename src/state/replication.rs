@@ -39,6 +39,8 @@ pub struct Upstream {
     pub down_since_ms: i64,
     /// Why the link is down, if it is not just the network.
     pub trouble: Option<String>,
+    /// A payload is complete and being loaded, while the data of before are served.
+    pub loads: bool,
     /// An operator's REPLICAOF named it, and no sync with it has begun since.
     pub by_order: bool,
 }
@@ -117,6 +119,8 @@ pub struct Downstream {
     pub rdb_only: bool,
     /// Wants only the functions of it.
     pub functions_only: bool,
+    /// Came by SYNC, and will not say how far it is.
+    pub mute: bool,
     /// The stream up to here was handed to its connection.
     pub sent: Offset,
     /// Its stream position, what it has made durable, and when it last said so (Unix milliseconds).
@@ -152,6 +156,13 @@ impl Stage {
             Stage::SendSnapshot => "send_bulk",
             Stage::Online => "online",
         }
+    }
+}
+
+impl Downstream {
+    /// Whether it has to say each second how far it is.
+    pub fn owes_words(&self) -> bool {
+        self.stage == Stage::Online && !self.rdb_only && !self.mute
     }
 }
 

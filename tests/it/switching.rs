@@ -63,7 +63,11 @@ fn a_promotion_in_the_middle_of_a_full_sync_keeps_the_old_data() {
         let mut r = replica.connect();
         follow(&primary, &mut r);
         is_loading(&replica);
+        // As repl-diskless-load swapdb promises: the old data are served, and INFO says what goes on.
+        assert_eq!((info(&mut r, "loading"), info(&mut r, "async_loading")), ("0".into(), "1".into()));
+        assert_eq!(r.must(&["GET", "mine:0"]).text(), "mine of 0");
         r.must(&["REPLICAOF", "NO", "ONE"]);
+        assert_eq!(info(&mut r, "async_loading"), "0");
         r.must(&["SET", "after", "the promotion"]);
         eventually("the payload to be given up", LIMIT, || (payloads(&replica) == 0).then_some(()));
         r.must(&["SET", "after that", "too"]);
@@ -118,6 +122,7 @@ fn a_snapshot_under_way_does_not_outlive_the_data_that_it_shows() {
         let (replica, mut r) = replica.restart_and_connect();
         follow(&primary, &mut r);
         in_sync(&primary, &replica);
+        assert_eq!(info(&mut r, "async_loading"), "0");
         assert_eq!(info(&mut primary.connect(), "sync_full"), "1", "{}", replica.log());
     }
 }

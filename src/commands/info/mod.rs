@@ -202,6 +202,7 @@ mod tests {
             last_io_ms: 0,
             down_since_ms: 0,
             trouble: None,
+            loads: false,
             by_order: false,
         });
         bench.server.config.settings.min_replicas_to_write = 1;

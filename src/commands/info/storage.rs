@@ -8,7 +8,7 @@ pub fn persistence(facts: &Facts<'_>, text: &mut Text) {
     let percent = 100.0 * p.save_keys_done as f64 / p.save_keys_total.max(1) as f64;
     let running = |on: bool, since: i64| if on { (facts.now - since).max(0) / 1000 } else { -1 };
     text.switch("loading", p.loading.is_some());
-    text.put("async_loading", 0);
+    text.switch("async_loading", facts.server.upstream().is_some_and(|upstream| upstream.loads));
     text.put("current_cow_peak", p.cow_peak);
     text.put("current_cow_size", p.cow_size);
     text.put("current_cow_size_age", 0);
