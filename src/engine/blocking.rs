@@ -268,6 +268,9 @@ impl Node {
         }
         let writes = Flags::WRITE | Flags::MAY_REPLICATE;
         let session = self.server.sessions.get(slot);
+        if session.is_some_and(|session| session.downstream().is_some()) {
+            return false; // a follower's ACKs
+        }
         let queue = session.and_then(|session| session.multi.as_ref()).filter(|_| command.name == "exec");
         let writing = command.flags.intersects(writes)
             || queue.is_some_and(|multi| multi.has_writes || multi.may_replicate);

@@ -143,3 +143,7 @@ impl Node {
         self.server.woken.push(slot);
     }
 }
+
+#[cfg(test)]
+#[path = "failover_tests.rs"]
+mod tests;

@@ -129,10 +129,12 @@ fn no_gate_and_no_deadline_stands_in_its_way() {
     bench.node.server.process.used_memory = 2;
     bench.node.server.persistence.last_save_ok = false;
     let mut follower = follow(&mut bench);
+    bench.check(a, "CLIENT PAUSE 100000", "+OK"); // holds clients, and not the primary's stream
     feed(&mut bench, &mut follower, "SET n 1|PEXPIREAT n 5|INCR n|PERSIST n|SET gone 1 PXAT 5|APPEND gone 2");
     feed(&mut bench, &mut follower, "RENAME gone there|PERSIST there");
     bench.set("requirepass", "");
     bench.node.server.process.used_memory = 0;
+    bench.check(a, "CLIENT UNPAUSE", "+OK");
     bench.check(a, "GET n", "$1 2");
     bench.check(a, "GET there", "$2 12");
 }

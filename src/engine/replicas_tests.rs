@@ -1,7 +1,11 @@
 //! What time, followers and Sentinel bring about in the stream.
 
+use crate::engine::Action;
 use crate::engine::testing::NodeBench;
+use crate::format::history::Born;
+use crate::repl::verdict::Verdict;
 use crate::state::{Slot, Stage};
+use crate::units::{Offset, ReplId};
 
 /// A follower that has just reached the stream.
 fn follower(bench: &mut NodeBench) -> Slot {
@@ -34,7 +38,8 @@ fn a_primary_that_stood_still_is_silent() {
         bench.stream();
         bench.pass(silent_until);
         let said = bench.stream();
-        assert_eq!(said.contains("PING"), speaks, "{what}: {said}");
+        assert_eq!(said.contains("DEL soon"), speaks, "{what}: {said}");
+        assert!(speaks || !said.contains("PING"), "{what}: {said}");
         assert_eq!(bench.node.store.dbs[0].volatile == 0, speaks, "{what}: the key");
         bench.check(client, "GET soon", "$-1");
     };
@@ -58,6 +63,70 @@ fn a_primary_that_stood_still_is_silent() {
     check("a client has written", |bench, client, _| drop(bench.send(client, "INCR n")), 1500, true);
 }
 
+/// The same where the followers are connected and say nothing: a network that is gone looks like this.
+#[test]
+fn a_primary_that_hears_nobody_is_silent() {
+    let check = |what: &str, psync: &str, each_second: fn(&mut NodeBench, Slot, Slot), speaks: bool| {
+        let mut bench = NodeBench::default();
+        let (client, replica) = (bench.connect(), bench.connect());
+        bench.send(replica, psync);
+        bench.actions();
+        bench.node.follower_is(replica, Stage::Online);
+        bench.set("repl-ping-replica-period", "1");
+        bench.send(client, "SET soon gone PX 2500");
+        bench.stream();
+        for _ in 0..5 {
+            bench.pass(500);
+            bench.pass(500);
+            each_second(&mut bench, client, replica);
+        }
+        let said = bench.stream();
+        assert_eq!((said.contains("PING"), said.contains("DEL soon")), (speaks, speaks), "{what}: {said}");
+        bench.check(client, "GET soon", "$-1");
+    };
+    check("nobody says anything", "PSYNC ? -1", |_, _, _| {}, false);
+    check("it is there", "PSYNC ? -1", |bench, _, replica| acknowledge(bench, replica), true);
+    check("one that came by SYNC has nothing to say", "SYNC", |_, _, _| {}, true);
+}
+
+/// A PING that is due waits for a sign of life, so that a network that is gone finds none of them unsent.
+#[test]
+fn a_ping_follows_a_word_of_a_follower() {
+    let mut bench = NodeBench::default();
+    let replica = follower(&mut bench);
+    bench.set("repl-ping-replica-period", "1");
+    bench.stream();
+    bench.pass(1500);
+    assert_eq!(bench.stream(), "");
+    acknowledge(&mut bench, replica);
+    assert_eq!(bench.stream(), "PING");
+    acknowledge(&mut bench, replica);
+    assert_eq!(bench.stream(), "");
+    // Who is sent a snapshot says nothing, and counts on them.
+    bench.node.follower_is(replica, Stage::SendSnapshot);
+    bench.pass(1500);
+    assert_eq!(bench.stream(), "PING");
+}
+
+/// repl-timeout: a follower that says nothing is let go, unless it never would.
+#[test]
+fn a_silent_follower_is_late() {
+    for (psync, late) in [("PSYNC ? -1", true), ("SYNC", false)] {
+        let mut bench = NodeBench::default();
+        let replica = bench.connect();
+        bench.send(replica, psync);
+        bench.node.follower_is(replica, Stage::Online);
+        bench.actions();
+        let is_late = |bench: &mut NodeBench| {
+            bench.actions().iter().any(|action| matches!(action, Action::Late(slot) if *slot == replica))
+        };
+        bench.pass(60_000);
+        assert!(!is_late(&mut bench), "{psync}");
+        bench.pass(1);
+        assert_eq!(is_late(&mut bench), late, "{psync}");
+    }
+}
+
 /// Rule 25: messages go to replicas; what Sentinels say they say to each server themselves.
 #[test]
 fn messages_enter_the_stream_for_followers() {
@@ -78,16 +147,18 @@ fn messages_enter_the_stream_for_followers() {
 fn a_pause_does_not_stop_pings() {
     let mut bench = NodeBench::default();
     let client = bench.connect();
-    follower(&mut bench);
+    let replica = follower(&mut bench);
     bench.set("repl-ping-replica-period", "1");
     bench.check(client, "CLIENT PAUSE 100000", "+OK");
     bench.stream();
     for _ in 0..3 {
         bench.pass(1000);
+        acknowledge(&mut bench, replica);
         assert_eq!(bench.stream(), "PING");
     }
     bench.node.server.persistence.shutdown_until_ms = Some(i64::MAX);
     bench.pass(1000);
+    acknowledge(&mut bench, replica);
     assert_eq!(bench.stream(), "");
 }
 
@@ -158,4 +229,116 @@ fn writes_need_good_followers() {
     bench.check(client, "SET k v", REFUSED);
     bench.set("min-replicas-max-lag", "0");
     bench.check(client, "SET k v", "+OK");
+}
+
+/// Each verdict as the node acts on it: what the replica is told, what is counted, what the driver has to do.
+#[test]
+fn verdicts_are_acted_on() {
+    let check = |next: i64, of: fn(&mut NodeBench), reply: &str, counts: [u64; 3], action: &str| {
+        let mut bench = NodeBench::default();
+        let client = bench.connect();
+        bench.send(client, "SET k v");
+        let end = bench.node.stream.end.0 as i64;
+        let id = bench.node.server.history.replid.as_str().to_string();
+        bench.node.server.history.past.born = Born::Empty;
+        of(&mut bench);
+        let replica = bench.connect();
+        bench.check(replica, "REPLCONF capa psync2", "+OK");
+        let answer = bench.send(replica, &format!("PSYNC {id} {}", end + next));
+        assert!(answer.starts_with(reply) && answer.is_empty() == reply.is_empty(), "{answer}");
+        let stats = &bench.node.server.stats;
+        assert_eq!([stats.sync_full, stats.sync_partial_ok, stats.sync_partial_err], counts, "{action}");
+        let told: Vec<String> = bench.actions().iter().map(|action| format!("{action:?}")).collect();
+        assert!(told.concat().contains(action) && told.is_empty() == action.is_empty(), "{told:?}");
+        // Its socket carries the stream now: a second question has no answer.
+        if !action.is_empty() {
+            bench.check(replica, "PSYNC ? -1", "");
+            assert_eq!(bench.node.server.followers, 1);
+        }
+    };
+    check(1, |_| {}, "", [0, 1, 0], "Continue");
+    check(2, |_| {}, "", [1, 0, 1], "Full");
+    let forget = |bench: &mut NodeBench| bench.node.server.history.replid = ReplId::from_random([8; 20]);
+    check(1, forget, "-NOMASTERLINK this server began on an empty directory", [0, 0, 1], "");
+    let held = |bench: &mut NodeBench| bench.node.held_from(bench.node.stream.end);
+    check(1, held, "", [0, 1, 0], "Continue");
+    check(0, held, "", [1, 0, 1], "Full");
+}
+
+/// The first ACK after a snapshot with an end mark: the feed waits for it.
+#[test]
+fn an_ack_before_the_stream_is_told() {
+    let mut bench = NodeBench::default();
+    let replica = follower(&mut bench);
+    for (stage, told) in [(Stage::WaitSnapshot, true), (Stage::SendSnapshot, true), (Stage::Online, false)] {
+        bench.node.follower_is(replica, stage);
+        acknowledge(&mut bench, replica);
+        let loaded = bench.actions().iter().any(|action| matches!(action, Action::Loaded(_)));
+        assert_eq!(loaded, told, "{stage:?}");
+    }
+}
+
+/// `repl-backlog-ttl`, counted from when the last follower left.
+#[test]
+fn a_backlog_that_nobody_wants_is_given_up() {
+    let goes_on = |ttl: &str, alone_ms: i64| {
+        let mut bench = NodeBench::default();
+        let (client, replica) = (bench.connect(), follower(&mut bench));
+        bench.set("repl-backlog-ttl", ttl);
+        bench.send(client, "SET k v");
+        bench.pass(60_000);
+        bench.disconnect(replica);
+        bench.pass(alone_ms);
+        bench.actions();
+        let replica = bench.connect();
+        let id = bench.node.server.history.replid.as_str().to_string();
+        bench.send(replica, &format!("PSYNC {id} 1"));
+        let actions = bench.actions();
+        let Some(Action::Follow { verdict, .. }) = actions.last() else { panic!("{actions:?}") };
+        matches!(verdict, Verdict::Continue(_))
+    };
+    assert!(goes_on("10", 9_999));
+    assert!(!goes_on("10", 10_000));
+    assert!(goes_on("0", 10_000_000));
+}
+
+/// A reply has no place in a stream: whoever asks for one on such a socket is let go.
+#[test]
+fn a_follower_that_asks_for_replies_is_let_go() {
+    for command in ["PING", "GET k", "NOSUCH"] {
+        let mut bench = NodeBench::default();
+        let replica = follower(&mut bench);
+        bench.check(replica, command, "");
+        let actions = bench.actions();
+        assert!(matches!(actions[..], [Action::Close(slot)] if slot == replica), "{command}: {actions:?}");
+    }
+}
+
+/// Who waits for keys on what becomes a replica would wait for ever.
+#[test]
+fn a_new_role_ends_waiting() {
+    let mut bench = NodeBench::default();
+    let client = bench.connect();
+    bench.check(client, "BLPOP list 0", "");
+    bench.node.will_follow("10.0.0.1", 6379, true);
+    let why = "-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+    bench.check_output(client, why);
+}
+
+/// Rule 20: each shows the other under which names its bytes are known.
+#[test]
+fn lineages_are_exchanged() {
+    let mut bench = NodeBench::default();
+    let (a, b) = (ReplId::from_random([1; 20]), ReplId::from_random([2; 20]));
+    let replica = bench.connect();
+    let own = bench.node.server.history.replid;
+    let told = format!("{own}:0:current:told");
+    bench.check(
+        replica,
+        &format!("REPLCONF ringhold-lineage {a}:90:current,{b}:70:start,operator"),
+        &format!("${} {told}", told.len()),
+    );
+    let shown = bench.node.server.sessions.get(replica).and_then(|s| s.replica.clone()).expect("it spoke");
+    assert_eq!((shown.shown, shown.by_order), (vec![(a, Offset(90)), (b, Offset(70))], true));
+    bench.check(replica, "REPLCONF ringhold-lineage x", "-ERR not a lineage: a replid is not 40 hex digits");
 }
