@@ -5,7 +5,7 @@
 //! `RINGHOLD_SLOW_REPLICA="SNAPSHOT-MB KB-PER-SECOND WRITTEN-MB-PER-SECOND"`, such as `200 100 20`, which takes 35 minutes
 //! and 40 GB of disk.
 
-use crate::client::Client;
+use crate::client::{Client, Value};
 use crate::compare::{assert_same, dataset};
 use crate::fill::noise;
 use crate::harness::{Launch, Server, bgsave, eventually, info, subject_is_ours};
@@ -203,6 +203,36 @@ fn a_connection_that_falls_silent_is_given_up_by_both() {
     assert_eq!(count(&mut p, "sync_full"), 1, "{}", replica.log());
 }
 
+/// A primary that is cut off, and whose place its replica takes: what it would write by itself meanwhile (PING, DEL of what
+/// expired) would take it beyond where the replica left it, and cost it a full sync when it returns.
+#[test]
+fn a_primary_that_was_cut_off_returns_by_partial_resync() {
+    if !subject_is_ours() {
+        return;
+    }
+    let old = Launch::ours(&DIRECTIVES).start();
+    let proxy = Proxy::to(&old);
+    let new = proxy.replica(&DIRECTIVES);
+    let (mut o, mut n) = (old.connect(), new.connect());
+    in_sync(&mut o, &mut n);
+    transaction(&mut o, 1);
+    o.must(&["SET", "short", "x", "PX", "4000"]);
+    assert_eq!(o.must(&["WAIT", "1", "30000"]).int(), 1);
+    proxy.faults.silent.store(true, Relaxed);
+    n.must(&["REPLICAOF", "NO", "ONE"]);
+    transaction(&mut n, 2);
+    // Time for several PINGs, and for the key.
+    let since = Instant::now();
+    eventually("the key to be gone", LIMIT, || {
+        let gone = o.must(&["GET", "short"]) == Value::Nil && since.elapsed() > Duration::from_secs(6);
+        gone.then_some(())
+    });
+    o.must(&["REPLICAOF", "127.0.0.1", &new.port().to_string()]);
+    in_sync(&mut n, &mut o);
+    assert_same(&dataset(&mut n), &dataset(&mut o));
+    assert_eq!((count(&mut n, "sync_full"), count(&mut n, "sync_partial_ok")), (0, 1), "{}", new.log());
+}
+
 /// A full sync that takes longer than the ring is long: what is written meanwhile is kept on disk, and sent.
 #[test]
 fn a_slow_replica_gets_there_with_one_full_sync_and_the_primarys_memory_is_bounded() {
@@ -237,6 +267,20 @@ fn a_slow_replica_gets_there_with_one_full_sync_and_the_primarys_memory_is_bound
         assert!(began.elapsed() < needed, "it does not end\n{}", primary.log());
     }
     proxy.faults.rate.store(0, Relaxed);
+    let since = Instant::now();
+    eventually("the replica to catch up", LIMIT + Duration::from_secs(most_behind / (5 << 20)), || {
+        peak = peak.max(anonymous(&primary));
+        let end = info(&mut p, "master_repl_offset");
+        (info(&mut r, "slave_repl_offset") == end).then_some(())
+    });
+    eprintln!(
+        "full sync of {megabytes} MB in {:?}, the primary's memory at its peak {} KiB over {} KiB; then {} MB of stream in {:?}",
+        since - began,
+        peak.saturating_sub(resting) >> 10,
+        resting >> 10,
+        most_behind >> 20,
+        since.elapsed()
+    );
     in_sync(&mut p, &mut r);
     assert_same(&dataset(&mut p), &dataset(&mut r));
     assert_eq!(count(&mut p, "sync_full"), 1, "{}", primary.log());

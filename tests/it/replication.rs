@@ -65,7 +65,8 @@ fn a_stock_replica_goes_on_after_every_restart_of_its_primary() {
     }
 }
 
-/// A replica that is slower than the ring is long is fed from the log and does not need a second full sync.
+/// A replica that is slower than the ring is long is fed from the log and does not need a second full sync; nor is it let go
+/// for an output buffer (`client-output-buffer-limit replica`), for there is none.
 #[test]
 fn a_replica_behind_the_ring_is_fed_from_the_log() {
     if !subject_is_ours() || stock_tool("redis-server").is_none() {
@@ -74,6 +75,7 @@ fn a_replica_behind_the_ring_is_fed_from_the_log() {
     for setting in [[("appendonly", "yes"), ("save", "")], [("appendonly", "no"), ("save", "3600 1")]] {
         let mut directives = setting.to_vec();
         directives.extend([("repl-backlog-size", "64kb"), ("repl-diskless-sync-delay", "0")]);
+        directives.push(("client-output-buffer-limit", "replica 1kb 1kb 1"));
         let primary = Launch::ours(&directives).start();
         let replica = stock_replica(&primary).unwrap();
         let (mut c, mut r) = (primary.connect(), replica.connect());
@@ -87,7 +89,33 @@ fn a_replica_behind_the_ring_is_fed_from_the_log() {
         in_sync(&mut c, &mut r);
         assert_same(&dataset(&mut c), &dataset(&mut r));
         assert_eq!(count(&mut c, "sync_full"), 1, "{}", primary.log());
+        let limits = c.must(&["CONFIG", "GET", "client-output-buffer-limit"]).items()[1].text();
+        assert!(limits.contains("slave 1024 1024 1"), "{limits}");
     }
+}
+
+/// A primary that streams commands by other names (`rename-command` of Redis) cannot be followed beyond the first of them:
+/// the data stay as they were before it, and it is said which one it was.
+#[test]
+fn commands_renamed_by_a_stock_primary_stop_the_link() {
+    if !subject_is_ours() || stock_tool("redis-server").is_none() {
+        return;
+    }
+    let launch = Launch::stock(&[("save", ""), ("repl-diskless-sync-delay", "0")]).unwrap();
+    let conf = launch.scratch().join("renamed.conf");
+    std::fs::write(&conf, "rename-command APPEND plus\n").unwrap();
+    let primary = launch.with_arguments(&[conf.to_str().unwrap()]).start();
+    let replica = our_replica(&primary, &[]);
+    let (mut p, mut r) = (primary.connect(), replica.connect());
+    in_sync(&mut p, &mut r);
+    p.must(&["SET", "k", "v"]);
+    p.must(&["PLUS", "k", "w"]);
+    let why = eventually("the link to be down", LIMIT, || {
+        let why = info(&mut r, "master_link_trouble");
+        why.contains("unknown command").then_some(why)
+    });
+    assert!(why.contains("'PLUS'"), "{why}");
+    assert_eq!(r.must(&["GET", "k"]).text(), "v");
 }
 
 /// P6: a primary whose directory is gone does not make its replicas copy its emptiness.
