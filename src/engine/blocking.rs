@@ -14,7 +14,6 @@ use super::node::{Clock, Node};
 use crate::commands::{Block, BlockCause, Command, Flags};
 use crate::error::ReplyError;
 use crate::resp::args::{Args, OwnedArgs};
-use crate::state::Session;
 use crate::state::session::{Blocked, Slot, Wait};
 use crate::store::Type;
 use crate::units::Offset;

@@ -212,7 +212,8 @@ impl History {
         }
     }
 
-    /// The same history under a new name from `at` on: the old name joins the lineage, the clean mark goes.
+    /// The same history under a new name from `at` on: the old name joins the lineage, the clean mark goes. A name may
+    /// come into force again, when a server goes back to the primary that it had left: its latest entry counts then.
     pub fn rename(&mut self, replid: ReplId, at: Offset, cause: Cause) {
         let past = Ancestor { replid: self.replid, end: at, cause, told: self.told };
         self.lineage.insert(0, past);

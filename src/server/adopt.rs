@@ -113,7 +113,7 @@ impl Incoming {
     }
 }
 
-fn receive_and_adopt(plan: Plan, chunks: mpsc::Receiver<Piece>) -> Result<Ready, String> {
+fn receive_and_adopt(mut plan: Plan, chunks: mpsc::Receiver<Piece>) -> Result<Ready, String> {
     let payload = Temporary(plan.files.paths.data.join(format!(
         "temp-sync-{}-{}.rdb",
         std::process::id(),
@@ -121,7 +121,9 @@ fn receive_and_adopt(plan: Plan, chunks: mpsc::Receiver<Piece>) -> Result<Ready,
     )));
     let len = receive(&payload.0, chunks)?;
     notice!("MASTER <-> REPLICA sync: Loading DB in memory ({len} bytes)");
-    let store = recovery::load_file(&*plan.files.disk, &payload.0, len, &plan.config)?;
+    let (store, origin) = recovery::load_file(&*plan.files.disk, &payload.0, len, &plan.config)?;
+    // A primary's stream goes on with a SELECT; one that only hands on its primary's says here where it stands.
+    plan.cut.db = origin.stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0);
     Ok(Ready { store, payload, plan })
 }
 

@@ -34,7 +34,7 @@ use crate::log::replay::RunReader;
 use crate::log::segments::Paths;
 use crate::ring::{Begin, Ring};
 use crate::state::{History, Process, Server};
-use crate::store::rdb::{LoadOptions, load};
+use crate::store::rdb::{LoadOptions, Origin, load};
 use crate::store::{Limits, Store};
 use crate::units::Offset;
 
@@ -203,7 +203,7 @@ fn load_rdb(
     node: &mut Node,
     config: &Config,
     progress: &LoadProgress,
-) -> Result<(), String> {
+) -> Result<Origin, String> {
     let opened = disk.open(&file.path, Mode::Read).map_err(text)?;
     let mut input = FileReader { file: &*opened, at: 0, end: file.rdb, failure: None };
     let options = LoadOptions {
@@ -228,7 +228,7 @@ fn load_rdb(
         Ok(loaded) => {
             loaded.log_lines().iter().for_each(|line| notice!("{line}"));
             progress.loaded_bytes.store(before + file.rdb, Ordering::Relaxed);
-            Ok(())
+            Ok(loaded.origin)
         }
         Err(error) => {
             let why = match (error, input.failure) {
@@ -245,11 +245,11 @@ fn load_rdb(
 }
 
 /// A snapshot file of a full sync, as a store of its own.
-pub fn load_file(disk: &dyn Disk, path: &Path, len: u64, config: &Config) -> Result<Store, String> {
+pub fn load_file(disk: &dyn Disk, path: &Path, len: u64, config: &Config) -> Result<(Store, Origin), String> {
     let mut node = replaying_node(config);
     let file = Load { path: path.to_path_buf(), rdb: len, commands_end: len };
-    load_rdb(disk, &file, &mut node, config, &LoadProgress::default())?;
-    Ok(node.store)
+    let origin = load_rdb(disk, &file, &mut node, config, &LoadProgress::default())?;
+    Ok((node.store, origin))
 }
 
 fn replay(

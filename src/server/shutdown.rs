@@ -39,6 +39,8 @@ pub struct Plan {
     save: Option<bool>,
     force: bool,
     stage: Stage,
+    /// The primary whose stream ended for the final snapshot; taken up again if the shutdown fails.
+    followed: Option<(String, u16)>,
 }
 
 /// What the shutdown waits for.
@@ -61,7 +63,8 @@ pub fn requested(driver: &Rc<Driver>, asker: Option<Slot>, save: Option<bool>, n
         return;
     }
     notice!("User requested shutdown...");
-    let plan = Plan { askers: asker.into_iter().collect(), save, force, stage: Stage::CatchingUp };
+    let plan =
+        Plan { askers: asker.into_iter().collect(), save, force, stage: Stage::CatchingUp, followed: None };
     let patience = driver.node.borrow().config().settings.shutdown_timeout;
     if !now && driver.with_node(|node| node.wait_for_replicas(patience)) {
         notice!("Waiting for replicas before shutting down.");
@@ -140,7 +143,7 @@ pub fn at_once(driver: &Driver) {
     driver.end_with(1);
 }
 
-fn go(driver: &Rc<Driver>, plan: Plan) {
+fn go(driver: &Rc<Driver>, mut plan: Plan) {
     driver.settle();
     if !driver.is_open() {
         notice!("Shutting down while loading: the files stay as they are");
@@ -150,6 +153,8 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
     if will_save(driver, &plan) {
         notice!("Saving the final RDB snapshot before exiting.");
         driver.read_no_clients(true);
+        plan.followed = upstream::end_link(driver);
+        driver.settle();
         driver.shutdown.set(Some(plan));
         if let Err(why) = actions::save(driver)
             && let Some(plan) = driver.shutdown.take()
@@ -178,6 +183,9 @@ fn not_saved(driver: &Rc<Driver>, plan: Plan, why: &str) {
 fn stay(driver: &Rc<Driver>, plan: Plan) {
     driver.read_no_clients(false);
     driver.with_node(|node| node.stay());
+    if let Some((host, port)) = plan.followed {
+        upstream::follow(driver, host, port, false);
+    }
     for slot in plan.askers {
         actions::reply(driver, slot, Err(ReplyError::new("ERR Errors trying to SHUTDOWN. Check logs.")));
     }

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::compare::{assert_same, dataset};
-use crate::harness::{Launch, Server, eventually, info, subject_is_ours};
+use crate::harness::{Launch, Server, bgsave, eventually, info, rewrite_aof, subject_is_ours};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -192,5 +192,112 @@ fn whoever_waits_at_a_primary_that_becomes_a_replica_is_told() {
             "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
         assert_eq!(reply.text(), told, "{wait:?}");
         assert!(waiting.try_cmd(&["PING"]).is_err(), "{wait:?}: the connection is still open");
+    }
+}
+
+const SETTINGS: [&[(&str, &str)]; 2] =
+    [&[("appendonly", "yes")], &[("appendonly", "no"), ("save", "3600 1")]];
+
+fn replica_of(primary: &Server, directives: &[(&str, &str)]) -> Server {
+    Launch::ours(directives).with("replicaof", &format!("127.0.0.1 {}", primary.port())).start()
+}
+
+/// Promoted by mistake and sent back with nothing written, a replica goes on under the name of before, which its
+/// lineage holds too, with an end: what came after the return is there after a crash.
+#[test]
+fn what_comes_after_a_return_to_the_old_primary_survives_a_crash() {
+    if !subject_is_ours() {
+        return;
+    }
+    for directives in SETTINGS {
+        for (saved, killed) in [(false, true), (true, true), (false, false), (true, false)] {
+            let primary = Launch::ours(directives).start();
+            let mut p = primary.connect();
+            fill(&mut p, "before", 20);
+            let mut replica = replica_of(&primary, directives);
+            in_sync(&primary, &replica);
+            let mut r = replica.connect();
+            r.must(&["REPLICAOF", "NO", "ONE"]);
+            if saved && directives[0].1 == "yes" {
+                rewrite_aof(&mut r);
+            } else if saved {
+                bgsave(&mut r);
+            }
+            follow(&primary, &mut r);
+            in_sync(&primary, &replica);
+            assert_eq!(
+                info(&mut r, "master_replid"),
+                info(&mut p, "master_replid"),
+                "not under the old name"
+            );
+            fill(&mut p, "after", 50);
+            assert_eq!(p.must(&["WAIT", "1", "30000"]).int(), 1);
+            let end = if killed { replica.kill() } else { replica.stop() };
+            drop(end);
+            // Alone, so that nothing but its own files can bring the writes back.
+            let replica = replica.launch().clone().with("replicaof", "no one").start();
+            assert_eq!(replica.connect().must(&["DBSIZE"]).int(), 70, "{directives:?} {saved} {killed}");
+            assert_same(&dataset(&mut p), &dataset(&mut replica.connect()));
+        }
+    }
+}
+
+/// Going back while the server is told to end: what is saved and what is marked as the end are the same place.
+#[test]
+fn a_return_to_the_old_primary_during_a_shutdown_leaves_files_that_start() {
+    if !subject_is_ours() {
+        return;
+    }
+    let directives = [("appendonly", "no"), ("save", "3600 1")];
+    let primary = Launch::ours(&directives).start();
+    let mut p = primary.connect();
+    p.must(&["DEBUG", "POPULATE", "100000", "key", "50"]);
+    let mut replica = replica_of(&primary, &directives);
+    in_sync(&primary, &replica);
+    let mut r = replica.connect();
+    r.must(&["REPLICAOF", "NO", "ONE"]);
+    follow(&primary, &mut r);
+    fill(&mut p, "meanwhile", 500);
+    let end = replica.stop();
+    assert_eq!(end.code, Some(0), "{end}");
+    let replica = replica.restart();
+    in_sync(&primary, &replica);
+    assert_eq!(info(&mut p, "sync_full"), "1");
+}
+
+/// A replica hands on its primary's bytes: only the payload can say in which database they go on.
+#[test]
+fn a_payload_of_a_replica_says_in_which_database_the_stream_goes_on() {
+    for middle_is_ours in [true, false] {
+        for (diskless, aof) in [("yes", "yes"), ("no", "yes"), ("yes", "no")] {
+            let directives =
+                [("repl-diskless-sync", diskless), ("repl-diskless-sync-delay", "0"), ("appendonly", aof)];
+            let primary = Launch::ours(&directives).with("repl-ping-replica-period", "3600").start();
+            let upstream = format!("127.0.0.1 {}", primary.port());
+            let middle = match middle_is_ours {
+                true => Launch::ours(&directives),
+                false => match Launch::stock(&directives) {
+                    Some(launch) => launch,
+                    None => return,
+                },
+            };
+            let middle = middle.with("replicaof", &upstream).start();
+            let mut p = primary.connect();
+            p.must(&["SELECT", "2"]);
+            p.must(&["SET", "before", "1"]);
+            in_sync(&primary, &middle);
+            let last = replica_of(&middle, &directives);
+            in_sync(&primary, &last);
+            p.must(&["SET", "after", "1"]);
+            in_sync(&primary, &last);
+            // Its own files say so too.
+            let mut last = last;
+            last.kill();
+            let last = last.restart();
+            in_sync(&primary, &last);
+            let mut c = last.connect();
+            c.must(&["SELECT", "2"]);
+            assert_eq!(c.must(&["DBSIZE"]).int(), 2);
+        }
     }
 }

@@ -42,14 +42,15 @@ impl Planner<'_> {
         self.tagged_ring().is_some_and(|(ring, _)| names.iter().any(|(name, _)| *name == ring.replid()))
     }
 
-    /// All names of the history, each with the end up to which it stands for the prefix.
+    /// All names of the history, each with the end up to which it stands for the prefix. A name that came into force a
+    /// second time stands with its latest end, which comes first.
     pub(super) fn names(&self) -> Vec<(ReplId, Offset)> {
         let Some(history) = self.survey.history.good() else { return Vec::new() };
         let newer = self.newer_names();
         let ends = newer.iter().map(|(_, from)| *from).chain([Offset(u64::MAX)]);
         let current = std::iter::once(history.replid).chain(newer.iter().map(|(name, _)| *name));
         let past = history.lineage.iter().map(|past| (past.replid, past.end));
-        past.chain(current.zip(ends)).collect()
+        current.zip(ends).chain(past).collect()
     }
 
     /// The segment, among those that are replayed from `cut` on, whose name is none of this history's: unknown, though older
