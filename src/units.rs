@@ -122,6 +122,17 @@ impl fmt::Display for UnixMillis {
     }
 }
 
+/// What the allocator sets aside for a request of so many bytes: multiples of 16 up to 128, then four sizes to each doubling.
+///
+/// These are mimalloc's (and jemalloc's) size classes. Whoever lets memory grow asks for one of them whole; nothing but
+/// memory depends on it.
+pub fn allocation_size(bytes: usize) -> usize {
+    match bytes {
+        0..=128 => bytes.next_multiple_of(16),
+        _ => bytes.checked_next_multiple_of(1 << ((bytes - 1).ilog2() - 2)).unwrap_or(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +151,19 @@ mod tests {
     fn psync_asks_for_the_next_byte() {
         assert_eq!(Offset(0).next_byte(), 1);
         assert_eq!(Offset(28).since(Offset(30)), 0);
+    }
+
+    #[test]
+    fn allocations_come_in_sizes() {
+        for (bytes, expected) in
+            [(0, 0), (1, 16), (16, 16), (100, 112), (128, 128), (129, 160), (160, 160), (161, 192)]
+        {
+            assert_eq!(allocation_size(bytes), expected, "{bytes}");
+        }
+        for (bytes, expected) in
+            [(256, 256), (257, 320), (7169, 8192), (8193, 10240), (usize::MAX, usize::MAX)]
+        {
+            assert_eq!(allocation_size(bytes), expected, "{bytes}");
+        }
     }
 }

@@ -11,8 +11,8 @@ use crate::format::sha1::hex;
 use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::number::{memory_size, parse_f64, parse_i64};
 use crate::resp::reply::Protocol;
-use crate::store::value::Kind;
-use crate::store::{NEVER, Str, Value, digest, rdb};
+use crate::store::partitions::Item;
+use crate::store::{Entry, NEVER, Str, View, digest, rdb};
 
 /// DEBUG subcommand ...
 fn debug(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
@@ -182,7 +182,7 @@ fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let length = rdb::dump(value).len() - 11;
     let idle = (ctx.now / 1000 - i64::from(entry.access())).max(0);
     let list = match value {
-        Value::List(list) if value.encoding() == "quicklist" => {
+        View::List(list) if value.encoding() == "quicklist" => {
             let nodes = list.node_count();
             let limits = &ctx.server.limits;
             format!(
@@ -197,7 +197,7 @@ fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     };
     let line = format!(
         "Value at:{:p} refcount:{} encoding:{} serializedlength:{length} lru:{} lru_seconds_idle:{idle}{list}",
-        value,
+        entry.key(),
         references(value),
         value.encoding(),
         entry.access() & 0xff_ffff,
@@ -268,13 +268,13 @@ fn htstats_key(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError>
             "ERR The value stored at the specified key is not represented using an hash table",
         ));
     }
-    let text = format!("number of elements: {elements}\nbytes: {}\n", value.heap_bytes());
+    let text = format!("number of elements: {elements}\nbytes: {}\n", entry.heap_bytes());
     ctx.out.verbatim("txt", text.as_bytes());
     UNCHANGED
 }
 
 fn structsize(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
-    let sizes = format!("bits:{} entry:64 value:{}", usize::BITS, size_of::<Value>());
+    let sizes = format!("bits:{} entry:{} slot:{}", usize::BITS, Entry::FIXED, size_of::<Entry>());
     ctx.out.bulk_str(&sizes);
     UNCHANGED
 }

@@ -120,7 +120,7 @@ fn copy(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     if from == to && source == target {
         return Err(SAME_OBJECT);
     }
-    let original = ctx.db.read_entry(source).map(|entry| (entry.value().clone(), entry.expires()));
+    let original = ctx.db.read_entry(source).map(|entry| (entry.to_value(), entry.expires()));
     let mut copied = false;
     if let Some((value, expires)) = original {
         ctx.db.select(to);

@@ -4,6 +4,7 @@ use super::help::help;
 use super::{Command, Ctx, Flags, Group, Keys, Outcome, UNCHANGED};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
+use crate::store::Entry;
 
 /// MEMORY USAGE key [SAMPLES count]: collections too large to add up are sampled, whatever `count` is.
 fn usage(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
@@ -15,8 +16,9 @@ fn usage(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     match ctx.db.entries().get(&args[2]) {
         None => ctx.out.null(),
         Some(entry) => {
-            let share = size_of::<usize>() + 6;
-            ctx.out.int((entry.own_bytes() + entry.value().heap_bytes() + share) as i64);
+            // Its place in the table, with a share of what is free there.
+            let share = size_of::<Entry>() + 4;
+            ctx.out.int((entry.own_bytes() + entry.heap_bytes() + share) as i64);
         }
     }
     UNCHANGED

@@ -10,7 +10,7 @@ use super::{Command, Ctx, Execute, Flags, Keys, Outcome, UNCHANGED};
 use crate::config::MaxmemoryPolicy;
 use crate::error::ReplyError;
 use crate::resp::args::Args;
-use crate::store::{Entry, Str, Value};
+use crate::store::{Entry, Text, View};
 
 /// The entry that is asked about; nothing is counted, stamped or announced.
 fn entry<'a>(ctx: &'a mut Ctx<'_>, args: Args<'_>) -> Option<&'a Entry> {
@@ -37,8 +37,8 @@ fn refcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 }
 
 /// As Redis counts: the integers that it shares have no end of references.
-pub fn references(value: &Value) -> i64 {
-    if matches!(value, Value::Str(Str::Int(0..10_000))) { i32::MAX.into() } else { 1 }
+pub fn references(value: View<'_>) -> i64 {
+    if matches!(value, View::Str(Text::Int(0..10_000))) { i32::MAX.into() } else { 1 }
 }
 
 /// OBJECT IDLETIME key

@@ -12,13 +12,14 @@
 //! | hash table | object 16, table 56, 8 for each slot (a power of two), for each element an entry of 24 and its strings |
 //! | skiplist | as a hash table, and 16 + 32 + 536, for each member a node of 24 and 16 for each of its levels |
 //!
-//! **Ringhold**: what its MEMORY USAGE answers: an entry with a short key and a short string in it, else allocations without
-//! classes. Values that a table is too good for are taken as the listpacks that either server would make of them.
+//! **Ringhold**: what its MEMORY USAGE answers: an entry, with the string in it where that takes less, in the allocator's classes,
+//! and other allocations without them. Values that a table is too good for are taken as the listpacks that either server would make of them.
 //! Both are estimates: fragmentation, buffers and the keyspace's own tables come on top.
 
 use super::value::{Facts, Role, Visitor};
 use crate::format::packed::listpack::{Listpack, ListpackRef};
 use crate::format::rdb::{LoadError, Piece, ValueType, stream};
+use crate::units::allocation_size;
 
 /// Elements, and bytes of the longest, up to which a collection is a listpack.
 const PACKED_ELEMENTS: u64 = 128;
@@ -49,8 +50,10 @@ pub struct Measure {
     packed: u64,
     /// Blobs as nodes.
     nodes: Cost,
-    /// A string.
+    /// A string, or elements that are nodes of their own.
     text: Cost,
+    /// Length of a string.
+    len: u64,
     scored: bool,
 }
 
@@ -62,7 +65,8 @@ impl Measure {
     /// What the value costs with a key of `key` bytes, once all of it was seen.
     pub fn cost(&self, key: usize, volatile: bool, kind: ValueType, facts: &Facts) -> Cost {
         let mut cost = self.value(kind, facts);
-        cost += key_cost(key as u64, volatile);
+        let text = (kind == ValueType::Str && !facts.is_integer).then_some(self.len);
+        cost += entry_cost(key as u64, text, volatile);
         cost
     }
 
@@ -121,7 +125,7 @@ impl Visitor for Measure {
         }
         let len = piece.len;
         match role {
-            Role::Text => self.text = text_cost(len),
+            Role::Text => (self.text, self.len) = (text_cost(len), len),
             Role::Item => {
                 // An item of a packed node is counted with it, one of its own is a node.
                 if piece.len > NODE_BYTES {
@@ -167,19 +171,25 @@ impl stream::Visit for Measure {
     }
 }
 
-fn key_cost(len: u64, volatile: bool) -> Cost {
-    /// Longer keys have an allocation of their own.
-    const INLINE: u64 = 22;
-    let entry = if volatile { 2 * 32 } else { 32 };
-    let own = if len > INLINE { len } else { 0 };
-    Cost { redis: entry + sds(len), ours: 64 + 14 + own }
+/// A key and, for ours, a string with it.
+fn entry_cost(key: u64, text: Option<u64>, volatile: bool) -> Cost {
+    /// Place in the table, with its share of what is free.
+    const SLOT: u64 = 20;
+    /// Longer strings always lie apart.
+    const LONGEST_TEXT: u64 = 4096;
+    let size = |bytes: u64| allocation_size(bytes as usize) as u64;
+    let redis = if volatile { 2 * 32 } else { 32 };
+    let bare = 24 + key + if volatile { 8 } else { 0 };
+    let apart = size(bare) + text.map_or(0, |text| size(16 + text));
+    let behind = size(bare + text.unwrap_or(0));
+    let ours = if text.is_some_and(|text| text > LONGEST_TEXT) { apart } else { apart.min(behind) };
+    Cost { redis: redis + sds(key), ours: SLOT + ours }
 }
 
 fn text_cost(len: u64) -> Cost {
     const EMBEDDED: u64 = 44;
-    const SHORT: u64 = 14;
     let redis = if len <= EMBEDDED { class(16 + 3 + len + 1) } else { 16 + sds(len) };
-    Cost { redis, ours: if len <= SHORT { 0 } else { 16 + len } }
+    Cost { redis, ours: 0 }
 }
 
 fn packed_cost(blob: u64) -> Cost {
@@ -233,7 +243,7 @@ mod tests {
         // MEMORY USAGE of Redis 7.0.15, keys of one byte.
         let check = |len: u64, expected: u64| {
             let mut cost = text_cost(len);
-            cost += key_cost(1, false);
+            cost += entry_cost(1, Some(len), false);
             assert_eq!(cost.redis, expected, "{len}");
         };
         check(1, 32 + 8 + 32);

@@ -19,8 +19,8 @@ use std::ops::ControlFlow;
 
 use super::partitions::Item;
 use super::rdb::{self, Cut, Progress, Saved};
-use super::value::{Entry, NEVER, Value};
-use super::{Libraries, Snapshot, Str};
+use super::value::{NEVER, View};
+use super::{Entry, Libraries, Snapshot, Text};
 use crate::format::aof::{Chain, Place, timestamp};
 use crate::format::crc::SealCrc;
 use crate::resp::args::encode_command;
@@ -105,18 +105,18 @@ fn write_entry(entry: &Entry, buf: &mut Vec<u8>) {
     let key = entry.key();
     let (mut number, mut text) = (itoa::Buffer::new(), Vec::new());
     match entry.value() {
-        Value::Str(value) => write_string(key, value, buf),
-        Value::List(list) => {
+        View::Str(value) => write_string(key, value, buf),
+        View::List(list) => {
             let mut items = Items::new(b"RPUSH", key, buf);
             list.iter().for_each(|element| items.add([element.bytes(&mut number)]));
             items.end();
         }
-        Value::Set(set) => {
+        View::Set(set) => {
             let mut items = Items::new(b"SADD", key, buf);
             set.iter().for_each(|member| items.add([member.bytes(&mut number)]));
             items.end();
         }
-        Value::Zset(zset) => {
+        View::Zset(zset) => {
             let mut items = Items::new(b"ZADD", key, buf);
             for (member, score) in zset.iter() {
                 text.clear();
@@ -125,7 +125,7 @@ fn write_entry(entry: &Entry, buf: &mut Vec<u8>) {
             }
             items.end();
         }
-        Value::Hash(hash) => {
+        View::Hash(hash) => {
             let mut items = Items::new(b"HMSET", key, buf);
             let mut other = itoa::Buffer::new();
             for (field, value) in hash.iter() {
@@ -133,14 +133,14 @@ fn write_entry(entry: &Entry, buf: &mut Vec<u8>) {
             }
             items.end();
         }
-        Value::Stream(_) => command(&[b"RESTORE", key, b"0", &rdb::dump(entry.value())], buf),
+        View::Stream(_) => command(&[b"RESTORE", key, b"0", &rdb::dump(entry.value())], buf),
     }
     if entry.expires() != NEVER {
         command(&[b"PEXPIREAT", key, number.format(entry.expires()).as_bytes()], buf);
     }
 }
 
-fn write_string(key: &[u8], value: &Str, buf: &mut Vec<u8>) {
+fn write_string(key: &[u8], value: Text<'_>, buf: &mut Vec<u8>) {
     command(&[b"SET", key, value.bytes(&mut itoa::Buffer::new())], buf);
 }
 

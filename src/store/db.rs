@@ -10,9 +10,10 @@
 
 use super::hash::Map;
 
-use super::Str;
-use super::partitions::{Partitions, Place};
-use super::value::{Entry, Kind, NEVER, Type, Value};
+use super::entry::Entry;
+use super::partitions::{Item, Partitions, Place};
+use super::string::{Str, Text};
+use super::value::{Kind, NEVER, Type, Value, View};
 use crate::error::ReplyError;
 
 /// One numbered database.
@@ -78,6 +79,7 @@ pub struct Changes {
 /// Something to be freed.
 pub enum Garbage {
     Value(Value),
+    Entry(Entry),
     /// All keys of a flushed database.
     Keys(Partitions<Entry>),
 }
@@ -86,9 +88,35 @@ impl Garbage {
     /// Values in it.
     pub fn objects(&self) -> u64 {
         match self {
-            Garbage::Value(_) => 1,
+            Garbage::Value(_) | Garbage::Entry(_) => 1,
             Garbage::Keys(entries) => entries.len() as u64,
         }
+    }
+
+    fn is_expensive(&self) -> bool {
+        let value = match self {
+            Garbage::Value(value) => value.view(),
+            Garbage::Entry(entry) => entry.value(),
+            Garbage::Keys(entries) => return !entries.is_empty(),
+        };
+        match value {
+            View::Str(Text::Int(_)) => false,
+            View::Str(text) => text.len() > 64 * 1024,
+            View::Stream(_) => true,
+            collection => collection.elements() > 64,
+        }
+    }
+}
+
+impl From<Value> for Garbage {
+    fn from(value: Value) -> Garbage {
+        Garbage::Value(value)
+    }
+}
+
+impl From<Entry> for Garbage {
+    fn from(entry: Entry) -> Garbage {
+        Garbage::Entry(entry)
     }
 }
 
@@ -326,12 +354,12 @@ impl<'a> Db<'a> {
             }
             changes.touch(db, key);
             changes.notify(Events::EXPIRED, "expired", db, key);
-            self.discard(entry.into_value());
+            self.discard(entry);
         }
     }
 
     /// A reader's lookup: expires, counts hit or miss, stamps the access.
-    pub fn read(&mut self, key: &[u8]) -> Option<&Value> {
+    pub fn read(&mut self, key: &[u8]) -> Option<View<'_>> {
         self.read_entry(key).map(Entry::value)
     }
 
@@ -361,7 +389,12 @@ impl<'a> Db<'a> {
 
     /// A reader's lookup of a value that must be a `T`.
     pub fn read_as<T: Kind>(&mut self, key: &[u8]) -> Result<Option<&T>, ReplyError> {
-        self.read(key).map(Value::expect).transpose()
+        self.read(key).map(View::expect).transpose()
+    }
+
+    /// A reader's lookup of a value that must be a string.
+    pub fn read_text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, ReplyError> {
+        self.read(key).map(View::text).transpose()
     }
 
     pub fn exists(&mut self, key: &[u8]) -> bool {
@@ -382,29 +415,28 @@ impl<'a> Db<'a> {
 
     // ---- changing ----
 
-    /// A writer's lookup: the value for change in place (copied first where a snapshot shares it). The caller
-    /// then reports with [`Db::changed`], and [`Db::remove_if_empty`] for collections.
-    pub fn write(&mut self, key: &[u8]) -> Option<&mut Value> {
+    fn write_entry(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let place = self.locate(key)?;
-        self.write_at(place)
-    }
-
-    fn write_at(&mut self, place: Place) -> Option<&mut Value> {
         let (stamp, touch) = (self.stamp, self.touch_access);
         let entry = self.database().entries.at_mut(place)?;
         if touch {
             entry.set_access(stamp);
         }
-        Some(entry.value_mut())
+        Some(entry)
     }
 
-    /// A writer's lookup of a value that must be a `T`.
+    /// A writer's lookup of a collection that must be a `T`, for change in place (copied first where a snapshot shares it).
+    /// The caller then reports with [`Db::changed`], and [`Db::remove_if_empty`].
     pub fn write_as<T: Kind>(&mut self, key: &[u8]) -> Result<Option<&mut T>, ReplyError> {
-        let Some(place) = self.locate(key) else { return Ok(None) };
-        // The type is checked before `expect_mut`, which may copy.
-        match self.at(place).map(|entry| entry.value().kind()) {
-            Some(kind) if kind != T::TYPE => Err(ReplyError::WRONG_TYPE),
-            _ => self.write_at(place).map(Value::expect_mut).transpose(),
+        self.write_entry(key).map(|entry| entry.value_mut().ok_or(ReplyError::WRONG_TYPE)).transpose()
+    }
+
+    /// A writer's lookup of a value that must be a string, for [`Entry::buffer`] or [`Entry::set_int`]. The caller then
+    /// reports with [`Db::changed`].
+    pub fn write_string(&mut self, key: &[u8]) -> Result<Option<&mut Entry>, ReplyError> {
+        match self.write_entry(key) {
+            Some(entry) if entry.value().kind() != Type::Str => Err(ReplyError::WRONG_TYPE),
+            found => Ok(found),
         }
     }
 
@@ -418,6 +450,14 @@ impl<'a> Db<'a> {
             self.add(key, empty().wrap(), NEVER);
         }
         self.write_as::<T>(key)?.ok_or(ReplyError::WRONG_TYPE)
+    }
+
+    /// The string at `key` as a growable buffer, made empty if absent.
+    pub fn buffer_or_create(&mut self, key: &[u8]) -> Result<&mut Vec<u8>, ReplyError> {
+        if self.write_string(key)?.is_none() {
+            self.add(key, Str::from_vec(Vec::new()).wrap(), NEVER);
+        }
+        self.write_string(key)?.and_then(Entry::buffer).ok_or(ReplyError::WRONG_TYPE)
     }
 
     /// Reports that `key` was changed, by `count` of Redis' dirty units.
@@ -455,7 +495,7 @@ impl<'a> Db<'a> {
     pub fn set_string(&mut self, key: &[u8], bytes: &[u8], expires: i64) {
         let place = self.place_for(key);
         if !place.is_some_and(|place| self.overwrite(place, bytes, expires)) {
-            self.add_at(place, key, Value::Str(Str::new(bytes)), expires);
+            self.add_at(place, Entry::string(key, bytes, expires, self.stamp));
         }
         self.note_local_deadline(key, expires);
         self.changed(key, 1);
@@ -482,7 +522,7 @@ impl<'a> Db<'a> {
 
     fn add(&mut self, key: &[u8], value: Value, expires: i64) {
         let place = self.place_for(key);
-        self.add_at(place, key, value, expires);
+        self.add_at(place, Entry::new(key, value, expires, self.stamp));
         self.note_local_deadline(key, expires);
     }
 
@@ -492,17 +532,19 @@ impl<'a> Db<'a> {
         if place.is_none() && self.expiry == Expiry::Hide { self.entries().find(key) } else { place }
     }
 
-    fn add_at(&mut self, place: Option<Place>, key: &[u8], value: Value, expires: i64) {
-        let (stamp, database) = (self.stamp, &mut self.store.dbs[self.index]);
+    /// Puts the entry at `place`, which is that of its key, or adds it.
+    fn add_at(&mut self, place: Option<Place>, entry: Entry) {
+        let database = &mut self.store.dbs[self.index];
         let Some(place) = place else {
-            database.put(Entry::new(key, value, expires, stamp));
-            return self.notify(Events::NEW, "new", key);
+            self.store.changes.notify(Events::NEW, "new", self.index as u32, entry.key());
+            database.volatile += usize::from(entry.expires() != NEVER);
+            database.entries.add(entry);
+            return;
         };
-        let Some(entry) = database.entries.at_mut(place) else { return };
-        let was = entry.expires();
-        let old = entry.replace(value, expires);
-        entry.set_access(stamp);
-        database.expires_changed(place, was, expires);
+        let Some(there) = database.entries.at_mut(place) else { return };
+        let expires = entry.expires();
+        let old = std::mem::replace(there, entry);
+        database.expires_changed(place, old.expires(), expires);
         self.discard(old);
     }
 
@@ -531,7 +573,7 @@ impl<'a> Db<'a> {
         let removed = self.remove(key);
         let existed = removed.is_some();
         if let Some(entry) = removed {
-            self.discard(entry.into_value());
+            self.discard(entry);
         }
         existed
     }
@@ -539,13 +581,7 @@ impl<'a> Db<'a> {
     /// Removes the key if its collection has become empty, with the `del` event; no change is counted, since
     /// the command that emptied it has reported its own. True if it was removed.
     pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {
-        let empty = match self.entries().get(key).map(Entry::value) {
-            Some(Value::List(list)) => list.is_empty(),
-            Some(Value::Hash(hash)) => hash.is_empty(),
-            Some(Value::Set(set)) => set.is_empty(),
-            Some(Value::Zset(zset)) => zset.is_empty(),
-            Some(Value::Str(_) | Value::Stream(_)) | None => false,
-        };
+        let empty = self.entries().get(key).is_some_and(|entry| entry.value().is_empty());
         if empty {
             self.database().take(key);
             self.notify(Events::GENERIC, "del", key);
@@ -558,7 +594,7 @@ impl<'a> Db<'a> {
         let Some(entry) = self.remove(key) else { return };
         let expires = entry.expires();
         let from_db = std::mem::replace(&mut self.index, to_db);
-        self.add(to_key, entry.into_value(), expires);
+        self.add(to_key, entry.to_value(), expires);
         self.changed(to_key, 0);
         self.index = from_db;
     }
@@ -597,18 +633,11 @@ impl<'a> Db<'a> {
         self.set_with_expiry(key, value, expires);
     }
 
-    /// Hands a value that may be expensive to free to another thread.
-    pub fn discard(&mut self, value: Value) {
-        let expensive = match &value {
-            Value::Str(text) => text.heap_bytes() > 64 * 1024,
-            Value::List(list) => list.len() > 64,
-            Value::Hash(hash) => hash.len() > 64,
-            Value::Set(set) => set.len() > 64,
-            Value::Zset(zset) => zset.len() > 64,
-            Value::Stream(_) => true,
-        };
-        if expensive {
-            self.store.changes.garbage.push(Garbage::Value(value));
+    /// Hands what may be expensive to free to another thread.
+    pub fn discard(&mut self, garbage: impl Into<Garbage>) {
+        let garbage = garbage.into();
+        if garbage.is_expensive() {
+            self.store.changes.garbage.push(garbage);
         }
     }
 }
@@ -627,14 +656,16 @@ mod tests {
         let mut store = Store::new(1);
         let at = |store: &mut Store| {
             let mut db = store.db(0, 100, Expiry::Delete, 0);
-            let Some(Value::Str(Str::Blob(blob))) = db.read(b"k") else { panic!("not a blob") };
-            (blob.slice.as_ptr(), String::from_utf8_lossy(&blob.slice).into_owned())
+            let Ok(Some(Text::Bytes(text))) = db.read_text(b"k") else { panic!("not bytes") };
+            (text.as_ptr(), String::from_utf8_lossy(text).into_owned())
         };
         store.db(0, 100, Expiry::Delete, 0).set_string(b"k", old.as_bytes(), 200);
         let first = at(&mut store);
-        store.db(0, 100, Expiry::Delete, 0).set_string(b"k", new.as_bytes(), NEVER);
+        store.db(0, 100, Expiry::Delete, 0).set_string(b"k", new.as_bytes(), 300);
         assert_eq!(at(&mut store), (first.0, new.clone()));
-        assert_eq!((store.dbs[0].volatile, store.changes.dirty), (0, 2));
+        store.db(0, 100, Expiry::Delete, 0).set_string(b"k", new.as_bytes(), NEVER);
+        assert_eq!(at(&mut store).1, new.clone());
+        assert_eq!((store.dbs[0].volatile, store.changes.dirty), (0, 3));
 
         // What a snapshot holds stays what it was.
         let snapshot = store.snapshot();
@@ -647,9 +678,9 @@ mod tests {
         for other in ["12345678901234567890", "short", "y", "-1"] {
             store.db(0, 100, Expiry::Delete, 0).set_string(b"k", other.as_bytes(), 150);
             let mut db = store.db(0, 100, Expiry::Delete, 0);
-            let Some(Value::Str(text)) = db.read(b"k") else { panic!("not a string") };
+            let text = db.read_text(b"k").unwrap().unwrap();
             let fresh = Str::new(other.as_bytes());
-            assert_eq!((text.to_vec(), text.encoding()), (fresh.to_vec(), fresh.encoding()));
+            assert_eq!((text.to_vec(), text.encoding()), (fresh.view().to_vec(), fresh.view().encoding()));
             assert_eq!(db.expires(b"k"), Some(150));
         }
 

@@ -6,8 +6,8 @@
 //! takes no part, only that there is one; access stamps and encodings take none at all. Redis before 7.2 prints
 //! fractional scores with seventeen digits, so sorted sets with such scores compare only with 7.2.
 
-use super::value::{Entry, NEVER, Type, Value};
-use super::{Database, Hash, Stream, Zset};
+use super::value::{NEVER, Type, View};
+use super::{Database, Entry, Hash, Stream, Zset};
 use crate::format::rdb::stream::visit_entries;
 use crate::format::sha1::{LEN, sha1};
 use crate::resp::number::format_shortest;
@@ -51,12 +51,12 @@ fn add_value(digest: &mut Digest, entry: &Entry) {
     mix(digest, &type_number(value.kind()).to_be_bytes());
     let mut number = itoa::Buffer::new();
     match value {
-        Value::Str(text) => mix(digest, &text.to_vec()),
-        Value::List(list) => list.iter().for_each(|element| mix(digest, element.bytes(&mut number))),
-        Value::Set(set) => set.iter().for_each(|member| xor(digest, member.bytes(&mut number))),
-        Value::Hash(hash) => add_hash(digest, hash),
-        Value::Zset(zset) => add_zset(digest, zset),
-        Value::Stream(stream) => add_stream(digest, stream),
+        View::Str(text) => mix(digest, &text.to_vec()),
+        View::List(list) => list.iter().for_each(|element| mix(digest, element.bytes(&mut number))),
+        View::Set(set) => set.iter().for_each(|member| xor(digest, member.bytes(&mut number))),
+        View::Hash(hash) => add_hash(digest, hash),
+        View::Zset(zset) => add_zset(digest, zset),
+        View::Stream(stream) => add_stream(digest, stream),
     }
     if entry.expires() != NEVER {
         xor(digest, b"!!expire!!");
@@ -113,7 +113,7 @@ fn add_stream(digest: &mut Digest, stream: &Stream) {
 mod tests {
     use super::*;
     use crate::format::sha1::hex;
-    use crate::store::{Limits, List, Set, Str, value::Kind};
+    use crate::store::{Limits, List, Set, Str, Value, value::Kind};
 
     fn digest(value: Value, expires: i64) -> String {
         hex(&of_value(&Entry::new(b"k", value, expires, 0)))

@@ -17,8 +17,7 @@ pub fn set_seed(seed: u64) -> bool {
     SEED.set((seed, SharedSeed::from_u64(seed))).is_ok()
 }
 
-/// 64 well-mixed bits: the low ones index a table's buckets, the top seven are its tags, and bits 16.. choose
-/// the partition (see [`super::partitions`]).
+/// 64 well-mixed bits; which of them choose what, says [`super::partitions`].
 #[inline]
 pub fn hash(bytes: &[u8]) -> u64 {
     let (seed, shared) = SEED.get_or_init(|| (0, SharedSeed::from_u64(0)));

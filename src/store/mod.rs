@@ -1,8 +1,8 @@
 //! The data: databases of entries in copy-on-write partitions.
 //!
 //! ```text
-//! Store ─ Database* ─ Partitions<Entry> ─ Arc<Partition> ─ Entry = Arc<{key, value, expiry, access}>
-//!                                                            └ Value = Str | Arc<List | Hash | Set | Zset | Stream>
+//! Store ─ Database* ─ Partitions<Entry> ─ Arc<Partition> ─ Entry = Arc<value, access, expiry, key, text>
+//!                                                                      └ string | Arc<List | Hash | Set | Zset | Stream>
 //! ```
 //!
 //! Every level is shared by `Arc` and changed through `Arc::make_mut`, so a [`Snapshot`] is a clone of the top
@@ -12,6 +12,7 @@
 pub mod commands;
 pub mod db;
 pub mod digest;
+pub mod entry;
 pub mod hash;
 pub mod hashes;
 pub mod limits;
@@ -20,6 +21,7 @@ pub mod order;
 pub mod partitions;
 mod quicklist;
 pub mod rdb;
+mod runs;
 pub mod sample;
 pub mod set;
 pub mod stream;
@@ -28,11 +30,12 @@ pub mod value;
 pub mod zset;
 
 pub use db::{Changes, Database, Db, Event, Events, Expiry, Garbage, Libraries, Snapshot, Store};
+pub use entry::Entry;
 pub use hashes::Hash;
 pub use limits::Limits;
 pub use list::List;
 pub use set::Set;
 pub use stream::Stream;
-pub use string::Str;
-pub use value::{Entry, Kind, NEVER, Type, Value};
+pub use string::{Str, Text};
+pub use value::{Kind, NEVER, Type, Value, View};
 pub use zset::Zset;

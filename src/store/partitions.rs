@@ -1,9 +1,9 @@
 //! Partitioned hash table with copy-on-write sharing: the keyspace, and every collection too big to clone whole.
 //!
-//! The table is a vector of partitions of about [`TARGET`] items, each behind an `Arc`. Cloning the whole table
-//! clones that vector (one reference count per partition), which is how a snapshot of a million keys is taken in
-//! a fraction of a millisecond. A write then goes through `Arc::make_mut`: while a snapshot is alive it copies
-//! one partition of cheap handles, once. The type system is the write barrier; there is no fork and no page table.
+//! The table is a vector of partitions of about [`TARGET`] items, each behind an `Arc` ([`super::runs`] has what is in one).
+//! Cloning the whole table clones that vector (one reference count per partition), which is how a snapshot of a million
+//! keys is taken in a fraction of a millisecond. A write then copies a partition that a snapshot shares,
+//! handles only, once. There is no fork and no page table.
 //!
 //! Partitions are added one at a time by *linear hashing*: with `n = 2^level + split` of them, an item whose low
 //! partition bits fall below `split` uses one bit more. So growing never rehashes more than one partition, and
@@ -14,18 +14,17 @@
 //! `order(hash)`, whatever splits and merges happen meanwhile. A SCAN cursor is a place in that order: an item
 //! present from start to end of a scan is returned exactly once per pass over its place, never skipped.
 //!
-//! Hash bits: 0..16 index buckets inside a partition, 57..64 are hashbrown's tags, 16..56 choose the partition.
+//! Hash bits: 0..3 choose the run inside a partition, 56..64 are its tags, 16..56 choose the partition.
 //!
 //! Rejected: one big table (rehash pauses, whole-table copies under a snapshot); an extendible-hashing directory
 //! (a second vector to keep in step); a persistent trie (pointer chasing on every lookup).
 //!
 //! Always: `len` equals the sum of the partitions' lengths; every item stands in `index_of(its hash)`;
-//! `soonest` of a partition is at most the earliest [`Item::due`] in it.
-
-use hashbrown::HashTable;
-use triomphe::Arc;
+//! `soonest` of a partition is at most the earliest [`Item::due`] in it; no run is longer than `widest`; of several
+//! partitions each has [`RUNS`] runs.
 
 use super::hash::hash;
+use super::runs::{Partition, RUNS, Spot};
 
 /// Mean number of items per partition before another is added.
 pub const TARGET: usize = 256;
@@ -43,24 +42,18 @@ pub trait Item: Clone {
     }
 }
 
-/// Where an item is, until items are added or removed. Copying a shared partition keeps its buckets in place.
+/// Where an item is, until items are added or removed. Copying a shared partition keeps its items in place.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     part: usize,
-    bucket: usize,
-}
-
-#[derive(Clone)]
-struct Partition<T> {
-    table: HashTable<T>,
-    soonest: i64,
+    spot: Spot,
 }
 
 #[derive(Clone)]
 pub struct Partitions<T> {
-    parts: Vec<Arc<Partition<T>>>,
+    parts: Vec<Partition<T>>,
     len: usize,
-    /// Upper bound of any partition's bucket count, for uniform random choice.
+    /// Upper bound of any run's length, for uniform random choice.
     widest: usize,
 }
 
@@ -77,7 +70,7 @@ fn order(hash: u64) -> u64 {
 
 impl<T: Item> Partitions<T> {
     pub fn new() -> Self {
-        Partitions { parts: vec![Arc::new(Partition::new())], len: 0, widest: 1 }
+        Partitions { parts: vec![Partition::small()], len: 0, widest: 1 }
     }
 
     pub fn len(&self) -> usize {
@@ -94,58 +87,53 @@ impl<T: Item> Partitions<T> {
     }
 
     pub fn get(&self, key: &[u8]) -> Option<&T> {
-        let hash = hash(key);
-        self.parts[self.index_of(hash)].table.find(hash, |item| item.key() == key)
+        self.at(self.find(key)?)
     }
 
     /// Where the item of `key` is, for one or more accesses without another search.
     pub fn find(&self, key: &[u8]) -> Option<Place> {
-        let hash = hash(key);
+        self.find_hashed(hash(key), key)
+    }
+
+    fn find_hashed(&self, hash: u64, key: &[u8]) -> Option<Place> {
         let part = self.index_of(hash);
-        let bucket = self.parts[part].table.find_bucket_index(hash, |item| item.key() == key)?;
-        Some(Place { part, bucket })
+        let spot = self.parts[part].find(hash, key)?;
+        Some(Place { part, spot })
     }
 
     /// The item at a place that [`Partitions::find`] has told, no item added or removed since.
     pub fn at(&self, place: Place) -> Option<&T> {
-        self.parts[place.part].table.get_bucket(place.bucket)
+        self.parts[place.part].get(place.spot)
     }
 
     /// Like [`Partitions::at`], for change as with [`Partitions::get_mut`].
     pub fn at_mut(&mut self, place: Place) -> Option<&mut T> {
-        Arc::make_mut(&mut self.parts[place.part]).table.get_bucket_mut(place.bucket)
+        self.parts[place.part].get_mut(place.spot)
     }
 
     pub fn contains(&self, key: &[u8]) -> bool {
-        self.get(key).is_some()
+        self.find(key).is_some()
     }
 
     /// The item for in-place change. Its key must stay what it is; if its [`Item::due`] becomes earlier,
-    /// say so with [`Partitions::note_due`].
+    /// say so with [`Partitions::note_due`]. A miss copies nothing.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut T> {
-        let hash = hash(key);
-        let index = self.index_of(hash);
-        let part = &mut self.parts[index];
-        if !part.is_unique() && part.table.find(hash, |item| item.key() == key).is_none() {
-            return None; // a miss must not copy a partition that a snapshot shares
-        }
-        Arc::make_mut(part).table.find_mut(hash, |item| item.key() == key)
+        let place = self.find(key)?;
+        self.at_mut(place)
     }
 
     /// Lowers the attention time of the partition at `place` to `due`.
     pub fn note_due(&mut self, place: Place, due: i64) {
         let part = &mut self.parts[place.part];
-        if part.soonest > due {
-            Arc::make_mut(part).soonest = due;
+        if part.soonest() > due {
+            part.set_soonest(due);
         }
     }
 
     /// Lays an empty table out for `items`, as it would be after so many insertions: none of them then moves another.
     pub fn expect(&mut self, items: usize) {
-        if self.len == 0 {
-            let room = |_| Arc::new(Partition { table: HashTable::with_capacity(TARGET), soonest: i64::MAX });
-            self.parts = (0..(items / TARGET).max(1)).map(room).collect();
-            self.widest = self.parts[0].table.num_buckets();
+        if self.len == 0 && items > TARGET {
+            self.parts = (0..items / TARGET).map(|_| Partition::large(TARGET / RUNS * 3 / 4)).collect();
         }
     }
 
@@ -163,30 +151,32 @@ impl<T: Item> Partitions<T> {
     /// Inserts or replaces; the replaced item is returned.
     pub fn insert(&mut self, item: T) -> Option<T> {
         let hash = hash(item.key());
-        let index = self.index_of(hash);
-        let part = Arc::make_mut(&mut self.parts[index]);
-        part.soonest = part.soonest.min(item.due());
-        if let Some(old) = part.table.find_mut(hash, |other| other.key() == item.key()) {
-            return Some(std::mem::replace(old, item));
+        if let Some(place) = self.find_hashed(hash, item.key()) {
+            self.note_due(place, item.due());
+            return self.at_mut(place).map(|old| std::mem::replace(old, item));
         }
-        part.add(hash, item);
-        self.widest = self.widest.max(part.table.num_buckets());
+        self.add_hashed(hash, item);
+        None
+    }
+
+    /// Adds an item whose key is known not to be there.
+    pub fn add(&mut self, item: T) {
+        self.add_hashed(hash(item.key()), item);
+    }
+
+    fn add_hashed(&mut self, hash: u64, item: T) {
+        let index = self.index_of(hash);
+        let longest = self.parts[index].add(hash, item);
+        self.widest = self.widest.max(longest);
         self.len += 1;
         if self.len > self.parts.len() * TARGET {
             self.split_next();
         }
-        None
     }
 
     pub fn remove(&mut self, key: &[u8]) -> Option<T> {
-        let hash = hash(key);
-        let index = self.index_of(hash);
-        let part = &mut self.parts[index];
-        if !part.is_unique() && part.table.find(hash, |item| item.key() == key).is_none() {
-            return None;
-        }
-        let entry = Arc::make_mut(part).table.find_entry(hash, |item| item.key() == key).ok()?;
-        let (item, _) = entry.remove();
+        let place = self.find(key)?;
+        let item = self.parts[place.part].remove(place.spot);
         self.len -= 1;
         if self.has_too_many() {
             self.merge_last();
@@ -199,7 +189,7 @@ impl<T: Item> Partitions<T> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.parts.iter().flat_map(|part| part.table.iter())
+        self.parts.iter().flat_map(Partition::iter)
     }
 
     /// Visits about `count` items from `cursor` on (0 starts) and returns the next cursor, 0 at the end.
@@ -210,10 +200,10 @@ impl<T: Item> Partitions<T> {
         let mut batch: Vec<(u64, &T)> = Vec::new();
         loop {
             let (index, end) = self.part_at(place);
-            let table = &self.parts[index].table;
+            let part = &self.parts[index];
             batch.clear();
             batch.extend(
-                table.iter().map(|item| (order(hash(item.key())), item)).filter(|(at, _)| *at >= place),
+                part.iter().map(|item| (order(hash(item.key())), item)).filter(|(at, _)| *at >= place),
             );
             batch.sort_unstable_by_key(|(at, _)| *at);
             for (i, (at, item)) in batch.iter().enumerate() {
@@ -237,16 +227,16 @@ impl<T: Item> Partitions<T> {
         if self.len == 0 {
             return None;
         }
+        let runs = self.parts[0].run_count();
         loop {
             let draw = random();
             let part = &self.parts[((draw >> 32) as usize) % self.parts.len()];
-            let slot = (draw as u32 as usize) % self.widest;
-            if slot < part.table.num_buckets()
-                && let Some(item) = part.table.get_bucket(slot)
-            {
+            // The number of runs is a power of two.
+            let (run, at) = (draw as usize % runs, (draw as u32 as usize / runs) % self.widest);
+            if let Some(item) = part.nth(run, at) {
                 return Some(item);
             }
-            if self.len * 64 < self.widest * self.parts.len() {
+            if self.len * 64 < self.widest * runs * self.parts.len() {
                 // Sparse after many deletions: walk instead of throwing darts.
                 return self.iter().nth((random() % self.len as u64) as usize);
             }
@@ -258,8 +248,8 @@ impl<T: Item> Partitions<T> {
     pub fn visit_due(&self, from: usize, partitions: usize, now: i64, mut visit: impl FnMut(&T)) -> usize {
         let end = (from + partitions).min(self.parts.len());
         for part in self.parts.get(from..end).unwrap_or_default() {
-            if part.soonest <= now {
-                part.table.iter().filter(|item| item.due() <= now).for_each(&mut visit);
+            if part.soonest() <= now {
+                part.iter().filter(|item| item.due() <= now).for_each(&mut visit);
             }
         }
         if end >= self.parts.len() { 0 } else { end }
@@ -270,17 +260,17 @@ impl<T: Item> Partitions<T> {
     pub fn refresh_due(&mut self, from: usize, partitions: usize, now: i64) {
         let end = (from + partitions).min(self.parts.len());
         for part in self.parts.get_mut(from..end).unwrap_or_default() {
-            if part.soonest <= now {
-                let soonest = part.table.iter().map(Item::due).min().unwrap_or(i64::MAX);
-                Arc::make_mut(part).soonest = soonest;
+            if part.soonest() <= now {
+                let soonest = part.iter().map(Item::due).min().unwrap_or(i64::MAX);
+                part.set_soonest(soonest);
             }
         }
     }
 
     /// Bytes of the tables themselves, without what the items point to.
     pub fn overhead_bytes(&self) -> usize {
-        let tables: usize = self.parts.iter().map(|part| part.table.allocation_size()).sum();
-        tables + self.parts.len() * (size_of::<Partition<T>>() + 2 * size_of::<usize>())
+        self.parts.iter().map(Partition::heap_bytes).sum::<usize>()
+            + self.parts.capacity() * size_of::<Partition<T>>()
     }
 
     fn level(&self) -> u32 {
@@ -313,40 +303,21 @@ impl<T: Item> Partitions<T> {
         let level = self.level();
         let index = self.parts.len() - (1 << level);
         let bit = 1u64 << (PARTITION_SHIFT + level);
-        let low = Arc::make_mut(&mut self.parts[index]);
-        let mut high = Partition::new();
-        for item in low.table.extract_if(|item| hash(item.key()) & bit != 0) {
-            high.soonest = high.soonest.min(item.due());
-            high.add(hash(item.key()), item);
-        }
-        self.parts.push(Arc::new(high));
+        let high = self.parts[index].split(|item| hash(item.key()) & bit != 0);
+        self.parts.push(high);
     }
 
     fn merge_last(&mut self) {
-        let Some(mut last) = self.parts.pop() else { return };
+        let Some(last) = self.parts.pop() else { return };
         let index = self.parts.len() - (1 << self.level());
-        let last = std::mem::replace(Arc::make_mut(&mut last), Partition::new());
         let alone = self.parts.len() == 1;
-        let into = Arc::make_mut(&mut self.parts[index]);
-        into.soonest = into.soonest.min(last.soonest);
-        for item in last.table {
-            into.add(hash(item.key()), item);
+        let into = &mut self.parts[index];
+        into.absorb(last);
+        self.widest = self.widest.max(into.longest());
+        if alone {
+            into.become_small();
+            self.widest = into.longest().max(1);
         }
-        self.widest = self.widest.max(into.table.num_buckets());
-        if alone && into.table.len() * 8 < into.table.num_buckets() {
-            into.table.shrink_to_fit(|item| hash(item.key()));
-            self.widest = into.table.num_buckets();
-        }
-    }
-}
-
-impl<T: Item> Partition<T> {
-    fn new() -> Self {
-        Partition { table: HashTable::new(), soonest: i64::MAX }
-    }
-
-    fn add(&mut self, hash_of_item: u64, item: T) {
-        self.table.insert_unique(hash_of_item, item, |item| hash(item.key()));
     }
 }
 
@@ -356,7 +327,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 
-    type Word = Arc<(Vec<u8>, i64)>;
+    type Word = triomphe::Arc<(Vec<u8>, i64)>;
     impl Item for Word {
         fn key(&self) -> &[u8] {
             &self.0
@@ -366,7 +337,7 @@ mod tests {
         }
     }
     fn word(n: u32, due: i64) -> Word {
-        Arc::new((format!("key:{n}").into_bytes(), due))
+        triomphe::Arc::new((format!("key:{n}").into_bytes(), due))
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The string value: four shapes in sixteen bytes.
+//! The string value: [`Str`] where it is on its own, four shapes in sixteen bytes, and [`Text`] where it is read.
 //!
 //! | shape | holds | OBJECT ENCODING |
 //! |---|---|---|
@@ -7,10 +7,9 @@
 //! | `Blob` | immutable bytes behind one thin, counted pointer | embstr up to 44 bytes, else raw |
 //! | `Buf` | a growable buffer, once APPEND, SETRANGE or SETBIT has touched it | raw |
 //!
-//! SET makes one of the first three, so the common value costs at most one allocation beside its entry. A value
-//! that is changed in place becomes `Buf` and stays so, since more such changes are likely; as in Redis, its
-//! encoding is `raw` from then on. Sharing is by counted pointer: cloning never copies bytes, and a change to a
-//! `Buf` that a snapshot still holds copies it first.
+//! In an entry there are neither `Short` nor, where that takes less, `Blob`: their bytes lie behind the key
+//! ([`super::entry`]). A value that is changed in place becomes `Buf` and stays so, since more such changes are likely; as
+//! in Redis, its encoding is `raw` from then on. Cloning never copies bytes beyond `Short`.
 
 use triomphe::{Arc, ThinArc};
 
@@ -18,7 +17,7 @@ use crate::resp::number::parse_i64;
 
 const SHORT: usize = 14;
 /// Digits and sign of the longest i64.
-const LONGEST_INT: usize = 20;
+pub const LONGEST_INT: usize = 20;
 /// Longest string that Redis embeds in its object header.
 const EMBSTR: usize = 44;
 
@@ -54,83 +53,64 @@ impl Str {
         Str::Blob(ThinArc::from_header_and_slice((), bytes))
     }
 
-    /// Becomes what [`Str::new`] makes of `bytes` where that needs no other allocation: both are blobs of one length, and
-    /// no snapshot holds this one. False: nothing was done.
-    pub fn overwrite(&mut self, bytes: &[u8]) -> bool {
-        let Str::Blob(blob) = self else { return false };
-        if blob.slice.len() != bytes.len() || bytes.len() <= LONGEST_INT {
-            return false;
-        }
-        blob.with_arc_mut(|blob| match Arc::get_mut(blob) {
-            Some(alone) => {
-                alone.slice_mut().copy_from_slice(bytes);
-                true
-            }
-            None => false,
-        })
-    }
-
     /// Takes over a buffer that was built in place.
     pub fn from_vec(bytes: Vec<u8>) -> Str {
         Str::Buf(Arc::new(bytes))
     }
 
-    pub fn bytes<'a>(&'a self, text: &'a mut IntText) -> &'a [u8] {
+    pub fn view(&self) -> Text<'_> {
         match self {
-            Str::Int(n) => text.format(*n).as_bytes(),
-            Str::Short { len, bytes } => &bytes[..*len as usize],
-            Str::Blob(blob) => &blob.slice,
-            Str::Buf(buf) => buf,
+            Str::Int(n) => Text::Int(*n),
+            Str::Short { len, bytes } => Text::Bytes(&bytes[..*len as usize]),
+            Str::Blob(blob) => Text::Bytes(&blob.slice),
+            Str::Buf(buf) => Text::Buf(buf),
+        }
+    }
+}
+
+/// A string as a reader sees it, wherever it lies.
+#[derive(Clone, Copy, Debug)]
+pub enum Text<'a> {
+    Int(i64),
+    Bytes(&'a [u8]),
+    Buf(&'a Vec<u8>),
+}
+
+impl<'a> Text<'a> {
+    pub fn bytes(self, text: &'a mut IntText) -> &'a [u8] {
+        match self {
+            Text::Int(n) => text.format(n).as_bytes(),
+            Text::Bytes(bytes) => bytes,
+            Text::Buf(buf) => buf,
         }
     }
 
-    pub fn to_vec(&self) -> Vec<u8> {
+    pub fn to_vec(self) -> Vec<u8> {
         self.bytes(&mut IntText::new()).to_vec()
     }
 
-    pub fn len(&self) -> usize {
+    pub fn len(self) -> usize {
         self.bytes(&mut IntText::new()).len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub fn is_empty(self) -> bool {
         self.len() == 0
     }
 
     /// The integer this string is the canonical text of.
-    pub fn as_i64(&self) -> Option<i64> {
+    pub fn as_i64(self) -> Option<i64> {
         match self {
-            Str::Int(n) => Some(*n),
+            Text::Int(n) => Some(n),
             other => parse_i64(other.bytes(&mut IntText::new())),
         }
     }
 
-    /// The bytes for change in place; from here on the shape is `Buf`.
-    pub fn make_mut(&mut self) -> &mut Vec<u8> {
-        if !matches!(self, Str::Buf(_)) {
-            *self = Str::Buf(Arc::new(self.to_vec()));
-        }
-        match self {
-            Str::Buf(buf) => Arc::make_mut(buf),
-            _ => unreachable!("just made a Buf"),
-        }
-    }
-
     /// OBJECT ENCODING's word.
-    pub fn encoding(&self) -> &'static str {
+    pub fn encoding(self) -> &'static str {
         match self {
-            Str::Int(_) => "int",
-            Str::Short { .. } => "embstr",
-            Str::Blob(blob) if blob.slice.len() <= EMBSTR => "embstr",
-            Str::Blob(_) | Str::Buf(_) => "raw",
-        }
-    }
-
-    /// Heap bytes beside the sixteen in the entry.
-    pub fn heap_bytes(&self) -> usize {
-        match self {
-            Str::Int(_) | Str::Short { .. } => 0,
-            Str::Blob(blob) => 16 + blob.slice.len(),
-            Str::Buf(buf) => 8 + size_of::<Vec<u8>>() + buf.capacity(),
+            Text::Int(_) => "int",
+            Text::Bytes(bytes) if bytes.len() <= EMBSTR => "embstr",
+            Text::Bytes(_) | Text::Buf(_) => "raw",
         }
     }
 }
@@ -143,7 +123,7 @@ mod tests {
     fn shapes_and_encodings() {
         let check = |input: &[u8], encoding: &str| {
             let value = Str::new(input);
-            assert_eq!((value.encoding(), value.to_vec().as_slice()), (encoding, input));
+            assert_eq!((value.view().encoding(), value.view().to_vec().as_slice()), (encoding, input));
         };
         check(b"", "embstr");
         check(b"12", "int");
@@ -152,16 +132,5 @@ mod tests {
         check(b"012", "embstr");
         check(&[b'x'; 44], "embstr");
         check(&[b'x'; 45], "raw");
-    }
-
-    #[test]
-    fn change_in_place_leaves_clones_alone() {
-        let mut value = Str::new(b"12");
-        let before = value.clone();
-        value.make_mut().extend(b"ab");
-        let between = value.clone();
-        value.make_mut().extend(b"cd");
-        assert_eq!((before.to_vec(), between.to_vec()), (b"12".to_vec(), b"12ab".to_vec()));
-        assert_eq!((value.to_vec(), value.encoding()), (b"12abcd".to_vec(), "raw"));
     }
 }

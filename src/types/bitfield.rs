@@ -14,8 +14,8 @@ use crate::error::ReplyError;
 use crate::resp::args::Args;
 use crate::resp::number::parse_i64;
 use crate::resp::reply::Reply;
+use crate::store::Events;
 use crate::store::string::IntText;
-use crate::store::{Events, Str};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Overflow {
@@ -162,7 +162,7 @@ fn bitfield(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let writes = operations.iter().filter(|operation| !matches!(operation.action, Action::Get));
     let Some(reach) = writes.map(|operation| operation.field.reach()).max() else {
         let mut text = IntText::new();
-        let bytes = ctx.db.read_as::<Str>(key)?.map_or(&b""[..], |value| value.bytes(&mut text));
+        let bytes = ctx.db.read_text(key)?.map_or(&b""[..], |value| value.bytes(&mut text));
         ctx.out.array(operations.len());
         for operation in &operations {
             ctx.out.int(operation.field.read(bytes) as i64);
@@ -172,7 +172,7 @@ fn bitfield(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     if ctx.command.name == "bitfield_ro" {
         return Err(ReplyError::new("ERR BITFIELD_RO only supports the GET subcommand"));
     }
-    let before = ctx.db.write_as::<Str>(key)?.map_or(0, |value| value.len());
+    let before = ctx.db.write_string(key)?.map_or(0, |entry| entry.text().len());
     let bytes = grown(&mut ctx.db, key, reach)?;
     let longer = before < reach;
     ctx.out.array(operations.len());

@@ -26,7 +26,7 @@ pub fn bit_offset(ctx: &Ctx<'_>, text: &[u8], unit: Option<i64>) -> Result<u64, 
 
 /// The string at `key` as bytes for change, at least `len` of them; made if absent.
 pub fn grown<'a>(db: &'a mut Db<'_>, key: &[u8], len: usize) -> Result<&'a mut Vec<u8>, ReplyError> {
-    let bytes = db.write_or_create(key, || Str::from_vec(Vec::new()))?.make_mut();
+    let bytes = db.buffer_or_create(key)?;
     if bytes.len() < len {
         bytes.resize(len, 0);
     }
@@ -53,7 +53,7 @@ fn setbit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     };
     let len = (offset / 8) as usize + 1;
     let mut text = IntText::new();
-    let before = ctx.db.write_as::<Str>(key)?.map_or(&b""[..], |value| value.bytes(&mut text));
+    let before = ctx.db.write_string(key)?.map_or(&b""[..], |entry| entry.text().bytes(&mut text));
     let was = bit_at(before, offset);
     ctx.out.int(was.into());
     if before.len() >= len && was == on {
@@ -74,7 +74,7 @@ fn setbit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 fn getbit(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let offset = bit_offset(ctx, &args[2], None)?;
     let mut text = IntText::new();
-    let bytes = ctx.db.read_as::<Str>(&args[1])?.map_or(&b""[..], |value| value.bytes(&mut text));
+    let bytes = ctx.db.read_text(&args[1])?.map_or(&b""[..], |value| value.bytes(&mut text));
     ctx.out.int(bit_at(bytes, offset).into());
     UNCHANGED
 }
@@ -100,7 +100,7 @@ fn bit_range(len: usize, start: i64, end: i64, bits: bool) -> Option<(u64, u64)>
 /// BITCOUNT key [start end [BYTE | BIT]]
 fn bitcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let mut text = IntText::new();
-    let Some(value) = ctx.db.read_as::<Str>(&args[1])? else {
+    let Some(value) = ctx.db.read_text(&args[1])? else {
         ctx.out.int(0);
         return UNCHANGED;
     };
@@ -141,7 +141,7 @@ fn bitpos(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
         _ => return Err(ReplyError::new("ERR The bit argument must be 1 or 0.")),
     };
     let mut text = IntText::new();
-    let Some(value) = ctx.db.read_as::<Str>(&args[1])? else {
+    let Some(value) = ctx.db.read_text(&args[1])? else {
         ctx.out.int(if bit { -1 } else { 0 });
         return UNCHANGED;
     };
@@ -192,7 +192,7 @@ fn bitop(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let mut result: Option<Vec<u8>> = None;
     for key in args.tail(3) {
         let mut text = IntText::new();
-        let bytes = ctx.db.read_as::<Str>(key)?.map_or(&b""[..], |value| value.bytes(&mut text));
+        let bytes = ctx.db.read_text(key)?.map_or(&b""[..], |value| value.bytes(&mut text));
         match &mut result {
             None if operation == BitOp::Not => result = Some(bytes.iter().map(|byte| !byte).collect()),
             None => result = Some(bytes.to_vec()),
@@ -343,8 +343,7 @@ mod tests {
         bench.effects.clear();
         let mut check = |line: &str, reply: &str, result: &[u8]| {
             bench.check(line, reply);
-            let value = bench.store.dbs[0].entries.get(b"t").map(|entry| entry.value().clone());
-            let value = value.map(|value| value.expect::<Str>().unwrap().to_vec());
+            let value = bench.store.dbs[0].entries.get(b"t").map(|entry| entry.text().to_vec());
             assert_eq!(value.unwrap_or_default(), result, "{line}");
         };
         check("BITOP AND t a b", ":3", b"\x0f\x01\x00");

@@ -51,7 +51,7 @@ pub fn store_or_remove(
         return VERBATIM;
     }
     let Some(removed) = ctx.db.remove(key) else { return UNCHANGED };
-    ctx.db.discard(removed.into_value());
+    ctx.db.discard(removed);
     ctx.db.notify(Events::GENERIC, "del", key);
     VERBATIM
 }

@@ -531,7 +531,7 @@ mod tests {
             lines.iter().for_each(|line| drop(bench.run(line)));
             let mut db = bench.store.db(0, 0, Default::default(), 0);
             let found = match db.read(b"h") {
-                Some(crate::store::Value::Hash(hash)) => hash.encoding(),
+                Some(crate::store::View::Hash(hash)) => hash.encoding(),
                 _ => "none",
             };
             assert_eq!(found, expected, "{lines:?}");

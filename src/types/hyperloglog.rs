@@ -28,7 +28,7 @@ use crate::commands::{Command, Ctx, Execute, Flags, Group, Keys, Outcome, UNCHAN
 use crate::error::ReplyError;
 use crate::resp::args::Args;
 use crate::store::string::IntText;
-use crate::store::{Db, Events, Expiry, Str, Value};
+use crate::store::{Db, Entry, Events, Expiry, Str, Value};
 
 const REGISTERS: usize = 1 << INDEX_BITS;
 const INDEX_BITS: u32 = 14;
@@ -305,7 +305,7 @@ fn tau(mut x: f64) -> f64 {
 
 /// The sketch at `key`, checked.
 fn read<'a>(db: &'a mut Db<'_>, key: &[u8], text: &'a mut IntText) -> Result<Option<&'a [u8]>, ReplyError> {
-    let bytes = db.read_as::<Str>(key)?.map(|value| value.bytes(text));
+    let bytes = db.read_text(key)?.map(|value| value.bytes(text));
     bytes.map(|bytes| check(bytes).map(|()| bytes)).transpose()
 }
 
@@ -348,9 +348,9 @@ fn pfcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let count = estimate(&registers);
     if args.len() == 2
         && ctx.db.expiry_mode() == Expiry::Ignore
-        && let Some(value) = ctx.db.write_as::<Str>(&args[1])?
+        && let Some(bytes) = ctx.db.write_string(&args[1])?.and_then(Entry::buffer)
     {
-        value.make_mut()[8..HEADER].copy_from_slice(&count.to_le_bytes());
+        bytes[8..HEADER].copy_from_slice(&count.to_le_bytes());
         ctx.db.changed(&args[1], 1);
     }
     ctx.out.int(count as i64);

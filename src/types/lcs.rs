@@ -8,7 +8,7 @@ use super::string::row;
 use crate::commands::{Command, Ctx, Flags, Keys, Outcome, UNCHANGED};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
-use crate::store::Value;
+use crate::store::View;
 
 #[derive(Default)]
 struct Options {
@@ -23,7 +23,7 @@ fn lcs(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let mut texts = [Vec::new(), Vec::new()];
     for (text, key) in texts.iter_mut().zip([&args[1], &args[2]]) {
         match ctx.db.read(key) {
-            Some(Value::Str(value)) => *text = value.to_vec(),
+            Some(View::Str(value)) => *text = value.to_vec(),
             Some(_) => return Err(ReplyError::new("ERR The specified keys must contain string values")),
             None => {}
         }

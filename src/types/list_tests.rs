@@ -295,7 +295,7 @@ fn encodings_change_as_in_redis() {
     let encoding = |bench: &mut Bench, key: &str| {
         let mut db = bench.store.db(0, 0, Default::default(), 0);
         match db.read(key.as_bytes()) {
-            Some(crate::store::Value::List(list)) => list.encoding(),
+            Some(crate::store::View::List(list)) => list.encoding(),
             _ => "none",
         }
     };

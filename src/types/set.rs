@@ -147,7 +147,7 @@ fn spop_count(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> 
         ctx.db.changed(key, size as u64 - 1); // and one for the removal
         ctx.db.notify(Events::SET, "spop", key);
         if let Some(entry) = ctx.db.remove(key) {
-            ctx.db.discard(entry.into_value());
+            ctx.db.discard(entry);
         }
         ctx.db.notify(Events::GENERIC, "del", key);
         return rewrite(&[b"DEL", key]);

@@ -14,14 +14,14 @@ use crate::commands::{Command, Ctx, Flags, Group, Keys, Outcome, UNCHANGED};
 use crate::error::ReplyError;
 use crate::format::packed::Entry;
 use crate::resp::args::Args;
-use crate::store::{Events, Kind, Limits, Set, Value};
+use crate::store::{Events, Kind, Limits, Set, View};
 
 /// The sets at `keys`; `None` for a key that is not there.
 fn operands(ctx: &mut Ctx<'_>, keys: Args<'_>) -> Result<Vec<Option<Arc<Set>>>, ReplyError> {
     keys.iter()
         .map(|key| match ctx.db.read(key) {
             None => Ok(None),
-            Some(Value::Set(set)) => Ok(Some(set.clone())),
+            Some(View::Set(set)) => Ok(Some(set.clone())),
             Some(_) => Err(ReplyError::WRONG_TYPE),
         })
         .collect()

@@ -15,7 +15,7 @@ use crate::commands::{Command, Ctx, Effect, Flags, Group, Keys, Outcome, UNCHANG
 use crate::error::ReplyError;
 use crate::resp::args::{Args, OwnedArgs};
 use crate::store::string::IntText;
-use crate::store::{Db, Events, Expiry, NEVER, Str, Value};
+use crate::store::{Db, Events, Expiry, NEVER, View};
 
 /// What happens to the key's expiry: the options EX, PX, EXAT, PXAT, KEEPTTL and PERSIST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +210,7 @@ fn setex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 
 /// Replies the string at `key`, or null. An error leaves the reply untouched.
 fn read_into_reply(ctx: &mut Ctx<'_>, key: &[u8]) -> Result<bool, ReplyError> {
-    match ctx.db.read_as::<Str>(key)? {
+    match ctx.db.read_text(key)? {
         Some(text) => ctx.out.bulk(text.bytes(&mut IntText::new())),
         None => {
             ctx.out.null();
@@ -294,7 +294,7 @@ fn mget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     ctx.out.array(args.len() - 1);
     for key in args.tail(1) {
         match ctx.db.read(key) {
-            Some(Value::Str(text)) => ctx.out.bulk(text.bytes(&mut IntText::new())),
+            Some(View::Str(text)) => ctx.out.bulk(text.bytes(&mut IntText::new())),
             _ => ctx.out.null(),
         }
     }

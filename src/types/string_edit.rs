@@ -11,7 +11,7 @@ use crate::error::ReplyError;
 use crate::resp::args::Args;
 use crate::resp::extended::Extended;
 use crate::store::string::IntText;
-use crate::store::{Events, Expiry, Str, Value};
+use crate::store::{Entry, Events, Expiry, Str, Text, Value};
 
 const OVERFLOW: ReplyError = ReplyError::new("ERR increment or decrement would overflow");
 
@@ -27,11 +27,10 @@ pub fn check_string_length(ctx: &Ctx<'_>, len: usize, more: usize) -> Result<(),
 /// APPEND key value
 fn append(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let (key, tail) = (&args[1], &args[2]);
-    let len = ctx.db.write_as::<Str>(key)?.map(|text| text.len());
+    let len = ctx.db.write_string(key)?.map(|entry| entry.text().len());
     check_string_length(ctx, len.unwrap_or(0), tail.len())?;
-    let len = match ctx.db.write_as::<Str>(key)? {
-        Some(text) => {
-            let bytes = text.make_mut();
+    let len = match ctx.db.write_string(key)?.and_then(Entry::buffer) {
+        Some(bytes) => {
             bytes.extend_from_slice(tail);
             let len = bytes.len();
             ctx.db.changed(key, 1);
@@ -49,7 +48,7 @@ fn append(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 
 /// STRLEN key
 fn strlen(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
-    let len = ctx.db.read_as::<Str>(&args[1])?.map_or(0, Str::len);
+    let len = ctx.db.read_text(&args[1])?.map_or(0, Text::len);
     ctx.out.int(len as i64);
     UNCHANGED
 }
@@ -58,7 +57,7 @@ fn strlen(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 fn getrange(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let (start, end) = (args.int(2)?, args.int(3)?);
     let mut text = IntText::new();
-    let bytes = ctx.db.read_as::<Str>(&args[1])?.map_or(&b""[..], |value| value.bytes(&mut text));
+    let bytes = ctx.db.read_text(&args[1])?.map_or(&b""[..], |value| value.bytes(&mut text));
     ctx.out.bulk(slice(bytes, start, end));
     UNCHANGED
 }
@@ -78,16 +77,15 @@ fn slice(bytes: &[u8], start: i64, end: i64) -> &[u8] {
 fn setrange(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let (key, patch) = (&args[1], &args[3]);
     let offset = usize::try_from(args.int(2)?).map_err(|_| ReplyError::new("ERR offset is out of range"))?;
-    let len = ctx.db.write_as::<Str>(key)?.map(|text| text.len());
+    let len = ctx.db.write_string(key)?.map(|entry| entry.text().len());
     if patch.is_empty() {
         ctx.out.int(len.unwrap_or(0) as i64);
         return UNCHANGED;
     }
     check_string_length(ctx, offset, patch.len())?;
     let end = offset + patch.len();
-    let len = match ctx.db.write_as::<Str>(key)? {
-        Some(text) => {
-            let bytes = text.make_mut();
+    let len = match ctx.db.write_string(key)?.and_then(Entry::buffer) {
+        Some(bytes) => {
             if bytes.len() < end {
                 bytes.resize(end, 0);
             }
@@ -109,11 +107,11 @@ fn setrange(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 }
 
 fn add(ctx: &mut Ctx<'_>, key: &[u8], by: i64) -> Result<Outcome, ReplyError> {
-    let sum = match ctx.db.write_as::<Str>(key)? {
-        Some(text) => {
-            let old = text.as_i64().ok_or(ReplyError::NOT_INTEGER)?;
+    let sum = match ctx.db.write_string(key)? {
+        Some(entry) => {
+            let old = entry.text().as_i64().ok_or(ReplyError::NOT_INTEGER)?;
             let sum = old.checked_add(by).ok_or(OVERFLOW)?;
-            *text = Str::Int(sum);
+            entry.set_int(sum);
             ctx.db.changed(key, 1);
             sum
         }
@@ -151,8 +149,10 @@ fn decrby(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 /// INCRBYFLOAT key increment
 fn incrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let key = &args[1];
-    let old = match ctx.db.write_as::<Str>(key)? {
-        Some(text) => Extended::parse(text.bytes(&mut IntText::new())).ok_or(ReplyError::NOT_FLOAT)?,
+    let old = match ctx.db.write_string(key)? {
+        Some(entry) => {
+            Extended::parse(entry.text().bytes(&mut IntText::new())).ok_or(ReplyError::NOT_FLOAT)?
+        }
         None => Extended::ZERO,
     };
     let sum = old + Extended::parse(&args[2]).ok_or(ReplyError::NOT_FLOAT)?;

@@ -17,7 +17,7 @@ use crate::format::packed::Entry;
 use crate::resp::args::Args;
 use crate::resp::number::parse_f64;
 use crate::store::hash::Map;
-use crate::store::{Events, Kind, Set, Value, Zset};
+use crate::store::{Events, Kind, Set, View, Zset};
 
 #[derive(Clone)]
 enum Operand {
@@ -145,8 +145,8 @@ impl Query {
         for key in args.tail(at + 1).head(keys) {
             let operand = match ctx.db.read(key) {
                 None => Operand::Absent,
-                Some(Value::Set(set)) => Operand::Set(set.clone()),
-                Some(Value::Zset(set)) => Operand::Zset(set.clone()),
+                Some(View::Set(set)) => Operand::Set(set.clone()),
+                Some(View::Zset(set)) => Operand::Zset(set.clone()),
                 Some(_) => return Err(ReplyError::WRONG_TYPE),
             };
             sources.push(Source { operand, weight: 1.0 });

@@ -15,7 +15,7 @@ use crate::commands::{Command, Ctx, Flags, Group, Keys, Outcome, UNCHANGED, verb
 use crate::error::ReplyError;
 use crate::resp::args::Args;
 use crate::resp::number::parse_f64;
-use crate::store::{Events, Kind, Value, Zset};
+use crate::store::{Events, Kind, View, Zset};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
@@ -281,7 +281,7 @@ fn zrangestore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError>
     let query = Query::parse(args, 2, None, None)?;
     let source = match ctx.db.read(query.key) {
         None => None,
-        Some(Value::Zset(set)) => Some(set.clone()),
+        Some(View::Zset(set)) => Some(set.clone()),
         Some(_) => return Err(ReplyError::WRONG_TYPE),
     };
     let mut result = Zset::indexed();

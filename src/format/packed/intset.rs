@@ -9,6 +9,7 @@
 //! only of a blob whose order was checked, therefore reading cannot fail.
 
 use crate::error::Corrupt;
+use crate::units::allocation_size;
 
 const HEADER: usize = 8;
 
@@ -87,7 +88,7 @@ impl Intset {
         let (width, count) = (self.width().max(width_of(n)), self.len());
         let grown = HEADER + (count + 1) * width;
         if grown > self.0.capacity() {
-            self.0.reserve_exact((grown + grown / 8).next_multiple_of(8) - self.0.len());
+            self.0.reserve_exact(allocation_size(grown + grown / 16) - self.0.len());
         }
         if width > self.width() {
             let all: Vec<i64> = self.iter().collect();

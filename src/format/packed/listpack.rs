@@ -30,6 +30,7 @@
 use super::Entry;
 use crate::error::Corrupt;
 use crate::resp::number::parse_i64;
+use crate::units::allocation_size;
 
 const HEADER: usize = 6;
 const COUNT_AT: usize = 4;
@@ -218,9 +219,10 @@ impl Listpack {
             let grown = len + new - old;
             assert!(u32::try_from(grown).is_ok(), "a listpack of {grown} bytes");
             if grown > self.0.capacity() {
-                // Small ones are many and rarely change: they get the allocator's next size and no more.
+                // Small ones are many and rarely change: they get the allocator's next size and no more. Whole sizes for all,
+                // so that a list's full node of 8 KiB lies in a block of that.
                 let room = if grown < SMALL { grown } else { grown + grown / 8 };
-                self.0.reserve_exact(room.next_multiple_of(16) - len);
+                self.0.reserve_exact(allocation_size(room) - len);
             }
             self.0.resize(grown, 0);
             self.0.copy_within(at + old..len, at + new);

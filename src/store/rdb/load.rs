@@ -11,7 +11,8 @@ use super::read::read_value;
 use super::save::Cut;
 use crate::format::rdb::{Attributes, Item, LoadError, Reader, ValueType, module_name};
 use crate::resp::number::parse_i64;
-use crate::store::value::{Entry, NEVER};
+use crate::store::Entry;
+use crate::store::value::NEVER;
 use crate::store::{Limits, Snapshot};
 use crate::units::{Offset, Position, ReplId};
 

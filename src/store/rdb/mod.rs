@@ -30,7 +30,7 @@ pub use read::read_value;
 pub use save::{Cut, SaveOptions, Saved, save};
 pub use write::{payload_version, write_value};
 
-use super::value::Value;
+use super::value::{Value, View};
 use super::{Limits, value};
 use crate::error::Corrupt;
 use crate::format::rdb::{LoadError, Output, Source, ValueType, open_payload, seal_payload};
@@ -59,7 +59,7 @@ impl AccessKind {
 }
 
 /// What DUMP answers for `value`.
-pub fn dump(value: &Value) -> Vec<u8> {
+pub fn dump(value: View<'_>) -> Vec<u8> {
     let mut payload = Vec::new();
     {
         let mut output = Output::new(&mut payload, true, false);

@@ -51,17 +51,7 @@ pub fn read_value(
             packed(kind, blob, limits).map_err(|corrupt| failed_check(kind, at, &corrupt))?
         }
     };
-    Ok(Some(value).filter(|value| !is_empty(value)))
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::List(list) => list.is_empty(),
-        Value::Hash(hash) => hash.is_empty(),
-        Value::Set(set) => set.is_empty(),
-        Value::Zset(zset) => zset.is_empty(),
-        Value::Str(_) | Value::Stream(_) => false,
-    }
+    Ok(Some(value).filter(|value| !value.view().is_empty()))
 }
 
 /// Damage inside the blob at `at`, in the words that Redis uses.

@@ -10,8 +10,8 @@ use super::load::Progress;
 use super::write::{payload_version, write_typed_value};
 use super::{AccessKind, is_deadline};
 use crate::format::rdb::{Opcode, Output, REDIS_VERSION, VERSION};
+use crate::store::Entry;
 use crate::store::partitions::Item;
-use crate::store::value::Entry;
 use crate::store::{Database, Snapshot};
 use crate::units::Position;
 

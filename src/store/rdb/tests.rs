@@ -11,8 +11,8 @@ use super::*;
 use crate::format::rdb::{peek, verify};
 use crate::store::list::End;
 use crate::store::partitions::Item;
-use crate::store::value::{Entry, Kind, NEVER};
-use crate::store::{Expiry, Hash, List, Set, Snapshot, Store, Str, Zset};
+use crate::store::value::{Kind, NEVER, View};
+use crate::store::{Entry, Expiry, Hash, List, Set, Snapshot, Store, Str, Zset};
 use crate::units::{Offset, Position, ReplId};
 
 fn full() -> SaveOptions {
@@ -65,29 +65,29 @@ fn describe_entry(db: usize, entry: &Entry) -> String {
     format!("{db} {key} {kind} {encoding} {deadline} {content}")
 }
 
-fn content_of(value: &Value) -> (&'static str, String) {
+fn content_of(value: View<'_>) -> (&'static str, String) {
     let text = |bytes: Vec<u8>| bytes.escape_ascii().to_string();
     let sorted = |mut all: Vec<String>| {
         all.sort();
         all.join(",")
     };
     match value {
-        Value::Str(value) => (value.encoding(), text(value.to_vec())),
-        Value::List(list) => {
+        View::Str(value) => (value.encoding(), text(value.to_vec())),
+        View::List(list) => {
             let all: Vec<_> = list.iter().map(|e| text(e.to_vec())).collect();
             (list.encoding(), all.join(","))
         }
-        Value::Set(set) => (set.encoding(), sorted(set.iter().map(|e| text(e.to_vec())).collect())),
-        Value::Hash(hash) => {
+        View::Set(set) => (set.encoding(), sorted(set.iter().map(|e| text(e.to_vec())).collect())),
+        View::Hash(hash) => {
             let pairs = hash.iter().map(|(f, v)| format!("{}={}", text(f.to_vec()), text(v.to_vec())));
             (hash.encoding(), sorted(pairs.collect()))
         }
-        Value::Zset(zset) => {
+        View::Zset(zset) => {
             let pairs: Vec<_> =
                 zset.iter().map(|(m, score)| format!("{}:{score}", text(m.to_vec()))).collect();
             (zset.encoding(), pairs.join(","))
         }
-        Value::Stream(stream) => {
+        View::Stream(stream) => {
             let content = text(stream.payload().to_vec());
             (stream.encoding(), format!("{} {} {content}", stream.kind() as u8, stream.len()))
         }
@@ -187,10 +187,10 @@ fn every_encoding_there_ever_was() {
         let mut payload = body.to_vec();
         seal_payload(&mut payload, 11);
         let value = restore(&payload, &Limits::default(), true).unwrap();
-        let (encoding, content) = content_of(&value);
+        let (encoding, content) = content_of(value.view());
         assert_eq!(format!("{encoding} {content}"), expected, "{}", body.escape_ascii());
-        let again = restore(&dump(&value), &Limits::default(), true).unwrap();
-        assert_eq!(content_of(&again), content_of(&value));
+        let again = restore(&dump(value.view()), &Limits::default(), true).unwrap();
+        assert_eq!(content_of(again.view()), content_of(value.view()));
     };
     check(b"\x00\x05hello", "embstr hello");
     check(b"\x00\xc1\x39\x30", "int 12345");
@@ -255,7 +255,7 @@ fn streams_are_carried_and_only_new_ones_need_the_new_version() {
         let value = restore_unsealed(&payload).unwrap();
         let Value::Stream(stream) = &value else { panic!("no stream") };
         assert_eq!((stream.len(), stream.payload()), (1, &payload[1..]));
-        let dumped = dump(&value);
+        let dumped = dump(value.view());
         let footer = if kind == 21 { 11 } else { 10 };
         assert_eq!((&dumped[..payload.len()], dumped[payload.len()]), (&payload[..], footer));
         let mut store = Store::new(1);

@@ -4,34 +4,38 @@ use std::io;
 
 use crate::format::rdb::{NODE_PACKED, NODE_PLAIN, Output, VERSION, VERSION_STREAMS_3, ValueType};
 use crate::store::list::NodeRef;
-use crate::store::value::Value;
-use crate::store::{Hash, List, Set, Str, Zset};
+
+use crate::store::{Hash, List, Set, Text, View, Zset};
 
 /// The oldest RDB version in which `value` can be written.
-pub fn payload_version(value: &Value) -> u16 {
+pub fn payload_version(value: View<'_>) -> u16 {
     match value {
-        Value::Stream(stream) if stream.kind() >= ValueType::Stream3 => VERSION_STREAMS_3,
+        View::Stream(stream) if stream.kind() >= ValueType::Stream3 => VERSION_STREAMS_3,
         _ => VERSION,
     }
 }
 
 /// The type of `value` as [`write_value`] writes it.
-fn type_of(value: &Value) -> ValueType {
+fn type_of(value: View<'_>) -> ValueType {
     match value {
-        Value::Str(_) => ValueType::Str,
-        Value::List(_) => ValueType::ListQuicklist2,
-        Value::Set(set) if set.as_intset().is_some() => ValueType::SetIntset,
-        Value::Set(_) => ValueType::Set,
-        Value::Zset(zset) if zset.as_listpack().is_some() => ValueType::ZsetListpack,
-        Value::Zset(_) => ValueType::Zset2,
-        Value::Hash(hash) if hash.as_listpack().is_some() => ValueType::HashListpack,
-        Value::Hash(_) => ValueType::Hash,
-        Value::Stream(stream) => stream.kind(),
+        View::Str(_) => ValueType::Str,
+        View::List(_) => ValueType::ListQuicklist2,
+        View::Set(set) if set.as_intset().is_some() => ValueType::SetIntset,
+        View::Set(_) => ValueType::Set,
+        View::Zset(zset) if zset.as_listpack().is_some() => ValueType::ZsetListpack,
+        View::Zset(_) => ValueType::Zset2,
+        View::Hash(hash) if hash.as_listpack().is_some() => ValueType::HashListpack,
+        View::Hash(_) => ValueType::Hash,
+        View::Stream(stream) => stream.kind(),
     }
 }
 
 /// Type byte, `between` (a key as string, or nothing) and value.
-pub(super) fn write_typed_value(output: &mut Output<'_>, value: &Value, between: &[&[u8]]) -> io::Result<()> {
+pub(super) fn write_typed_value(
+    output: &mut Output<'_>,
+    value: View<'_>,
+    between: &[&[u8]],
+) -> io::Result<()> {
     output.value_type(type_of(value))?;
     for string in between {
         output.string(string)?;
@@ -40,15 +44,15 @@ pub(super) fn write_typed_value(output: &mut Output<'_>, value: &Value, between:
 }
 
 /// The value alone, behind type byte and key.
-pub fn write_value(output: &mut Output<'_>, value: &Value) -> io::Result<()> {
+pub fn write_value(output: &mut Output<'_>, value: View<'_>) -> io::Result<()> {
     match value {
-        Value::Str(Str::Int(n)) => output.integer(*n),
-        Value::Str(text) => output.string(text.bytes(&mut itoa::Buffer::new())),
-        Value::List(list) => write_list(output, list),
-        Value::Set(set) => write_set(output, set),
-        Value::Zset(zset) => write_zset(output, zset),
-        Value::Hash(hash) => write_hash(output, hash),
-        Value::Stream(stream) => output.bytes(stream.payload()),
+        View::Str(Text::Int(n)) => output.integer(n),
+        View::Str(text) => output.string(text.bytes(&mut itoa::Buffer::new())),
+        View::List(list) => write_list(output, list),
+        View::Set(set) => write_set(output, set),
+        View::Zset(zset) => write_zset(output, zset),
+        View::Hash(hash) => write_hash(output, hash),
+        View::Stream(stream) => output.bytes(stream.payload()),
     }
 }
 
