@@ -57,6 +57,7 @@ fn the_stream_is_the_primarys_byte_for_byte() {
     assert_eq!(bench.node.server.sessions.len(), 1);
 }
 
+/// Rule 10: what is no whole unit is neither applied nor appended.
 #[test]
 fn a_cut_transaction_leaves_no_trace() {
     let mut bench = NodeBench::default();

@@ -127,7 +127,7 @@ fn a_silent_follower_is_late() {
     }
 }
 
-/// Rule 25: messages go to replicas; what Sentinels say they say to each server themselves.
+/// Rule 25, scenario 32: messages go to replicas; what Sentinels say they say to each server themselves.
 #[test]
 fn messages_enter_the_stream_for_followers() {
     let mut bench = NodeBench::default();

@@ -101,6 +101,7 @@ fn a_watched_key_that_held_nothing_and_holds_nothing_is_unchanged() {
     }
 }
 
+/// Scenario 41: who is woken by a transaction is served by a unit of his own behind it.
 #[test]
 fn waiting_clients_are_served_in_order_after_the_unit() {
     let mut bench = NodeBench::default();

@@ -241,6 +241,7 @@ mod tests {
         check(51, &[(id(7), Offset(50))], "full"); // no longer held
     }
 
+    /// Scenario 13: who may be overwritten all the same.
     #[test]
     fn exemptions() {
         let lineage = lineage();

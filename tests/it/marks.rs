@@ -4,9 +4,10 @@
 //! log, and once more from what the first start left.
 
 use crate::client::{Client, Value, encode};
-use crate::harness::{Launch, Server, aof_files, info};
+use crate::harness::{Launch, Server, aof_files, eventually, info};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// Sends all commands in one piece and reads as many answers, none of them an error.
 fn pipeline(c: &mut Client, commands: &[Vec<String>]) {
@@ -120,6 +121,27 @@ fn damage_in_what_an_idle_server_synced_refuses() {
     });
     let end = server.launch().start_failing();
     assert!(end.said().contains("the log is damaged behind stream offset"), "{end}");
+}
+
+/// Without the ring the log itself must tell of its last fsync, in a mark that follows it though nothing else does.
+#[test]
+fn an_idle_server_leaves_a_mark_of_its_last_sync() {
+    for policy in ["everysec", "always"] {
+        let mut server = Launch::ours(&[("appendonly", "yes"), ("appendfsync", policy)]).start();
+        let mut c = server.connect();
+        fill(&mut c, 30);
+        let end = info(&mut c, "master_repl_offset");
+        let log = aof_files(server.data(), ".incr.aof").pop().unwrap();
+        let told = format!(" off={end} db=0 dur={end} ");
+        let text = || String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
+        eventually("a mark that tells it", Duration::from_secs(20), || text().contains(&told).then_some(()));
+        server.kill();
+        assert_eq!(text().matches(&told).count(), 1, "once");
+        fs::remove_file(server.data().join("backlog.ring")).unwrap();
+        damage(&log, |bytes| bytes[10_240..10_752].fill(0));
+        let end = server.launch().start_failing();
+        assert!(end.said().contains("the log is damaged behind stream offset"), "{policy}: {end}");
+    }
 }
 
 /// A position in a database that is not there any more is no position.

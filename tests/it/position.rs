@@ -126,7 +126,7 @@ fn the_ring_changes_its_size_while_it_serves() {
     }
 }
 
-/// Rule 12: until a client writes, a started primary appends nothing under its new name.
+/// Rule 12, scenarios 14 and 19: until a client writes, a started primary appends nothing under its new name.
 #[test]
 fn a_started_primary_is_silent() {
     if !subject_is_ours() {

@@ -179,7 +179,7 @@ fn a_smaller_ring_waits_until_it_is_enough() {
     });
 }
 
-/// The log is switched on, and the ring overrun before the log's base is there.
+/// Rule 26, scenario 34: the log is switched on, and the ring overrun before the log's base is there.
 #[test]
 fn a_log_begins_where_the_base_before_it_ends() {
     let Some(launch) = launch(SPILL) else { return };

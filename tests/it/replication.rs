@@ -65,7 +65,7 @@ fn a_stock_replica_goes_on_after_every_restart_of_its_primary() {
     }
 }
 
-/// A replica that is slower than the ring is long is fed from the log and does not need a second full sync; nor is it let go
+/// Rule 30, scenario 40: a replica that is slower than the ring is long is fed from the log and does not need a second full sync; nor is it let go
 /// for an output buffer (`client-output-buffer-limit replica`), for there is none.
 #[test]
 fn a_replica_behind_the_ring_is_fed_from_the_log() {
@@ -118,7 +118,7 @@ fn commands_renamed_by_a_stock_primary_stop_the_link() {
     assert_eq!(r.must(&["GET", "k"]).text(), "v");
 }
 
-/// P6: a primary whose directory is gone does not make its replicas copy its emptiness.
+/// P6, scenario 12: a primary whose directory is gone does not make its replicas copy its emptiness.
 #[test]
 fn an_emptied_primary_does_not_wipe_its_replica() {
     if !subject_is_ours() || stock_tool("redis-server").is_none() {
