@@ -259,7 +259,7 @@ fn verdicts_are_acted_on() {
     check(1, |_| {}, "", [0, 1, 0], "Continue");
     check(2, |_| {}, "", [1, 0, 1], "Full");
     let forget = |bench: &mut NodeBench| bench.node.server.history.replid = ReplId::from_random([8; 20]);
-    check(1, forget, "-NOMASTERLINK this server began on an empty directory", [0, 0, 1], "");
+    check(1, forget, "-NOMASTERLINK this server's history began on an empty directory", [0, 0, 1], "");
     let held = |bench: &mut NodeBench| bench.node.held_from(bench.node.stream.end);
     check(1, held, "", [0, 1, 0], "Continue");
     check(0, held, "", [1, 0, 1], "Full");
