@@ -143,6 +143,13 @@ impl LogSender {
     /// No more than one mark interval (and the unit that crosses it) at a time: marks are put between two calls, and
     /// a longer run without one would look like another server's (rule 14). See [`LogSender::push_units`].
     pub fn push(&self, bytes: &[u8], end: Offset, db: u32) {
+        if self.push_quietly(bytes, end, db) {
+            self.announce();
+        }
+    }
+
+    /// The same without waking the writer. `true`: it may sleep, and [`LogSender::announce`] must follow soon.
+    pub fn push_quietly(&self, bytes: &[u8], end: Offset, db: u32) -> bool {
         let mut mailbox = lock(&self.shared.mailbox);
         let batch = &mut mailbox.batch;
         let before_len = batch.bytes.len();
@@ -159,10 +166,12 @@ impl LogSender {
             _ => batch.bounds.push(bound),
         }
         self.shared.handed.store(end.0, Ordering::Relaxed);
-        drop(mailbox);
-        if before_len == 0 || full {
-            self.shared.news.notify_one();
-        }
+        before_len == 0 || full
+    }
+
+    /// Wakes the writer for what was pushed.
+    pub fn announce(&self) {
+        self.shared.news.notify_one();
     }
 
     /// Hands over a long run of whole units, finding the boundaries itself: what the ring holds beyond the log.

@@ -6,6 +6,8 @@
 //!           2. large garbage to the freeing thread
 //!           3. wake sessions that have output now
 //!           4. do what the node asks for (actions)
+//! when all connections that were ready have had their turn, with `appendfsync always`:
+//!           5. wake the log's thread for what was handed to it                        (one fsync for all of them)
 //! ```
 //!
 //! The driver is borrowed by tasks of one thread; no borrow lives across an await. The log thread reports progress
@@ -111,6 +113,8 @@ pub struct Driver {
     /// When the node wants [`Node::handle_deadlines`], in Unix milliseconds; a change is announced.
     pub deadline: Cell<Option<i64>>,
     pub deadline_moved: Notify,
+    /// The log is to be told of new bytes at the end of the turn.
+    log_untold: Notify,
     garbage: Bin,
     running: RefCell<Option<Running>>,
     listening: RefCell<Listeners>,
@@ -142,6 +146,7 @@ impl Driver {
             exiting: Notify::new(),
             deadline: Cell::new(None),
             deadline_moved: Notify::new(),
+            log_untold: Notify::new(),
             garbage: Bin::start(),
             running: RefCell::new(None),
             naming: tokio::sync::Mutex::new(()),
@@ -313,6 +318,9 @@ impl Driver {
                     && persist.take_stream(&mut node)
                 {
                     self.tell_feeds();
+                    if persist.is_unannounced() {
+                        self.log_untold.notify_one();
+                    }
                 }
                 if !node.store.changes.garbage.is_empty() {
                     self.garbage.throw(std::mem::take(&mut node.store.changes.garbage));
@@ -338,6 +346,16 @@ impl Driver {
             }
             for action in actions {
                 self.act(action);
+            }
+        }
+    }
+
+    /// Tells the log at the end of turns, for ever: woken by the first batch, it stands behind all tasks that were ready then.
+    pub async fn tell_log(self: Rc<Self>) {
+        loop {
+            self.log_untold.notified().await;
+            if let Some(persist) = &mut *self.persist.borrow_mut() {
+                persist.announce();
             }
         }
     }

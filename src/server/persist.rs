@@ -138,6 +138,8 @@ pub struct Persist {
     pins: BTreeMap<Slot, Pin>,
     /// With `appendfsync always` nothing is sent to replicas that is not durable (rule 13).
     sends_durable: bool,
+    /// The log was handed bytes and has not been told of them.
+    unannounced: bool,
     held_from: Offset,
 }
 
@@ -164,6 +166,7 @@ impl Persist {
             log_closed_len: 0,
             pins: BTreeMap::new(),
             sends_durable: false,
+            unannounced: false,
             held_from: at.offset,
         }
     }
@@ -189,6 +192,20 @@ impl Persist {
         true
     }
 
+    /// With `appendfsync always` the log is told of all that one turn of the clients brings at once, so that one fsync serves
+    /// them all: [`Persist::announce`] is due at the turn's end.
+    pub fn is_unannounced(&self) -> bool {
+        self.unannounced
+    }
+
+    pub fn announce(&mut self) {
+        if std::mem::take(&mut self.unannounced)
+            && let Some(sender) = &self.sender
+        {
+            sender.announce();
+        }
+    }
+
     /// False: the log has them, or will have, but the ring has not.
     fn append(&mut self, units: &[u8], db: u32) -> bool {
         debug_assert!(leads(units, self.db, db), "what stands at a cut must be what was written");
@@ -201,7 +218,11 @@ impl Persist {
             self.put_in_ring(units, db);
         }
         if let Some(sender) = &self.sender {
-            sender.push(units, self.end, db);
+            if self.sends_durable {
+                self.unannounced |= sender.push_quietly(units, self.end, db);
+            } else {
+                sender.push(units, self.end, db);
+            }
             self.ring.note(sender.written(), sender.durable());
             if !self.waiting.is_empty() {
                 sender.mark();

@@ -224,6 +224,7 @@ fn start(
     }
     tokio::task::spawn_local(tick(Rc::clone(&driver)));
     tokio::task::spawn_local(keep_deadlines(Rc::clone(&driver)));
+    tokio::task::spawn_local(Rc::clone(&driver).tell_log());
     Ok((driver, lock))
 }
 
