@@ -91,7 +91,7 @@ pub enum RingPlan {
     Refill { at: Offset, db: u32 },
 }
 
-/// What to do at start. The caller: cut, set aside, load, replay, then commit `history`.
+/// What to do at start. The caller: load, replay, cut, set aside, then commit `history`.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub verdict: Verdict,
@@ -115,7 +115,7 @@ pub struct Plan {
     pub idle_segment: Option<String>,
     /// The log has a base of its own. If not, and the log is on, one is due: until then stock servers cannot load it.
     pub log_has_base: bool,
-    /// `Segments::adopt_old_log` comes first; `load` names the file's new place.
+    /// `Segments::adopt_old_log` comes first; `load` names the file's place before that, `cut` the one after it.
     pub adopt_old_log: bool,
     /// What base and segments lead to: the next segment opens here; `[log_from, end)` is in the ring only and is handed to
     /// the writer first.
@@ -452,11 +452,17 @@ impl<'a> Planner<'a> {
         self.settle_log(&mut plan);
         plan.log_line = self.continue_line(&plan, base.is_snapshot, base.cut);
         if matches!(self.survey.snapshot, SnapshotFact::Found { .. }) && self.snapshot.is_none() {
-            // Without replication.toml the log wins. Left in place, the next start would take it for a restore.
+            self.set_snapshot_aside(&mut plan); // without replication.toml the log wins
+        }
+        Ok(plan)
+    }
+
+    /// Left in place, a snapshot that the history does not name would be taken for an operator's restore by the next start.
+    fn set_snapshot_aside(&self, plan: &mut Plan) {
+        if !matches!(self.survey.snapshot, SnapshotFact::None) {
             plan.aside.push(self.paths.snapshot());
             plan.log_line += &format!("; {} is of another history and is moved aside", self.paths.snapshot);
         }
-        Ok(plan)
     }
 
     fn ring_plan(&self, cut: Offset, db: u32, end: Offset) -> RingPlan {

@@ -176,8 +176,8 @@ impl Server {
         let Recovered { plan, ring, inputs, .. } = recover(disk, &paths(), &Probe, &settings)?;
         let mut plan = plan.unwrap_or_else(|refusal| panic!("start {}: {refusal}\n{inputs:?}", world.starts));
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let prepared = prepare(shared.clone(), &paths(), &mut plan)?;
         let stream = load(disk, &plan, ring.as_deref());
+        let prepared = prepare(shared.clone(), &paths(), &mut plan)?;
         let begin = |at: Offset, db: u32| Begin {
             replid: plan.history.replid,
             begun: plan.history.begun,

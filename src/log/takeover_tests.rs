@@ -112,9 +112,34 @@ fn an_old_single_log_is_taken_over() {
     let conf = Conf { policy: Some(Policy::EverySec), ring: 64 << 10 };
     let settings = settings(&mut World::default(), conf);
     let mut plan = recover(&disk, &paths(), &Probe, &settings).unwrap().plan.unwrap();
+    assert_eq!(load(&disk, &plan, None), b"*1\r\n$4\r\nPING\r\n");
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     prepare(shared, &paths(), &mut plan).unwrap();
-    assert_eq!(load(&disk, &plan, None), b"*1\r\n$4\r\nPING\r\n");
     assert_eq!(plan.history.bases[0].files[0].name, "appendonlydir/appendonly.aof");
     assert_eq!(plan.history.bases[0].files[0].len, 14);
+}
+
+/// A snapshot that lay beside the log which was taken over is none of the new history's: it is no restore at the next start,
+/// however the server ended.
+#[test]
+fn a_snapshot_beside_a_taken_over_log_is_moved_aside() {
+    let position = (id(9), Offset(50));
+    for dump in [rdb(None, b"older"), rdb(Some(position), b"older"), b"damaged".to_vec()] {
+        let disk = SimDisk::new();
+        durable::write_new(&disk, &paths().old_log(), b"*1\r\n$4\r\nPING\r\n").unwrap();
+        durable::write_new(&disk, Path::new(DUMP), &dump).unwrap();
+        let (mut plan, _) = start_on(&disk, true);
+        assert_eq!(plan.verdict, Verdict::TakeOver);
+        assert!(plan.log_line.contains("moved aside"), "{}", plan.log_line);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let mut prepared = prepare(shared.clone(), &paths(), &mut plan).unwrap();
+        // A crash here: the same verdict.
+        assert_eq!(start_on(&disk, true).0.verdict, Verdict::TakeOver);
+        HistoryFile::recovered(shared, paths().history(), plan.history.clone(), BOOT).save().unwrap();
+        prepared.segments.open_next(plan.log_from).unwrap();
+        let (again, dataset) = start_on(&disk, true);
+        assert_eq!((again.verdict, again.history.replid), (Verdict::Continue, plan.history.replid));
+        assert_eq!(dataset, b"*1\r\n$4\r\nPING\r\n");
+        assert_eq!(contents(&disk, Path::new("/d/dump.rdb.aside")), dump);
+    }
 }

@@ -1,9 +1,12 @@
 //! From a data directory to a running history: the plan of [`crate::log::recovery`] carried out.
 //!
 //! ```text
-//! tidy up ─► plan (decides, changes nothing) ─► prepare the log's files ─► load bases ─► replay log and ring
+//! tidy up ─► plan (decides, changes nothing) ─► load bases ─► replay log and ring ─► prepare the log's files
 //!         ─► ring kept or refilled ─► new id (rule 1) ─► ready to append (and the ring may be resized)
 //! ```
+//!
+//! Files are cut and moved only when everything is loaded: a start that fails or is ended before leaves the directory as
+//! it found it, so that what the operator does about it meets the same files.
 //!
 //! All of it runs on a thread of its own while the server answers -LOADING. Replay goes through the engine's own
 //! [`Replay`], so that a command means the same here and there. The position that comes out was counted from the bytes
@@ -121,11 +124,11 @@ pub fn recover(config: &Config, progress: &LoadProgress) -> Result<Recovered, St
     };
     let found = plan::recover(&*disk, &paths, &FormatProbe, &settings).map_err(text)?;
     let mut plan = found.plan.map_err(|refusal| refusal.to_string())?;
-    let prepared = prepare(Arc::clone(&disk), &paths, &mut plan).map_err(text)?;
     let mut node = replaying_node(config);
     load_bases(&*disk, &plan, &mut node, config, progress)?;
     let mut ring = found.ring.map(|ring| *ring);
     replay(&*disk, &plan, &mut node, ring.as_ref(), progress)?;
+    let prepared = prepare(Arc::clone(&disk), &paths, &mut plan).map_err(text)?;
     let ring = ready_ring(&*disk, &paths, &plan, ring.take(), config.settings.repl_backlog_size)?;
     if let Some(system) = disk.open(ring.path(), Mode::Read).map_err(text)?.unreserved_overwrites() {
         warning!(

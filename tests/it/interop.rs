@@ -6,7 +6,7 @@ use crate::client::{Client, Value};
 use crate::compare::{Dataset, assert_same, dataset, digest};
 use crate::fill::{fill, fill_streams, noise};
 use crate::harness::{
-    Launch, Server, aof_files, bgsave, copy_dir, eventually, info, rewrite_aof, run, stock_tool,
+    Launch, Server, aof_files, bgsave, copy_dir, eventually, info, rewrite_aof, run, stock_tool, subject,
     subject_is_ours,
 };
 use std::fs;
@@ -395,4 +395,66 @@ fn check_aof(data: &Path) {
     eventually("no temporary file is left", Duration::from_secs(5), || {
         aof_files(data, ".tmp").is_empty().then_some(())
     });
+}
+
+/// Redis with its log on and save points leaves a log and a snapshot. The log is what it loads, and what we take over; the
+/// snapshot beside it must not come back as a restore when the first run of ours is killed.
+#[test]
+fn a_snapshot_beside_the_log_that_was_taken_over_stays_out_of_the_way() {
+    if !subject_is_ours() {
+        return;
+    }
+    for killed in [true, false] {
+        let Some(launch) = Launch::stock(&[("appendonly", "yes"), ("save", "3600 1")]) else { return };
+        let mut stock = launch.start();
+        let mut c = stock.connect();
+        c.must(&["SET", "a", "1"]);
+        c.must(&["SAVE"]);
+        c.must(&["SET", "b", "2"]);
+        stock.stop();
+        let mut server = stock.launch().clone().with_program(subject()).start();
+        let mut c = server.connect();
+        assert_eq!(c.must(&["DBSIZE"]).int(), 2);
+        c.must(&["SET", "c", "3"]);
+        if killed {
+            server.kill();
+        }
+        let (_server, mut c) = server.restart_and_connect();
+        assert_eq!(c.must(&["DBSIZE"]).int(), 3, "killed: {killed}");
+    }
+}
+
+/// A start that fails leaves the directory as it found it: with what made it fail taken away, everything is there.
+#[test]
+fn a_start_that_fails_moves_nothing() {
+    if !subject_is_ours() {
+        return;
+    }
+    let few = [("databases", "4"), ("repl-backlog-size", "64kb")];
+    let mut server = Launch::ours(&few).start();
+    let mut c = server.connect();
+    for n in 0..200 {
+        c.must(&["SET".to_string(), format!("k{n}"), "v".repeat(1000)]);
+    }
+    server.kill();
+    let other = Launch::ours(&[("appendonly", "no")]).start();
+    let mut o = other.connect();
+    o.must(&["SELECT", "12"]);
+    o.must(&["SET", "q", "1"]);
+    o.must(&["SAVE"]);
+    let restored = server.data().join("dump.rdb");
+    fs::copy(other.data().join("dump.rdb"), &restored).unwrap();
+    let names = || {
+        let mut names: Vec<_> =
+            fs::read_dir(server.data()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let end = server.launch().start_failing();
+    assert!(end.said().contains("dump.rdb"), "{end}");
+    assert_eq!(names(), before);
+    fs::remove_file(&restored).unwrap();
+    let (_server, mut c) = server.restart_and_connect();
+    assert_eq!(c.must(&["DBSIZE"]).int(), 200);
 }

@@ -49,6 +49,7 @@ impl Planner<'_> {
              segments are kept aside",
             base.name
         );
+        self.set_snapshot_aside(&mut plan);
         plan
     }
 
@@ -62,16 +63,11 @@ impl Planner<'_> {
         plan.adopt_old_log = matches!(log.shape, LogShape::OldSingle);
         plan.load = log.files.iter().map(stock_load).collect();
         plan.keep_segments = log.files.iter().map(|file| file.name.clone()).collect();
-        if plan.adopt_old_log {
-            for load in &mut plan.load {
-                load.path = self.paths.log_file(&self.paths.log_name);
-            }
-        }
         let mut files: Vec<BaseFile> = log.files.iter().map(|file| self.base_file(file)).collect();
         if let (Tail::Torn, Some(last), Some(record)) = (log.tail, log.files.last(), files.last_mut()) {
             let keep = last.report.as_ref().map_or(last.len, |report| report.parsed.at);
             let name = format!("{}.torn-{keep}", last.name);
-            let path = plan.load.last().map_or(last.path.clone(), |load| load.path.clone());
+            let path = self.paths.log_file(&last.name); // where an old log is by then
             let aside = Some(self.paths.log_file(&name));
             plan.cut = Some(Cut { path, keep, bytes: last.len - keep, aside, mark: Vec::new() });
             // The seal is taken again after the cut, by `prepare`.
@@ -86,6 +82,7 @@ impl Planner<'_> {
         };
         plan.log_line = format!("taking over {what} as a new history: {} files", plan.load.len());
         plan.log_line += &self.cut_words(&plan);
+        self.set_snapshot_aside(&mut plan);
         plan
     }
 
