@@ -1,7 +1,7 @@
 //! Reading the stream back from the log while it is being written: what a replica behind the ring is fed from.
 //!
-//! A cursor walks the segments that the manifest names, in order, and gives the stream bytes between their annotation
-//! lines. It never gives a byte beyond what the caller calls written. Where it read further than that, it forgets its
+//! A cursor walks the segments that the manifest names, in order, those included that a base has replaced and that are
+//! kept for replicas; and gives the stream bytes between their annotation lines. It never gives a byte beyond what the caller calls written. Where it read further than that, it forgets its
 //! place in the file and finds it again the next time: after a failed write the writer may lay the tail out anew.
 
 use std::path::PathBuf;
@@ -85,8 +85,11 @@ impl LogCursor {
 
     /// The segment that holds the byte at the cursor.
     fn find(&self) -> Result<Open> {
-        let found =
-            lock(&self.segments).manifest().incrs.iter().rev().find(|entry| self.reaches(entry)).cloned();
+        let found = {
+            let segments = lock(&self.segments);
+            let reaching = segments.readable().filter(|entry| self.reaches(entry));
+            reaching.max_by_key(|entry| (entry.start_offset, entry.seq)).cloned()
+        };
         let Some(Entry { name, seq, start_offset: Some(start), .. }) = found else {
             return Err(unreadable(
                 &self.paths.manifest(),
@@ -112,7 +115,7 @@ impl LogCursor {
     }
 
     fn has_successor(&self, seq: u64) -> bool {
-        lock(&self.segments).manifest().incrs.iter().any(|entry| entry.seq > seq && self.reaches(entry))
+        lock(&self.segments).readable().any(|entry| entry.seq > seq && self.reaches(entry))
     }
 }
 
@@ -193,6 +196,37 @@ mod tests {
                 assert_eq!(cursor.at(), Offset(100 + to as u64));
             }
         }
+    }
+
+    /// A base replaces the segments that a cursor is in: they stay until it has passed them.
+    #[test]
+    fn what_a_replica_needs_outlives_a_new_base() {
+        let disk = SimDisk::new();
+        let (segments, stream) = fill(&disk);
+        let end = Offset(100 + stream.len() as u64);
+        let needed = lock(&segments).needed();
+        needed.store(110, std::sync::atomic::Ordering::Release);
+        let files = || {
+            let names = disk.list(&paths().log()).unwrap().into_iter();
+            names.filter(|name| name.ends_with(".incr.aof")).count()
+        };
+        let open =
+            lock(&segments).open_next(Place { replid: ReplId::from_random([1; 20]), offset: end, db: 0 });
+        lock(&segments).commit_base("appendonly.aof.3.base.rdb", 3, end, open.unwrap().seq).unwrap();
+        assert_eq!((lock(&segments).manifest().incrs.len(), files()), (1, 3));
+        let mut cursor = LogCursor::new(Arc::new(disk.clone()), paths(), segments.clone(), Offset(110));
+        let (mut got, mut out) = (Vec::new(), Vec::new());
+        while cursor.at() < end {
+            cursor.next(end, &mut out).unwrap();
+            got.extend_from_slice(&out);
+        }
+        assert!(got == stream[10..]);
+        for (at, left) in [(100 + stream.len() as u64 / 2, 2), (end.0 - 1, 2), (end.0, 1)] {
+            needed.store(at, std::sync::atomic::Ordering::Release);
+            lock(&segments).delete_passed().unwrap();
+            assert_eq!((files(), lock(&segments).has_passed()), (left, false), "needed from {at}");
+        }
+        assert_eq!(lock(&segments).manifest().history, []);
     }
 
     #[test]

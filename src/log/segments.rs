@@ -5,7 +5,7 @@
 //! | operation | steps | a crash in between leaves |
 //! |---|---|---|
 //! | next segment | create file with its opening, fsync; fsync directory; replace manifest | an empty file that no manifest names: removed when its name comes up again |
-//! | new base | (base written and fsynced under its final, fresh name); fsync directory; manifest names it, and the replaced files as history; delete those; manifest without them | old or new manifest, each naming only whole files; history files are deleted at the next start |
+//! | new base | (base written and fsynced under its final, fresh name); fsync directory; manifest names it, and the replaced files as history; delete those, but for segments that replicas still need; manifest without them | old or new manifest, each naming only whole files; history files are deleted at the next start |
 //! | new generation (rule 4) | manifest `….manifest.g7` and `backlog.ring.g7` beside the old ones, which `replication.toml` still names; **`replication.toml` with generation 7 is the commit**; then renames | before the commit: [`settle_generation`] deletes the pending files; after it: it finishes the renames |
 //!
 //! When the replacement of the manifest fails half-way (the rename was done, the directory's fsync failed), the one on disk is
@@ -16,6 +16,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::survey::holds_stream;
 use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
@@ -98,7 +99,11 @@ pub struct Segments {
     doubtful: Vec<Entry>,
     /// Another generation has taken the place of this one: the manifest is not this one's to change any more.
     retired: bool,
+    needed: Arc<AtomicU64>,
 }
+
+/// No replica needs anything: a value of [`Segments::needed`].
+pub const NOTHING: u64 = u64::MAX;
 
 /// What is at the manifest's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +135,8 @@ impl Segments {
             disk.fsync_dir(&paths.data)?; // or a power cut takes the directory with all that is in it
         }
         let manifest_path = paths.manifest();
-        Ok(Segments { disk, paths, manifest, manifest_path, doubtful: Vec::new(), retired: false })
+        let needed = Arc::new(AtomicU64::new(NOTHING));
+        Ok(Segments { disk, paths, manifest, manifest_path, doubtful: Vec::new(), retired: false, needed })
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -141,6 +147,18 @@ impl Segments {
     }
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
+    }
+
+    /// The oldest byte that a replica still has to be sent. Segments that hold it or what follows stay, as history, also
+    /// when a base has replaced them.
+    pub fn needed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.needed)
+    }
+
+    /// All segments that can be read: those that a start would load, and those kept for replicas.
+    pub fn readable(&self) -> impl Iterator<Item = &Entry> {
+        let kept = self.manifest.history.iter().filter(|entry| self.paths.is_segment(&entry.name));
+        self.manifest.incrs.iter().chain(kept)
     }
 
     /// Bytes of the base and of all segments but the newest. What cannot be measured counts nothing: this is for INFO
@@ -212,7 +230,7 @@ impl Segments {
         manifest.base = Some(Entry { name, seq, file_type: FileType::Base, start_offset: Some(cut) });
         manifest.incrs = kept;
         self.replace(manifest)?;
-        self.delete_history()
+        self.delete_passed()
     }
 
     /// AOF off: a snapshot at `cut` outside the log made everything before the segment opened there needless.
@@ -227,7 +245,7 @@ impl Segments {
             return Ok(());
         }
         self.replace(manifest)?;
-        self.delete_history()
+        self.delete_passed()
     }
 
     /// Forgets all but `names`, without touching files: what a recovery plan keeps.
@@ -251,14 +269,40 @@ impl Segments {
 
     /// Deletes what the manifest calls history, then forgets it. Also at start, for what a crash left.
     pub fn delete_history(&mut self) -> Result<()> {
-        if self.manifest.history.is_empty() {
+        self.delete_all_but(Vec::new())
+    }
+
+    /// The same, but for what replicas still need.
+    pub fn delete_passed(&mut self) -> Result<()> {
+        let kept = self.manifest.history.iter().filter(|entry| self.is_needed(entry)).cloned().collect();
+        self.delete_all_but(kept)
+    }
+
+    /// Whether there is history that no replica needs.
+    pub fn has_passed(&self) -> bool {
+        self.manifest.history.iter().any(|entry| !self.is_needed(entry))
+    }
+
+    fn delete_all_but(&mut self, kept: Vec<Entry>) -> Result<()> {
+        if self.manifest.history.len() == kept.len() {
             return Ok(());
         }
-        for entry in &self.manifest.history {
+        for entry in self.manifest.history.iter().filter(|entry| !kept.contains(entry)) {
             durable::remove_if_there(&*self.disk, &self.paths.log_file(&entry.name))?;
         }
-        let manifest = Manifest { history: Vec::new(), ..self.manifest.clone() };
+        let manifest = Manifest { history: kept, ..self.manifest.clone() };
         self.replace(manifest)
+    }
+
+    /// A segment that was replaced, and whose end, the start of the one behind it, a replica has not passed.
+    fn is_needed(&self, entry: &Entry) -> bool {
+        let needed = self.needed.load(Ordering::Acquire);
+        let behind = self.readable().filter(|other| other.seq > entry.seq);
+        let end = behind.filter_map(|other| other.start_offset).min();
+        needed != NOTHING
+            && self.paths.is_segment(&entry.name)
+            && entry.start_offset.is_some()
+            && end.is_none_or(|end| end > Offset(needed))
     }
 
     /// Takes an old single-file log into the directory, as Redis ≥ 7.0 does: manifest first, then the rename,
@@ -284,6 +328,7 @@ impl Segments {
             manifest_path: pending(&self.paths.manifest(), generation),
             doubtful: self.doubtful.clone(),
             retired: false,
+            needed: Arc::new(AtomicU64::new(NOTHING)),
         }
     }
 

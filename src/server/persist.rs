@@ -21,6 +21,7 @@
 //! disk has no end in sight; to overrun the ring, as the bytes would be in memory only, though acknowledged.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -90,6 +91,7 @@ pub struct Files {
 /// Removes the log's base and its segments before `next`: a snapshot holds what they held.
 fn drop_log(files: &Files, next: u64) -> io::Result<()> {
     lock(&files.segments).drop_before(next).map_err(io::Error::other)?;
+    lock(&files.segments).delete_history().map_err(io::Error::other)?;
     if lock(&files.segments).manifest().base.is_some() {
         return Ok(());
     }
@@ -136,6 +138,8 @@ pub struct Persist {
     log_closed_len: u64,
     /// What replicas still need: the log keeps it when the ring does not.
     pins: BTreeMap<Slot, Pin>,
+    /// The oldest byte of all of that, for those who replace segments.
+    needed: Arc<AtomicU64>,
     /// With `appendfsync always` nothing is sent to replicas that is not durable (rule 13).
     sends_durable: bool,
     /// The log was handed bytes and has not been told of them.
@@ -147,8 +151,10 @@ impl Persist {
     /// Over files as recovery left them. `at`: the end of the stream; what base and segments lead to, unless
     /// [`Persist::recovered`] says otherwise.
     pub fn new(files: Files, ring: Ring, at: Cut, waker: Waker, history: &History) -> Persist {
+        let needed = lock(&files.segments).needed();
         Persist {
             files,
+            needed,
             names: names(history),
             ring,
             log: None,
@@ -292,6 +298,7 @@ impl Persist {
             (Err(why), false) => {
                 warning!("Cannot write the stream to segments for replicas: {why}");
                 self.pins.clear();
+                self.note_needed();
             }
         }
     }
@@ -326,7 +333,9 @@ impl Persist {
         self.finish_tidying();
         if !self.promise.is_continued_at(from) {
             // Needless, as all from the base on is in the ring; and segments must follow one another.
-            lock(&self.files.segments).drop_before(u64::MAX).map_err(|failure| failure.to_string())?;
+            let mut segments = lock(&self.files.segments);
+            let dropped = segments.drop_before(u64::MAX).and_then(|()| segments.delete_history());
+            dropped.map_err(|failure| failure.to_string())?;
         }
         let log = LogThread::start(
             Arc::clone(&self.files.segments),

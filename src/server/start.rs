@@ -337,6 +337,9 @@ async fn tick(driver: Rc<Driver>) {
             pace.tick().await;
             driver.try_again();
             feed::limit_pins(&driver);
+            if driver.is_open() {
+                driver.persist_mut().drop_passed();
+            }
             driver.with_node(|node| {
                 process::refresh(&mut node.server.process);
                 driver.note_progress(node);

@@ -8,7 +8,7 @@
 use crate::client::{Client, Value};
 use crate::compare::{assert_same, dataset};
 use crate::fill::noise;
-use crate::harness::{Launch, Server, bgsave, eventually, info, subject_is_ours};
+use crate::harness::{Launch, Server, aof_files, bgsave, eventually, info, subject_is_ours};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -233,7 +233,8 @@ fn a_primary_that_was_cut_off_returns_by_partial_resync() {
     assert_eq!((count(&mut n, "sync_full"), count(&mut n, "sync_partial_ok")), (0, 1), "{}", new.log());
 }
 
-/// A full sync that takes longer than the ring is long: what is written meanwhile is kept on disk, and sent.
+/// A full sync that takes longer than the ring is long: what is written meanwhile is kept on disk, and sent, also where a new
+/// base of the log has replaced it by then.
 #[test]
 fn a_slow_replica_gets_there_with_one_full_sync_and_the_primarys_memory_is_bounded() {
     if !subject_is_ours() {
@@ -252,6 +253,10 @@ fn a_slow_replica_gets_there_with_one_full_sync_and_the_primarys_memory_is_bound
     proxy.faults.rate.store(rate * 1000, Relaxed);
     let replica = proxy.replica(&[]);
     let mut r = replica.connect();
+    eventually("the full sync to begin", LIMIT, || {
+        primary.log().contains("Starting BGSAVE for SYNC").then_some(())
+    });
+    p.must(&["BGREWRITEAOF"]); // as soon as the snapshot is sent
     let (mut peak, mut most_behind, began) = (0, 0, Instant::now());
     let mut sent = 0;
     while info(&mut r, "master_link_status") != "up" {
@@ -266,8 +271,13 @@ fn a_slow_replica_gets_there_with_one_full_sync_and_the_primarys_memory_is_bound
         let needed = Duration::from_secs(megabytes * 1000 / rate * 3) + LIMIT;
         assert!(began.elapsed() < needed, "it does not end\n{}", primary.log());
     }
-    proxy.faults.rate.store(0, Relaxed);
     let since = Instant::now();
+    eventually("the log's new base", LIMIT, || {
+        let busy = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"];
+        busy.iter().all(|field| info(&mut p, field) == "0").then_some(())
+    });
+    assert!(aof_files(primary.data(), ".incr.aof").len() > 1, "the replica still needs what was replaced");
+    proxy.faults.rate.store(0, Relaxed);
     eventually("the replica to catch up", LIMIT + Duration::from_secs(most_behind / (5 << 20)), || {
         peak = peak.max(anonymous(&primary));
         let end = info(&mut p, "master_repl_offset");
@@ -284,6 +294,9 @@ fn a_slow_replica_gets_there_with_one_full_sync_and_the_primarys_memory_is_bound
     in_sync(&mut p, &mut r);
     assert_same(&dataset(&mut p), &dataset(&mut r));
     assert_eq!(count(&mut p, "sync_full"), 1, "{}", primary.log());
+    eventually("what was kept for it to go", LIMIT, || {
+        (aof_files(primary.data(), ".incr.aof").len() == 1).then_some(())
+    });
     assert!(most_behind > 2 << 20, "the ring alone would have held {most_behind} bytes");
     let grown = peak.saturating_sub(resting);
     assert!(grown < 64 << 20, "the primary grew by {grown} bytes");

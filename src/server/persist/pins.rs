@@ -4,8 +4,10 @@
 //! beyond it, and ends when nobody needs it any more; a slow replica costs disk, never memory.
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use super::{Cut, Persist, drop_log, lock};
+use crate::log::segments::NOTHING;
 use crate::log::thread::LogSender;
 use crate::log::writer::Unclosed;
 use crate::server::feed::Piece;
@@ -31,11 +33,13 @@ impl Persist {
     pub fn pin(&mut self, slot: Slot, at: Offset) {
         let cut = self.pins.get(&slot).and_then(|pin| pin.cut);
         self.pins.insert(slot, Pin { at, cut, online: false });
+        self.note_needed();
     }
 
     /// The same from the cut of its snapshot on; a spill begins for it where there is no log.
     pub fn pin_cut(&mut self, slot: Slot, cut: Cut) {
         self.pins.insert(slot, Pin { at: cut.offset, cut: Some(cut), online: false });
+        self.note_needed();
     }
 
     /// The replica has all that may be sent. What comes is kept for it: should it fall behind the ring, a spill begins
@@ -43,6 +47,7 @@ impl Persist {
     pub fn caught_up(&mut self, slot: Slot, at: Offset) {
         let cut = (at == self.end).then(|| self.cut());
         self.pins.insert(slot, Pin { at, cut, online: true });
+        self.note_needed();
         if self.end.since(self.promise.to().offset) >= SPILL_LEAST {
             self.end_spill_if_needless();
         }
@@ -51,7 +56,24 @@ impl Persist {
     /// The replica has gone.
     pub fn unpin(&mut self, slot: Slot) {
         if self.pins.remove(&slot).is_some() {
+            self.note_needed();
             self.end_spill_if_needless();
+        }
+    }
+
+    /// A base may replace segments at any time, on another thread: it leaves those that replicas need.
+    pub(super) fn note_needed(&self) {
+        let oldest = self.pins.values().map(|pin| pin.at.0).min();
+        self.needed.store(oldest.unwrap_or(NOTHING), Ordering::Release);
+    }
+
+    /// Removes segments that were replaced and kept, once replicas have passed them. Called on every tick.
+    pub fn drop_passed(&mut self) {
+        let busy = self.tidying.as_ref().is_some_and(|thread| !thread.is_finished());
+        if !busy && self.files.segments.try_lock().is_ok_and(|segments| segments.has_passed()) {
+            self.tidy("replicas have passed", |files| {
+                lock(&files.segments).delete_passed().map_err(io::Error::other)
+            });
         }
     }
 
@@ -120,7 +142,7 @@ impl Persist {
             self.held_from = ring;
         } else if let Ok(segments) = self.files.segments.try_lock() {
             // Otherwise a snapshot is being committed: what was known before stands for a moment.
-            let oldest = segments.manifest().incrs.first().and_then(|entry| entry.start_offset);
+            let oldest = segments.readable().filter_map(|entry| entry.start_offset).min();
             self.held_from = oldest.unwrap_or(ring).min(ring);
         }
         self.held_from
