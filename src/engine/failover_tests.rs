@@ -188,6 +188,14 @@ fn nobody_is_waited_for_in_vain() {
     bench.send(reader, "REPLCONF rdb-only 1");
     bench.send(reader, "PSYNC ? -1");
     assert!(!bench.node.wait_for_replicas(10), "it takes a snapshot and no more");
+    let copier = bench.connect();
+    bench.send(copier, "PSYNC ? -1");
+    assert!(!bench.node.wait_for_replicas(10), "its snapshot has not begun");
+    bench.node.follower_is(copier, Stage::SendSnapshot);
+    assert!(!bench.node.wait_for_replicas(10), "it takes nothing of its snapshot");
+    let replica = bench.node.server.sessions.get_mut(copier).and_then(|s| s.replica.as_mut());
+    replica.expect("it follows").took_ms = bench.clock / 1000;
+    assert!(bench.node.wait_for_replicas(10), "it takes it");
 }
 
 #[test]

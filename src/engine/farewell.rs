@@ -9,15 +9,19 @@
 //! ```
 //!
 //! Writes are held back as by CLIENT PAUSE WRITE, so that the end of the stream stands still. A replica does not wait for
-//! its own followers, since the stream goes on elsewhere; nor does anybody wait for one that only takes a snapshot.
+//! its own followers, since the stream goes on elsewhere; nor does anybody wait for one that only takes a snapshot, or in
+//! the middle of a full sync takes nothing of it now: it would hold up the end and gain nothing.
 
 use super::node::{Action, Node};
 use crate::state::{Downstream, Stage};
 
+/// A replica that took nothing of its snapshot for so long is not waited for.
+const STUCK_MS: i64 = 1000;
+
 impl Node {
     /// Begins to wait for followers that lag, at most `seconds`; `false` if there is nothing to wait for.
     pub fn wait_for_replicas(&mut self, seconds: u32) -> bool {
-        if seconds == 0 || self.is_replica() || self.lagging().next().is_none() {
+        if seconds == 0 || self.is_replica() || self.all_are_there(self.now_ms()) {
             return false;
         }
         self.ask_for_acks();
@@ -33,7 +37,7 @@ impl Node {
     /// After an ACK, and on every tick.
     pub(super) fn tend_shutdown(&mut self, now: i64) {
         let Some(until) = self.server.persistence.shutdown_until_ms else { return };
-        if now >= until || self.lagging().next().is_none() {
+        if now >= until || self.all_are_there(now) {
             self.actions.push_back(Action::LeaveNow);
         }
     }
@@ -59,6 +63,14 @@ impl Node {
             lines.push(format!("{level} of {all} replicas are in sync when shutting down."));
         }
         lines
+    }
+
+    fn all_are_there(&self, now: i64) -> bool {
+        !self.lagging().any(|(_, replica)| match replica.stage {
+            Stage::Handshake | Stage::WaitSnapshot => false,
+            Stage::SendSnapshot => now - replica.took_ms < STUCK_MS,
+            Stage::Online => true,
+        })
     }
 
     fn lagging(&self) -> impl Iterator<Item = (String, &Downstream)> {

@@ -235,10 +235,22 @@ fn save_after_flush(driver: &Rc<Driver>, slot: Option<Slot>) {
 
 /// Tells the thread of this kind of job, if it runs, to give up.
 pub fn cancel(driver: &Driver, purpose: Purpose, remark: &str) {
-    if let Some(progress) = driver.job_progress().filter(|_| driver.running() == Some(purpose)) {
-        notice!("{remark}");
-        progress.cancelled.store(true, Ordering::Relaxed);
+    if driver.running() == Some(purpose) {
+        give_up(driver, remark);
     }
+}
+
+/// Tells the thread of the job that runs to give up; `false`: none runs. A thread that sends a snapshot may wait for a
+/// replica that takes nothing: those that are to have it are cut off.
+pub fn give_up(driver: &Driver, remark: &str) -> bool {
+    let Some(progress) = driver.job_progress() else { return false };
+    if !progress.cancelled.swap(true, Ordering::Relaxed) {
+        notice!("{remark}");
+        if driver.running() == Some(Purpose::Sync) {
+            super::full_sync::cut_off(driver);
+        }
+    }
+    true
 }
 
 pub fn auto_save(driver: &Rc<Driver>) {
@@ -356,6 +368,11 @@ pub fn write_here(driver: &Rc<Driver>, purpose: Purpose) -> Result<(), String> {
 /// Saves in the background, for a shutdown.
 pub fn save(driver: &Rc<Driver>) -> Result<(), String> {
     start(driver, Purpose::Save, None)
+}
+
+/// Writes a base of the log in the background, for a shutdown.
+pub fn rewrite(driver: &Rc<Driver>) -> Result<(), String> {
+    start(driver, Purpose::Rewrite, None)
 }
 
 /// Takes a snapshot and starts the thread that writes it.

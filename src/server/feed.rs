@@ -270,9 +270,14 @@ impl Feed {
     fn count(&self, bytes: usize, sent: Option<Offset>) {
         let mut node = self.driver.node.borrow_mut();
         node.server.stats.net_repl_output_bytes += bytes as u64;
+        let now = node.now_ms();
         let replica =
             node.server.sessions.get_mut(self.slot).and_then(|session| session.replica.as_deref_mut());
-        if let (Some(replica), Some(sent)) = (replica, sent) {
+        let Some(replica) = replica else { return };
+        if bytes > 0 {
+            replica.took_ms = now;
+        }
+        if let Some(sent) = sent {
             replica.sent = sent;
         }
     }

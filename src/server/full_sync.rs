@@ -179,11 +179,22 @@ fn start(driver: &Rc<Driver>, diskless: bool) {
 
 /// A replica has gone. A snapshot that nobody waits for any more is given up.
 pub fn replica_left(driver: &Driver) {
-    let node = driver.node.borrow();
-    let waits = |stage| matches!(stage, Stage::WaitSnapshot | Stage::SendSnapshot);
-    if !node.server.replicas().iter().any(|(_, _, replica)| waits(replica.stage)) {
+    if takers(driver).is_empty() {
         actions::cancel(driver, Purpose::Sync, "No replica waits for the snapshot any more: it is given up.");
     }
+}
+
+/// The snapshot will not be finished: those that wait for it come back and ask again.
+pub fn cut_off(driver: &Driver) {
+    takers(driver).into_iter().for_each(|slot| driver.close(slot));
+}
+
+/// Replicas that wait for a snapshot or are sent one.
+fn takers(driver: &Driver) -> Vec<Slot> {
+    let node = driver.node.borrow();
+    let takes = |stage| matches!(stage, Stage::WaitSnapshot | Stage::SendSnapshot);
+    let replicas = node.server.replicas().into_iter();
+    replicas.filter(|(_, _, replica)| takes(replica.stage)).map(|(slot, ..)| slot).collect()
 }
 
 /// Encodes straight to the feeds.

@@ -4,6 +4,7 @@
 //! requested ─► a primary's replicas lag? let them catch up, for shutdown-timeout, unless NOW; ABORT ends it here
 //!           ─► a snapshot job runs? cancel it, go on when it has ended (but stay, unless FORCE, if it is the log's first base
 //!              and nothing else holds the data)
+//!           ─► a new base of the log, if it holds less than the data do: clients wrote on this replica (rule 18)
 //!           ─► save, if save points say so or SAVE was asked        (on failure: stay, unless FORCE);
 //!              no client is read from meanwhile
 //!           ─► the link to the primary ends
@@ -21,7 +22,6 @@
 
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 use super::actions::{self, Purpose};
 use super::driver::Driver;
@@ -50,6 +50,8 @@ enum Stage {
     CatchingUp,
     /// The end of a job that was cancelled.
     Cancelling,
+    /// A base of the log that holds what clients wrote on this replica.
+    Basing,
     /// The snapshot that it asked for itself.
     Saving,
 }
@@ -107,24 +109,26 @@ fn cancel_job(driver: &Rc<Driver>, plan: Plan) {
             return stay(driver, plan);
         }
     }
-    if let Some(progress) = driver.job_progress() {
-        if driver.running() != Some(Purpose::Rewrite) {
-            notice!("There is a background save running. Cancelling it before exiting.");
-        } else {
-            notice!("There is a background AOF rewrite running. Cancelling it before exiting.");
-        }
-        progress.cancelled.store(true, Ordering::Relaxed);
+    let remark = match driver.running() {
+        Some(Purpose::Rewrite) => "There is a background AOF rewrite running. Cancelling it before exiting.",
+        _ => "There is a background save running. Cancelling it before exiting.",
+    };
+    if actions::give_up(driver, remark) {
         driver.shutdown.set(Some(Plan { stage: Stage::Cancelling, ..plan }));
         return;
     }
-    go(driver, Plan { stage: Stage::Saving, ..plan });
+    go(driver, plan);
 }
 
 /// The snapshot job has ended: goes on with a shutdown that waited for it.
 pub fn job_ended(driver: &Rc<Driver>, failure: Option<String>) {
     match (driver.shutdown.take(), failure) {
-        (Some(plan), _) if plan.stage == Stage::Cancelling => {
-            go(driver, Plan { stage: Stage::Saving, ..plan })
+        (Some(plan), _) if plan.stage == Stage::Cancelling => go(driver, plan),
+        (Some(plan), failure) if plan.stage == Stage::Basing => {
+            if let Some(why) = failure {
+                warning!("What clients wrote on this replica is lost: {why}");
+            }
+            save(driver, plan);
         }
         // A job's end does not hurry the replicas.
         (Some(plan), _) if plan.stage == Stage::CatchingUp => driver.shutdown.set(Some(plan)),
@@ -143,17 +147,30 @@ pub fn at_once(driver: &Driver) {
     driver.end_with(1);
 }
 
-fn go(driver: &Rc<Driver>, mut plan: Plan) {
+fn go(driver: &Rc<Driver>, plan: Plan) {
     driver.settle();
     if !driver.is_open() {
         notice!("Shutting down while loading: the files stay as they are");
         remove_traces(driver);
         return driver.end_with(0);
     }
+    let strayed = driver.node.borrow().server.strays.wrote && driver.persist().appendonly;
+    if strayed {
+        driver.read_no_clients(true);
+        match actions::rewrite(driver) {
+            Ok(()) => return driver.shutdown.set(Some(Plan { stage: Stage::Basing, ..plan })),
+            Err(why) => warning!("What clients wrote on this replica is lost: {why}"),
+        }
+    }
+    save(driver, plan);
+}
+
+fn save(driver: &Rc<Driver>, mut plan: Plan) {
     if will_save(driver, &plan) {
         notice!("Saving the final RDB snapshot before exiting.");
         driver.read_no_clients(true);
         plan.followed = upstream::end_link(driver);
+        plan.stage = Stage::Saving;
         driver.settle();
         driver.shutdown.set(Some(plan));
         if let Err(why) = actions::save(driver)

@@ -17,7 +17,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,6 +24,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::actions;
 use super::adopt::{self, Incoming, Plan};
 use super::driver::Driver;
 use super::logging::{notice, warning};
@@ -121,7 +121,7 @@ pub fn take_over(driver: &Rc<Driver>, slot: Slot, asked: Psync) {
         notice!("Failover request was accepted: becoming a primary");
         match promote(Rc::clone(&driver)).await {
             Ok(()) => driver.with_node(|node| node.taken_over(slot, asked)),
-            Err(why) => super::actions::reply(&driver, slot, Err(ReplyError::from(format!("ERR {why}")))),
+            Err(why) => actions::reply(&driver, slot, Err(ReplyError::from(format!("ERR {why}")))),
         }
     });
 }
@@ -580,11 +580,8 @@ async fn free_hands(driver: &Driver) -> Result<(), String> {
         if driver.shutdown_is_on_its_way() {
             return Err("the server ends".into());
         }
-        if let Some(progress) = driver.job_progress() {
-            if !progress.cancelled.swap(true, Ordering::Relaxed) {
-                notice!("A full sync replaces the data: the snapshot of them is given up");
-            }
-        } else if resize::check(driver).is_ok() {
+        let runs = actions::give_up(driver, "Other data come: the snapshot of those held now is given up");
+        if !runs && resize::check(driver).is_ok() {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;

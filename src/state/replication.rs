@@ -123,6 +123,8 @@ pub struct Downstream {
     pub mute: bool,
     /// The stream up to here was handed to its connection.
     pub sent: Offset,
+    /// When its connection last took bytes of snapshot or stream (Unix milliseconds).
+    pub took_ms: i64,
     /// Its stream position, what it has made durable, and when it last said so (Unix milliseconds).
     pub ack: Offset,
     pub durable: Offset,

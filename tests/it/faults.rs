@@ -366,3 +366,102 @@ fn a_replica_that_takes_nothing_of_its_snapshot_is_given_up() {
         drop(deaf);
     }
 }
+
+/// A replica that takes nothing of its diskless snapshot holds up neither the end of its primary nor, where that is a
+/// replica itself, new data for it.
+#[test]
+fn a_snapshot_that_nobody_takes_holds_nothing_up() {
+    if !subject_is_ours() {
+        return;
+    }
+    let directives = [("repl-diskless-sync-delay", "0"), ("rdbcompression", "no")];
+    let other = Launch::ours(&directives).start();
+    other.connect().must(&["SET", "other", "data"]);
+    for setting in [[("appendonly", "yes"), ("save", "")], [("appendonly", "no"), ("save", "3600 1")]] {
+        let mut server = Launch::ours(&[directives, setting].concat()).start();
+        let mut c = server.connect();
+        for n in 0..40 {
+            c.must(&[b"SET".as_slice(), format!("k{n}").as_bytes(), &noise(n, 1_000_000)]);
+        }
+        let deaf = |c: &mut Client| {
+            let mut deaf = server.connect();
+            deaf.must(&["REPLCONF", "capa", "eof", "capa", "psync2"]);
+            deaf.send_raw(&crate::client::encode(&["PSYNC", "?", "-1"])).unwrap();
+            eventually("the snapshot to be sent", LIMIT, || {
+                info(c, "slave0").contains("state=send_bulk").then_some(())
+            });
+            deaf
+        };
+        let first = deaf(&mut c);
+        c.must(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]);
+        in_sync(&mut other.connect(), &mut c);
+        c.must(&["REPLICAOF", "NO", "ONE"]);
+        drop(first);
+        for n in 0..40 {
+            c.must(&[b"SET".as_slice(), format!("k{n}").as_bytes(), &noise(n, 1_000_000)]);
+        }
+        let second = deaf(&mut c);
+        eventually("it to be stuck", LIMIT, || {
+            let sent = info(&mut c, "total_net_repl_output_bytes");
+            std::thread::sleep(Duration::from_millis(1200));
+            (info(&mut c, "total_net_repl_output_bytes") == sent).then_some(())
+        });
+        let since = Instant::now();
+        assert_eq!(server.stop().code, Some(0), "{}", server.log());
+        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+        drop(second);
+    }
+}
+
+/// Rewrites of the log while a replica stands still, in its snapshot or behind it: what it needs stays, and goes when it has it.
+#[test]
+fn rewrites_keep_what_a_replica_that_lags_needs() {
+    if !subject_is_ours() {
+        return;
+    }
+    let directives = [
+        ("repl-diskless-sync", "no"),
+        ("repl-backlog-size", "64kb"),
+        ("appendonly", "yes"),
+        ("auto-aof-rewrite-percentage", "0"),
+    ];
+    let primary = Launch::ours(&[&directives[..], &DIRECTIVES].concat()).start();
+    let proxy = Proxy::to(&primary);
+    let mut p = primary.connect();
+    for n in 0..60 {
+        p.must(&[b"SET".as_slice(), format!("big{n}").as_bytes(), &noise(n, 100_000)]);
+    }
+    let segments = || crate::harness::aof_files(primary.data(), ".incr.aof").len();
+    let mut n = 0;
+    let mut write = |p: &mut Client| {
+        for _ in 0..100 {
+            n += 1; // more than sockets keep
+            p.must(&[b"SET".as_slice(), format!("k{}", n % 7).as_bytes(), &noise(n, 100_000)]);
+        }
+    };
+    proxy.faults.left.store(WHOLE, Relaxed);
+    proxy.faults.rate.store(1_000_000, Relaxed);
+    let replica = proxy.replica(&DIRECTIVES);
+    let mut r = replica.connect();
+    for when in ["in the snapshot", "online"] {
+        eventually(when, LIMIT, || {
+            let syncs = info(&mut r, "master_sync_in_progress") == "1";
+            let passed = proxy.faults.passed.load(Relaxed) > 100_000;
+            (if when == "online" { info(&mut r, "master_link_status") == "up" } else { syncs && passed })
+                .then_some(())
+        });
+        proxy.faults.silent.store(true, Relaxed);
+        for _ in 0..2 {
+            write(&mut p);
+            crate::harness::rewrite_aof(&mut p);
+        }
+        write(&mut p);
+        assert!(segments() > 1, "{when}: {}", primary.log());
+        proxy.faults.rate.store(0, Relaxed);
+        proxy.faults.silent.store(false, Relaxed);
+        in_sync(&mut p, &mut r);
+        assert_eq!(count(&mut p, "sync_full"), 1, "{when}\n{}", primary.log());
+        assert_same(&dataset(&mut p), &dataset(&mut r));
+        eventually("what it has to go", LIMIT, || (segments() == 1).then_some(()));
+    }
+}
