@@ -7,7 +7,7 @@ use super::{Command, Ctx, FailoverOrder, Flags, Group, Keys, Outcome, Request, U
 use crate::error::ReplyError;
 use crate::resp::args::Args;
 use crate::resp::number::parse_i64;
-use crate::state::{LinkState, Role, Stage};
+use crate::state::{LinkState, Mandate, Role, Stage};
 use crate::units::{Offset, ReplId};
 
 /// REPLICAOF host port, REPLICAOF NO ONE
@@ -24,9 +24,12 @@ fn replicaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     if let Role::Replica(upstream) = &mut ctx.server.role
         && upstream.host.eq_ignore_ascii_case(&host)
         && upstream.port == port
+        && !upstream.leaving
     {
         // To one whom the primary refuses, it is the word that its data may go (rule 5).
-        upstream.by_order |= upstream.link != LinkState::Connected;
+        if upstream.link != LinkState::Connected {
+            upstream.mandate = Some(Mandate::Given(ctx.now));
+        }
         ctx.out.simple("OK Already connected to specified master");
         return UNCHANGED;
     }
@@ -194,8 +197,8 @@ fn acknowledge(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError>
 /// ROLE
 fn role(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
     let end = ctx.server.history.end.0 as i64;
-    match &ctx.server.role {
-        Role::Primary => {
+    match ctx.server.shown_upstream() {
+        None => {
             let online = |stage| stage == Stage::Online;
             let replicas = ctx.server.replicas();
             let replicas: Vec<_> = replicas.iter().filter(|(_, _, replica)| online(replica.stage)).collect();
@@ -211,7 +214,7 @@ fn role(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
                 ctx.out.bulk_str(&replica.ack.to_string());
             }
         }
-        Role::Replica(upstream) => {
+        Some(upstream) => {
             ctx.out.array(5);
             ctx.out.bulk_str("slave");
             ctx.out.bulk_str(&upstream.host);

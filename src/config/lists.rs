@@ -133,7 +133,7 @@ impl Setting for Option<ReplicaOf> {
         }
     }
     fn lines(&self, _: &Spec) -> Vec<Vec<u8>> {
-        vec![if self.is_some() { self.show() } else { b"no one".to_vec() }]
+        self.iter().map(|_| self.show()).collect()
     }
 }
 

@@ -151,7 +151,8 @@ fn mentions(lines: &[&[u8]]) -> HashMap<DirectiveId, Vec<usize>> {
 fn conf_lines(row: &Row, settings: &Settings, after_include: bool) -> Vec<Vec<u8>> {
     let value = (row.read)(settings);
     let mut values = value.lines(&row.spec);
-    if after_include && value.adds_up() {
+    // With no line at all the included file would have the last word.
+    if after_include && (value.adds_up() || values.is_empty()) {
         values.insert(0, b"\"\"".to_vec());
     }
     values.iter().map(|value| [row.name.as_bytes(), value].join(&b' ')).collect()

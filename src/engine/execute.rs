@@ -243,8 +243,11 @@ impl Node {
                 Err(error) => self.error_in(slot, out, &error),
             },
             Request::ConfigRewrite { .. } | Request::Shutdown { .. } | Request::ReplicaOf(_) => {
-                if let Request::ReplicaOf(Some((host, port))) = &request {
-                    self.will_follow(host, *port, true); // what stands behind it in the transaction sees that
+                // What stands behind it in the transaction sees that.
+                match &request {
+                    Request::ReplicaOf(Some((host, port))) => self.will_follow(host, *port, true),
+                    Request::ReplicaOf(None) => self.will_lead(),
+                    _ => {}
                 }
                 self.reply_in(slot, out).ok();
                 self.actions.push_back(Action::Command(slot, request));

@@ -18,7 +18,7 @@ use crate::repl::lineage::Lineage;
 use crate::repl::verdict::{Ask, Held, Verdict};
 use crate::resp::reply::Reply;
 use crate::state::session::{ReplyMode, Slot};
-use crate::state::{LinkState, Role, Server, Stage, Upstream};
+use crate::state::{LinkState, Mandate, Role, Server, Stage, Upstream};
 use crate::units::{Offset, ReplId};
 
 const FORCED: ReplyError = ReplyError::new(
@@ -79,9 +79,18 @@ impl Node {
             down_since_ms: now,
             trouble: None,
             loads: false,
-            by_order,
+            mandate: by_order.then_some(Mandate::Given(now)),
+            leaving: false,
         });
         self.disconnect_waiting(&FORCED);
+    }
+
+    /// REPLICAOF NO ONE in a transaction: shown as done, as what stands behind it there expects, while clients may write only once the new name is recorded.
+    pub fn will_lead(&mut self) {
+        self.server.config.settings.replicaof = None;
+        if let Some(upstream) = self.server.upstream_mut() {
+            upstream.leaving = true;
+        }
     }
 
     // ---- those who follow ----

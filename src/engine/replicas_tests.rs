@@ -350,3 +350,22 @@ fn lineages_are_exchanged() {
     assert_eq!((shown.shown, shown.by_order), (vec![(a, Offset(90)), (b, Offset(70))], true));
     bench.check(replica, "REPLCONF ringhold-lineage x", "-ERR not a lineage: a replid is not 40 hex digits");
 }
+
+/// What stands behind REPLICAOF in a transaction sees what it brings about, while writes wait for the new name.
+#[test]
+fn a_transaction_sees_the_role_that_it_gave() {
+    let mut bench = NodeBench::default();
+    let client = bench.connect();
+    let transaction = |bench: &mut NodeBench, order: &str| {
+        for line in ["MULTI", order, "ROLE", "CONFIG GET replicaof"] {
+            bench.send(client, line);
+        }
+        bench.send(client, "EXEC")
+    };
+    let replica = "*5 $5 slave $8 10.0.0.1 :6379 $7 connect :0 *2 $9 replicaof $13 10.0.0.1 6379";
+    assert_eq!(transaction(&mut bench, "REPLICAOF 10.0.0.1 6379"), format!("*3 +OK {replica}"));
+    let primary = "*3 $6 master :0 *0 *2 $9 replicaof $0";
+    assert_eq!(transaction(&mut bench, "REPLICAOF NO ONE"), format!("*3 +OK {primary}"));
+    bench.check(client, "SET k v", "-READONLY You can't write against a read only replica.");
+    assert_eq!(transaction(&mut bench, "REPLICAOF 10.0.0.1 6379"), format!("*3 +OK {replica}"));
+}

@@ -119,8 +119,6 @@ fn replica_of(driver: &Rc<Driver>, slot: Slot, whom: Option<(String, u16)>) {
             driver.node.borrow_mut().server.history.past.overwrite = true;
             return reply(driver, slot, Ok("OK"));
         }
-        // At once: Sentinel's CONFIG REWRITE follows in the same transaction.
-        driver.node.borrow_mut().server.config.settings.replicaof = None;
         let driver = Rc::clone(driver);
         tokio::task::spawn_local(async move {
             let done = upstream::promote(Rc::clone(&driver)).await;
@@ -128,6 +126,9 @@ fn replica_of(driver: &Rc<Driver>, slot: Slot, whom: Option<(String, u16)>) {
                 Ok(()) => reply(&driver, slot, Ok("OK")),
                 Err(why) => {
                     warning!("REPLICAOF NO ONE: {why}");
+                    if let Some(upstream) = driver.node.borrow_mut().server.upstream_mut() {
+                        upstream.leaving = false;
+                    }
                     reply(&driver, slot, Err(ReplyError::from(format!("ERR {why}"))));
                 }
             }

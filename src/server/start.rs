@@ -265,7 +265,12 @@ fn loading_server(config: Config, config_file: String) -> Rc<Driver> {
     let store = Store::new(settings.databases as usize);
     let mut server = Server::new(config, History::new(ReplId::NONE), facts, process::random_u64());
     server.persistence.loading = Some(Loading { started_ms: process::now_ms(), ..Loading::default() });
-    Driver::new(Node::new(store, server, process::now_ms()))
+    let mut node = Node::new(store, server, process::now_ms());
+    // Whoever asks, such as Sentinel, must not take it for a primary meanwhile.
+    if let Some(primary) = node.config().settings.replicaof.clone() {
+        node.will_follow(&primary.host, primary.port, false);
+    }
+    Driver::new(node)
 }
 
 /// What recovery found becomes what is served.

@@ -211,7 +211,7 @@ fn set_link(driver: &Driver, link: LinkState) {
         upstream.link = link;
         upstream.last_io_ms = now;
         if link == LinkState::Connected {
-            (upstream.trouble, upstream.by_order) = (None, false);
+            (upstream.trouble, upstream.mandate) = (None, None);
         }
     }
 }
@@ -223,7 +223,15 @@ async fn attempt(driver: &Rc<Driver>, host: &str, port: u16) -> Result<std::conv
     let patience = Duration::from_secs(driver.node.borrow().config().settings.repl_timeout.into());
     let source = driver.node.borrow().config().settings.bind_source_addr.clone();
     let socket = match tokio::time::timeout(patience, connect(host, port, &source)).await {
-        Ok(connected) => connected.map_err(|error| format!("connecting to {host}:{port}: {error}"))?,
+        Ok(Ok(connected)) => connected,
+        Ok(Err(error)) => {
+            if error.kind() == io::ErrorKind::ConnectionRefused
+                && let Some(upstream) = driver.node.borrow_mut().server.upstream_mut()
+            {
+                upstream.refused();
+            }
+            return Err(format!("connecting to {host}:{port}: {error}"));
+        }
         Err(_) => return Err(format!("connecting to {host}:{port}: no answer within repl-timeout")),
     };
     let _latency_only = socket.set_nodelay(true);
@@ -269,10 +277,12 @@ async fn connect(host: &str, port: u16, source: &str) -> io::Result<TcpStream> {
 
 /// How we present ourselves: the names of our history, and which of them we would go on under.
 fn present(driver: &Driver) -> (Hello, Lineage) {
-    let node = driver.node.borrow();
+    let mut node = driver.node.borrow_mut();
+    let patience_ms = i64::from(node.config().settings.repl_timeout) * 1000;
+    let upstream = node.server.upstream_mut();
+    let by_order = upstream.is_some_and(|upstream| upstream.is_ordered(process::now_ms(), patience_ms));
     let settings = &node.config().settings;
     let end = node.stream.end;
-    let by_order = node.server.upstream().is_some_and(|upstream| upstream.by_order);
     let history = &node.server.history;
     let mine = Lineage {
         replid: history.replid,
@@ -385,6 +395,7 @@ impl Connection {
                         self.go_on(replid).await?;
                     }
                     Some(Event::Lineage(theirs)) => {
+                        self.answered(&theirs)?;
                         self.link.set_ask(offer(&self.mine, Some(&theirs)));
                         self.theirs = Some(theirs);
                     }
@@ -405,6 +416,14 @@ impl Connection {
             }
             buf.clear();
         }
+    }
+
+    /// Before anything is asked for.
+    fn answered(&self, theirs: &Lineage) -> Result<(), String> {
+        let knows = |id| theirs.replid == id || theirs.past.iter().any(|past| past.replid == id);
+        let mut node = self.driver.node.borrow_mut();
+        node.server.upstream_mut().map_or(Ok(()), |primary| primary.answered(theirs.replid, knows))?;
+        Ok(())
     }
 
     fn note_rejection(&self) {

@@ -17,7 +17,7 @@ use crate::store::Limits;
 use crate::units::{Offset, ReplId};
 
 pub use pubsub::PubSub;
-pub use replication::{Downstream, Failover, LinkState, Past, Role, Stage, Strays, Upstream};
+pub use replication::{Downstream, Failover, LinkState, Mandate, Past, Role, Stage, Strays, Upstream};
 pub use session::{ClientId, Session, Sessions, Slot, Transaction};
 pub use stats::{CommandStats, SlowLog, Stats};
 pub use watch::Watchers;

@@ -41,8 +41,48 @@ pub struct Upstream {
     pub trouble: Option<String>,
     /// A payload is complete and being loaded, while the data of before are served.
     pub loads: bool,
-    /// An operator's REPLICAOF named it, and no sync with it has begun since.
-    pub by_order: bool,
+    /// An operator's REPLICAOF named it, and the link has not been up since.
+    pub mandate: Option<Mandate>,
+    /// REPLICAOF NO ONE was given in a transaction, and the new name is not in force yet.
+    pub leaving: bool,
+}
+
+/// The operator's word that the data may give way to what a primary holds (rule 5). It was said of the primary as it was then: one that
+/// is started later, and has lost its data meanwhile, is not meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mandate {
+    /// Given at this time (Unix milliseconds), and not heard by the primary yet.
+    Given(i64),
+    /// The primary has answered, with a history of this name.
+    Meant(ReplId),
+}
+
+impl Upstream {
+    /// Whether the operator's word counts now; if not, it is forgotten. It waits no longer than `patience_ms` for the
+    /// primary to answer.
+    pub fn is_ordered(&mut self, now_ms: i64, patience_ms: i64) -> bool {
+        self.mandate.take_if(|mandate| matches!(mandate, Mandate::Given(at) if now_ms - *at > patience_ms));
+        self.mandate.is_some()
+    }
+
+    /// Nobody listens there: whoever does later is not the primary that the operator meant.
+    pub fn refused(&mut self) {
+        self.mandate.take_if(|mandate| matches!(mandate, Mandate::Given(_)));
+    }
+
+    /// The primary has said what it holds: `replid` now, and whether it knows a name. An error says that it is another one
+    /// than the operator meant, whose word counts no more.
+    pub fn answered(&mut self, replid: ReplId, knows: impl Fn(ReplId) -> bool) -> Result<(), &'static str> {
+        match self.mandate {
+            Some(Mandate::Given(_)) if replid != ReplId::NONE => self.mandate = Some(Mandate::Meant(replid)),
+            Some(Mandate::Meant(meant)) if replid != ReplId::NONE && !knows(meant) => {
+                self.mandate = None;
+                return Err("the primary holds another history than when REPLICAOF was given");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +232,11 @@ impl Server {
         }
     }
 
+    /// The same for INFO and ROLE.
+    pub fn shown_upstream(&self) -> Option<&Upstream> {
+        self.upstream().filter(|upstream| !upstream.leaving)
+    }
+
     pub fn upstream_mut(&mut self) -> Option<&mut Upstream> {
         match &mut self.role {
             Role::Primary => None,
@@ -277,5 +322,61 @@ impl History {
         let names = std::iter::once(self.replid).chain(self.past.lineage.iter().map(|past| past.replid));
         let names: Vec<ReplId> = names.chain(self.past.replaced.iter().copied()).take(MAX_LINEAGE).collect();
         self.past.replaced = names;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> ReplId {
+        ReplId::from_random([n; 20])
+    }
+
+    /// An order of time 0.
+    fn ordered() -> Upstream {
+        Upstream {
+            host: "10.0.0.1".into(),
+            port: 6379,
+            link: LinkState::Connect,
+            last_io_ms: 0,
+            down_since_ms: 0,
+            trouble: None,
+            loads: false,
+            mandate: Some(Mandate::Given(0)),
+            leaving: false,
+        }
+    }
+
+    /// Rule 5's exemption is for the primary that was there when the operator spoke.
+    #[test]
+    fn the_operators_word_goes_for_the_primary_that_was_there() {
+        let check =
+            |what: &str, then: fn(&mut Upstream) -> Result<(), &'static str>, expected: (bool, bool)| {
+                let mut primary = ordered();
+                let answer = then(&mut primary);
+                assert_eq!((answer.is_ok(), primary.is_ordered(60_000, 60_000)), expected, "{what}");
+            };
+        check("nothing", |_| Ok(()), (true, true));
+        let refused: fn(&mut Upstream) -> Result<(), &'static str> = |p| {
+            p.refused();
+            Ok(())
+        };
+        check("nobody listens", refused, (true, false));
+        check("it answers", |p| p.answered(id(1), |_| false), (true, true));
+        check("it loads, and knows no name yet", |p| p.answered(ReplId::NONE, |_| false), (true, true));
+        let again: fn(&mut Upstream) -> Result<(), &'static str> = |p| {
+            p.answered(id(1), |_| false)?;
+            p.refused();
+            p.answered(ReplId::NONE, |_| false)?;
+            p.answered(id(2), |known| known == id(1))
+        };
+        check("it was restarted with what it had", again, (true, true));
+        let reborn: fn(&mut Upstream) -> Result<(), &'static str> = |p| {
+            p.answered(id(1), |_| false)?;
+            p.answered(id(2), |_| false)
+        };
+        check("it was restarted with nothing", reborn, (false, false));
+        assert!(!ordered().is_ordered(60_001, 60_000), "it does not answer");
     }
 }

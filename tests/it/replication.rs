@@ -383,7 +383,7 @@ fn sentinels_transaction_leaves_the_right_config_file() {
         let mut r = replica.connect();
         (info(&mut r, "role") == "master").then_some(r)
     });
-    assert_eq!(std::fs::read_to_string(&conf).unwrap().lines().next(), Some("replicaof no one"));
+    assert!(!std::fs::read_to_string(&conf).unwrap().contains("replicaof"));
     transact(&mut r, &["SLAVEOF", "127.0.0.1", &primary.port().to_string()]);
     let wanted = format!("replicaof 127.0.0.1 {}", primary.port());
     eventually("the file to name the primary", LIMIT, || {
@@ -411,6 +411,62 @@ fn a_writable_replica_keeps_its_writes_to_itself() {
     in_sync(&mut p, &mut replica.connect());
     assert_eq!(replica.connect().must(&["GET", "shared"]).text(), "2");
     assert_eq!(count(&mut p, "sync_full"), 1, "{}", primary.log());
+}
+
+/// As stock does: a clean stop keeps what clients wrote on a writable replica, whatever keeps its data.
+#[test]
+fn a_writable_replica_keeps_its_writes_over_a_clean_stop() {
+    for logged in [[("appendonly", "yes"), ("save", "")], [("appendonly", "no"), ("save", "3600 1")]] {
+        let primary = Launch::ours(&[("repl-diskless-sync-delay", "0")]).start();
+        let mut replica = our_replica(&primary, &[&logged[..], &[("replica-read-only", "no")]].concat());
+        let mut p = primary.connect();
+        in_sync(&mut p, &mut replica.connect());
+        replica.connect().must(&["SET", "local", "1"]);
+        p.must(&["SET", "shared", "1"]);
+        in_sync(&mut p, &mut replica.connect());
+        assert_eq!(replica.stop().code, Some(0), "{}", replica.log());
+        replica = replica.launch().clone().with("replicaof", "127.0.0.1 1").start();
+        let mut r = replica.connect();
+        assert_eq!(r.must(&["GET", "local"]).text(), "1", "{logged:?}");
+        assert_eq!(r.must(&["GET", "shared"]).text(), "1", "{logged:?}");
+        if subject_is_ours() {
+            r.must(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+            p.must(&["SET", "shared", "2"]);
+            in_sync(&mut p, &mut r);
+            assert_eq!(count(&mut p, "sync_full"), 1, "{}", primary.log());
+        }
+    }
+}
+
+/// Rule 5: REPLICAOF is the operator's word that the data may go, but not to a primary that was down then and comes back
+/// without its own.
+#[test]
+fn an_order_to_follow_a_dead_primary_does_not_wipe_the_replica_when_it_is_reborn_empty() {
+    if !subject_is_ours() {
+        return;
+    }
+    let mut primary = Launch::ours(&[("repl-diskless-sync-delay", "0")]).start();
+    primary.connect().must(&["SET", "precious", "1"]);
+    let replica = our_replica(&primary, &[]);
+    in_sync(&mut primary.connect(), &mut replica.connect());
+    primary.kill();
+    let mut r = replica.connect();
+    let word = |r: &mut Client| r.must(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+    r.must(&["REPLICAOF", "127.0.0.1", "1"]);
+    word(&mut r);
+    eventually("the first attempt", LIMIT, || {
+        info(&mut r, "master_link_trouble").contains("refused").then_some(())
+    });
+    let reborn = Launch::ours(&[("repl-diskless-sync-delay", "0")]).on_port(primary.port()).start();
+    reborn.connect().must(&["SET", "new", "1"]);
+    eventually("the refusal", LIMIT, || {
+        info(&mut r, "master_link_trouble").contains("began on an empty directory").then_some(())
+    });
+    assert_eq!(r.must(&["GET", "precious"]).text(), "1");
+    // Given again, to the primary that is there, it counts.
+    word(&mut r);
+    in_sync(&mut reborn.connect(), &mut r);
+    assert_eq!(r.must(&["DBSIZE"]).int(), 1);
 }
 
 /// INFO replication: a stock replica's fields and ours are the same, and tell the same of the link, up and down.

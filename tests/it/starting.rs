@@ -158,3 +158,22 @@ fn a_reload_breaks_watches_and_a_failed_save_stops_nothing() {
     std::fs::remove_dir(&temporary).unwrap();
     c.must(&["SAVE"]);
 }
+
+/// Whoever asks a replica that is loading, such as Sentinel, must not take it for a primary.
+#[test]
+fn a_replica_says_so_while_it_loads() {
+    let mut server = Launch::ours(&[("enable-debug-command", "yes")]).start();
+    let mut c = server.connect();
+    c.must(&["DEBUG", "POPULATE", "3000"]);
+    c.must(&["SAVE"]);
+    server.kill();
+    let slow = server.launch().clone().with("key-load-delay", "1000").with("replicaof", "127.0.0.1 1");
+    let server = slow.spawn();
+    let mut c = eventually("the port", LIMIT, || Client::connect(server.port()).ok());
+    let role = c.must(&["ROLE"]).items();
+    assert_eq!(info(&mut c, "loading"), "1", "{}", server.log());
+    let words: Vec<String> = role[..2].iter().map(|word| word.text()).collect();
+    assert_eq!((words, role[2].int()), (vec!["slave".into(), "127.0.0.1".into()], 1));
+    let shown = ["role", "master_host", "master_port", "master_link_status", "slave_priority"];
+    assert_eq!(shown.map(|field| info(&mut c, field)), ["slave", "127.0.0.1", "1", "down", "100"]);
+}

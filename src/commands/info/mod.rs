@@ -203,7 +203,8 @@ mod tests {
             down_since_ms: 0,
             trouble: None,
             loads: false,
-            by_order: false,
+            mandate: None,
+            leaving: false,
         });
         bench.server.config.settings.min_replicas_to_write = 1;
         let reply = bench.run("INFO everything");

@@ -8,7 +8,7 @@ pub fn replication(facts: &Facts<'_>, text: &mut Text) {
     let server = facts.server;
     let settings = &server.config.settings;
     let history = &server.history;
-    match server.upstream() {
+    match server.shown_upstream() {
         None => text.put("role", "master"),
         Some(upstream) => replica(facts, upstream, text),
     }
