@@ -19,7 +19,7 @@
 //! | [`engine`] | the node: sessions, dispatch, effects, blocking, cron; events in, actions out | all above |
 //! | [`disk`] | the only file I/O and mapping, behind a trait | units, error |
 //! | [`ring`], [`log`] | the ring file; segments, writer, recovery, rewrite | disk, format, store |
-//! | [`inspect`] | the library half of the inspection tool | format, log, ring |
+//! | [`inspect`] | the library half of the inspection tool | format, log, ring, engine |
 //! | [`server`] | the only async code: listener, connections, driver, threads | all |
 //!
 //! **Layer rule** (checked by `tests/tidy.rs`): everything down to `engine` is pure — no tokio, no files, no

@@ -8,6 +8,10 @@
 //! | [`summary`] | what is in it, on one screen |
 //! | [`keys`] | the keys of a snapshot behind a filter; lists of them |
 //! | [`get`], [`dump`] | one value for a person; all as JSON or as commands |
+//! | [`convert`], [`rebuild`] | RDB files from RDB files: of another version, filtered, split by slot, merged |
+//! | [`salvage`] | what is whole in a damaged snapshot or log |
+//! | [`diff`], [`at`] | what differs between two snapshots; a data directory's state at an earlier place, as an RDB file |
+//! | [`spool`], [`partitions`] | bytes of any number in bounded memory; keys compared by hash, a part at a time |
 //! | [`memory`], [`sizes`], [`prefixes`] | what keys would cost in a server; the largest; by prefix, in bounded memory |
 //! | [`log`], [`ring`], [`lineage`] | the stream around a place; a ring's window and blocks; the names of a history |
 //! | [`commands`] | the names of commands |
@@ -30,8 +34,11 @@
 //! # Ok::<(), ringhold::inspect::Failure>(())
 //! ```
 
+pub mod at;
 pub mod check;
 pub mod commands;
+pub mod convert;
+pub mod diff;
 pub mod distinct;
 pub mod dump;
 pub mod get;
@@ -40,10 +47,14 @@ pub mod keys;
 pub mod lineage;
 pub mod log;
 pub mod memory;
+pub mod partitions;
 pub mod prefixes;
+pub mod rebuild;
 pub mod ring;
+pub mod salvage;
 pub mod sizes;
 pub mod snapshot;
+pub mod spool;
 pub mod summary;
 pub mod text;
 pub mod value;

@@ -7,9 +7,12 @@
 //!            └► End ─► behind: what follows the RDB file, the commands of an old log
 //! ```
 
+use std::cell::RefCell;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use super::spool::Spool;
 use super::value::{self, Facts, Scratch, Visitor};
 use super::{Failure, Result};
 use crate::error::Corrupt;
@@ -34,6 +37,13 @@ impl<'a> Snapshot<'a> {
         let mut reader = Reader::open(input, true).map_err(|error| Failure::of(error, file))?;
         reader.source.longest = LONGEST;
         Ok(Snapshot { reader, file: file.to_path_buf(), scratch: Scratch::default(), db: 0, at: 9 })
+    }
+
+    /// Goes on at byte `at` of a file of this version, where `input` begins and an item too. Its checksum is not verified.
+    pub fn resume(input: &'a mut dyn Read, file: &Path, version: u16, at: u64, db: u64) -> Snapshot<'a> {
+        let mut reader = Reader::resume(input, version, at, None);
+        reader.source.longest = LONGEST;
+        Snapshot { reader, file: file.to_path_buf(), scratch: Scratch::default(), db, at }
     }
 
     pub fn version(&self) -> u16 {
@@ -71,6 +81,22 @@ impl<'a> Snapshot<'a> {
     #[inline]
     pub fn value(&mut self, kind: ValueType, visitor: &mut impl Visitor) -> Result<Facts> {
         let found = value::walk(&mut self.reader, kind, &mut self.scratch, visitor);
+        found.map_err(|error| self.in_key(error))
+    }
+
+    /// The same, while the value's bytes go to `spool`, and nothing else.
+    pub fn value_into(
+        &mut self,
+        kind: ValueType,
+        visitor: &mut impl Visitor,
+        spool: &Rc<RefCell<Spool>>,
+    ) -> Result<Facts> {
+        spool.borrow_mut().clear();
+        let taker = Rc::clone(spool);
+        self.reader.source.record_to(Box::new(move |bytes| taker.borrow_mut().put(bytes)));
+        let found = value::walk(&mut self.reader, kind, &mut self.scratch, visitor);
+        self.reader.source.end_recording();
+        spool.borrow_mut().check()?;
         found.map_err(|error| self.in_key(error))
     }
 

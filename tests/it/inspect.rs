@@ -1,6 +1,6 @@
 //! `ringhold-inspect` as a program: exit codes, output, real servers' directories, what stock's checkers say beside it.
 
-use crate::harness::{Launch, aof_files, eventually, stock_tool, subject_is_ours};
+use crate::harness::{Launch, aof_files, eventually, info, stock_tool, subject_is_ours};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -292,4 +292,62 @@ fn usage_errors_and_help() {
     assert!(code == 0 && script.contains("ringhold-inspect"), "{script}");
     let (code, page) = said(&["man"]);
     assert!(code == 0 && page.contains(".TH"), "{page}");
+}
+
+/// What is written anew is taken by servers and stock's checker, and holds the same keys.
+#[test]
+fn files_that_are_written_are_what_servers_take() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    for file in samples().into_iter().filter(|file| !file.ends_with("unchecked.rdb")) {
+        let new = at("new.rdb");
+        let (code, out) = said(&["convert", "--rdb-version", "9", "-o", text(&new), text(&file)]);
+        assert_eq!(code, 0, "{out}");
+        assert_eq!(said(&["check", text(&new)]).0, 0);
+        let (code, out) = said(&["diff", text(&file), text(&new)]);
+        assert_eq!(code, 0, "{out}");
+        if let Some(checker) = stock_tool("redis-check-rdb") {
+            assert!(Command::new(checker).arg(&new).output().unwrap().status.success());
+        }
+        // What is there is not replaced.
+        assert_eq!(said(&["convert", "-o", text(&new), text(&file)]).0, 3);
+
+        let mut bytes = fs::read(&new).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x40;
+        fs::write(&new, bytes).unwrap();
+        let rest = at("rest.rdb");
+        let (code, out) = said(&["salvage", "-o", text(&rest), text(&new)]);
+        assert_eq!(code, 1, "{out}");
+        assert_eq!(said(&["check", text(&rest)]).0, 0);
+        fs::remove_file(new).unwrap();
+        fs::remove_file(rest).unwrap();
+    }
+}
+
+#[test]
+fn the_state_of_a_directory_at_an_earlier_place() {
+    let launch = Launch::ours(&[]);
+    let mut server = launch.start();
+    let mut c = server.connect();
+    c.must(&["SET", "key", "early"]);
+    c.must(&["RPUSH", "list", "a", "b"]);
+    let offset = info(&mut c, "master_repl_offset");
+    c.must(&["SET", "key", "late"]);
+    c.must(&["SET", "more", "x"]);
+    drop(c);
+    server.stop();
+    let scratch = tempfile::tempdir().unwrap();
+    let (then, last) = (scratch.path().join("then.rdb"), scratch.path().join("last.rdb"));
+    let data = text(launch.data());
+    let (code, out) = said(&["at", "--offset", &offset, "-o", text(&then), data]);
+    assert!(code == 0 && out.starts_with("2 keys at "), "{out}");
+    let (code, out) = said(&["at", "-o", text(&last), data]);
+    assert!(code == 0 && out.starts_with("3 keys"), "{out}");
+    assert_eq!(said(&["check", text(&then)]).0, 0);
+    let (code, out) = said(&["diff", text(&then), text(&last)]);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("~ 0   string  key  (value)") && out.contains("+ 0   string  more"), "{out}");
+    assert!(out.contains("1 added, 0 removed, 1 changed, 1 the same"), "{out}");
+    assert_eq!(said(&["at", "--offset", "999999999", "-o", text(&scratch.path().join("x")), data]).0, 3);
 }

@@ -5,19 +5,21 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use regex::bytes::Regex;
 use ringhold::inspect::Failure;
+use ringhold::inspect::convert::SLOTS;
 use ringhold::inspect::keys::{Column, Filter, Span};
 use ringhold::resp::number::memory_size;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for check: sound
-  1  check: a log with a torn tail (--fix cuts it); get: no such key
+  1  check: a log with a torn tail (--fix cuts it); get: no such key; salvage: something is lost;
+     diff: a difference
   2  corrupt: the first problem is named with file, offset and what was expected
   3  not done: wrong usage, a file that cannot be read, an output that cannot be written
 
 PATH is a snapshot (dump.rdb of any Redis or Valkey), a log (one file, or the manifest of a multi-part log), a ring, a
 replication.toml, a data directory, or - for standard input; gzip and zstd are unpacked on the way. Memory
-does not grow with the files.";
+does not grow with the files, except for at.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,6 +30,10 @@ Examples:
   ringhold-inspect memory --top 10 dump.rdb
   ringhold-inspect get dump.rdb user:1000
   ringhold-inspect dump --glob 'session:*' --format resp dump.rdb | redis-cli --pipe
+  ringhold-inspect convert --rdb-version 9 --output old.rdb dump.rdb
+  ringhold-inspect diff yesterday.rdb dump.rdb
+  ringhold-inspect at --offset 70211 --output then.rdb /var/lib/ringhold
+  ringhold-inspect salvage --output rest.rdb damaged.rdb
   zcat backup.rdb.gz | ringhold-inspect summary --json -";
 
 #[derive(Parser)]
@@ -178,6 +184,16 @@ fn size_span(text: &str) -> Result<Span, String> {
     span(text, |number| memory_size(number).and_then(|bytes| i64::try_from(bytes).ok()))
 }
 
+fn slot_span(text: &str) -> Result<(u16, u16), String> {
+    let Span { from, to } = number_span(text)?;
+    let slot = |number: Option<i64>, otherwise: u16| match number.map(u16::try_from) {
+        None => Ok(otherwise),
+        Some(Ok(slot)) if slot < SLOTS => Ok(slot),
+        Some(_) => Err(format!("slots are 0 to {}", SLOTS - 1)),
+    };
+    Ok((slot(from, 0)?, slot(to, SLOTS - 1)?))
+}
+
 /// Milliseconds, from seconds or a number with one of `ms s m h d`.
 fn duration_span(text: &str) -> Result<Span, String> {
     const UNITS: [(&str, i64); 5] =
@@ -211,6 +227,8 @@ pub enum Command {
     Keys(Box<KeysCommand>),
     #[command(flatten)]
     Stream(StreamCommand),
+    #[command(flatten)]
+    Write(Box<WriteCommand>),
     /// Write a shell's completions to standard output
     Completions { shell: clap_complete::Shell },
     /// Write the manual page to standard output, or one page for each command into a directory
@@ -258,6 +276,15 @@ pub enum KeysCommand {
         #[arg(long, value_enum, default_value_t = DumpFormat::Json)]
         format: DumpFormat,
     },
+    /// Show which keys two snapshots do not have in common: - removed, + added, ~ changed, and what of it
+    Diff {
+        /// Snapshot or directory
+        left: PathBuf,
+        /// Snapshot or directory
+        right: PathBuf,
+        #[command(flatten)]
+        wanted: Wanted,
+    },
     /// What fills the memory of a server: by type and prefix, the largest keys; as Redis and as Ringhold would hold them
     Memory {
         /// Snapshot, directory or -
@@ -275,6 +302,56 @@ pub enum KeysCommand {
         /// Leave out prefixes below so many percent of all bytes
         #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
         least: f64,
+    },
+}
+
+/// What writes new files. What is there is never replaced.
+#[derive(Subcommand)]
+pub enum WriteCommand {
+    /// Write an RDB file from others: of another version, only some keys, split by cluster slot, merged
+    Convert {
+        /// Snapshots or directories; of a key in several the last one stands. One alone may be -
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// The new file, or - for standard output; with --split, a number is put in front of the ending
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+        /// 6 (Redis 2.6), 7 (3.2), 8 (4.0), 9 (5.0), 10 (7.0), 11 (7.2), 12 (7.4) or 80 (Valkey 9); without it, that of the
+        /// input. What the version cannot express is left out and counted
+        #[arg(long, value_name = "VERSION")]
+        rdb_version: Option<u16>,
+        /// Only keys of these cluster slots, as FIRST..LAST
+        #[arg(long, value_name = "RANGE", value_parser = slot_span)]
+        slots: Option<(u16, u16)>,
+        /// So many files, with equal shares of the cluster slots
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+        split: Option<u16>,
+        #[command(flatten)]
+        wanted: Wanted,
+        #[command(flatten)]
+        measured: Measured,
+    },
+    /// Write the state of a data directory at an earlier place, or at its end, as an RDB file; takes the memory of a server
+    At {
+        /// Data directory
+        path: PathBuf,
+        /// Behind the last whole unit up to this offset of the stream
+        #[arg(long, value_name = "OFFSET", conflicts_with = "time")]
+        offset: Option<u64>,
+        /// Behind the last whole unit up to this time (Unix seconds), as #TS: lines tell
+        #[arg(long, value_name = "SECONDS")]
+        time: Option<i64>,
+        /// The new file, or - for standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Write what is whole in a damaged snapshot or log to a sound one, and tell what is lost and where
+    Salvage {
+        /// Snapshot, log or -
+        path: PathBuf,
+        /// The new file, or - for standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
     },
 }
 
@@ -336,5 +413,8 @@ mod tests {
         check(duration_span("..0"), None, Some(0));
         check(duration_span("250ms"), Some(250), Some(250));
         assert!(number_span("a..").is_err());
+        assert_eq!(slot_span("5461..10922"), Ok((5461, 10922)));
+        assert_eq!(slot_span("..100"), Ok((0, 100)));
+        assert!(slot_span("0..16384").is_err());
     }
 }

@@ -6,6 +6,7 @@
 
 mod args;
 mod progress;
+mod writing;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -21,7 +22,7 @@ use ringhold::inspect::keys::{self, Column, Filter, Row, Take};
 use ringhold::inspect::memory::Memory;
 use ringhold::inspect::text::{Json, grouped, message, shown, size};
 use ringhold::inspect::value::Visitor;
-use ringhold::inspect::{Failure, lineage, log, ring, summary};
+use ringhold::inspect::{Failure, diff, lineage, log, ring, summary};
 use ringhold::units::UnixMillis;
 
 /// What was asked could not be done: usage, input or output.
@@ -105,6 +106,7 @@ fn run(args: &Args, out: &mut Out<'_>) -> Result<i32, Failure> {
             Ok(report.verdict().exit_code())
         }
         Command::Keys(command) => keys_command(command, args.json, &options, out),
+        Command::Write(command) => writing::run(command, args.json, &options, out),
         Command::Stream(command) => stream_command(command, args.json, &options, out),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), NAME, out);
@@ -226,6 +228,7 @@ fn keys_command(
             }
             Ok(0)
         }
+        KeysCommand::Diff { left, right, wanted } => diff(left, right, &wanted.filter()?, json, options, out),
         KeysCommand::Memory { path, wanted, measured, top, separator, least } => {
             let mut filter = wanted.filter()?;
             measured.narrow(&mut filter);
@@ -239,6 +242,45 @@ fn keys_command(
             Ok(0)
         }
     }
+}
+
+/// A line for each key that is not the same; with the totals behind them.
+fn diff(
+    left: &Path,
+    right: &Path,
+    filter: &Filter,
+    json: bool,
+    options: &check::Options,
+    out: &mut Out<'_>,
+) -> Result<i32, Failure> {
+    let wanted = diff::Wanted { filter, now: now() };
+    let totals = diff::diff([left, right], &wanted, options, &mut |change, head| {
+        let words = change.words();
+        if json {
+            let mut j = Json::new();
+            j.object(|j| {
+                j.key("change").text(change.word().as_bytes());
+                j.key("db").plain(head.db);
+                j.key("type").text(head.type_word().as_bytes());
+                j.key("what").array(|j| words.iter().for_each(|word| j.text(word.as_bytes())));
+                j.key("key").text(head.key);
+            });
+            return line(out, &j.into_bytes());
+        }
+        let what = if words.is_empty() { String::new() } else { format!("  ({})", words.join(", ")) };
+        let (sign, db, kind, key) = (change.sign(), head.db, head.type_word(), shown(head.key));
+        line(out, format!("{sign} {db:<3} {kind:<6}  {key}{what}").as_bytes())
+    })?;
+    progress::clear(&options.watch);
+    let [same, added, removed, changed] =
+        [totals.same, totals.added, totals.removed, totals.changed].map(grouped);
+    if !json {
+        eprintln!("{added} added, {removed} removed, {changed} changed, {same} the same");
+    }
+    for note in &totals.notes {
+        eprintln!("ringhold-inspect: {}", message(note));
+    }
+    Ok(i32::from(totals.differ()))
 }
 
 /// What looks at the stream and its history.

@@ -59,14 +59,20 @@ pub const VERSION: u16 = 10;
 /// The version of Redis 7.2, for streams that remember when a consumer was last active.
 pub const VERSION_STREAMS_3: u16 = 11;
 /// Redis 7.4's: read, except for hashes whose fields expire.
-const VERSION_MAX: u16 = 12;
+pub const VERSION_MAX: u16 = 12;
 /// Valkey 9's: read, except for hashes whose fields expire.
 pub const VERSION_VALKEY: u16 = 80;
 /// An AUX field of ours, which every server ignores that does not know it: the snapshot was written to go elsewhere, as an
 /// export or to a replica, and not as a base of the directory that wrote it.
 pub const EXPORT_AUX: &str = "ringhold-export";
+/// The first version with AUX fields.
+pub const VERSION_AUX: u16 = 7;
+/// The first version that tells how a key was last used.
+pub const VERSION_ACCESS: u16 = 9;
+/// The first version with functions.
+pub const VERSION_FUNCTIONS: u16 = 10;
 /// The first version with a checksum at the end.
-const VERSION_CHECKSUM: u16 = 5;
+pub const VERSION_CHECKSUM: u16 = 5;
 
 /// Whether a file or payload of this version can be read here.
 fn version_is_known(version: u16) -> bool {
@@ -201,6 +207,28 @@ value_types! {
     HashListpackEx = 25, "Hash listpack";
 }
 
+impl ValueType {
+    /// Whether a file of this version may hold it.
+    pub fn is_in(self, version: u16) -> bool {
+        let since = match self {
+            ValueType::HashDeadlines => return version == VERSION_VALKEY,
+            ValueType::HashMetadata | ValueType::HashListpackEx => return version == VERSION_MAX,
+            ValueType::ModulePreGa => return false,
+            ValueType::Str | ValueType::List | ValueType::Set | ValueType::Zset | ValueType::Hash => 1,
+            ValueType::HashZipmap => 2,
+            ValueType::ListZiplist | ValueType::SetIntset | ValueType::ZsetZiplist => 2,
+            ValueType::HashZiplist => 4,
+            ValueType::ListQuicklist => 7,
+            ValueType::Zset2 | ValueType::Module => 8,
+            ValueType::Stream => 9,
+            ValueType::HashListpack | ValueType::ZsetListpack => 10,
+            ValueType::ListQuicklist2 | ValueType::Stream2 => 10,
+            ValueType::SetListpack | ValueType::Stream3 => 11,
+        };
+        version >= since
+    }
+}
+
 /// A node of [`ValueType::ListQuicklist2`] that is one element.
 pub const NODE_PLAIN: u64 = 1;
 /// A node of [`ValueType::ListQuicklist2`] that is a listpack.
@@ -235,6 +263,12 @@ impl LoadError {
 impl From<Corrupt> for LoadError {
     fn from(corrupt: Corrupt) -> LoadError {
         LoadError::Corrupt(corrupt)
+    }
+}
+
+impl From<io::Error> for LoadError {
+    fn from(error: io::Error) -> LoadError {
+        LoadError::Io(error)
     }
 }
 

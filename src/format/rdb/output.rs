@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use super::{Opcode, ValueType};
+use super::{Opcode, VERSION_VALKEY, ValueType};
 use crate::format::crc::RdbCrc;
 use crate::format::lzf;
 use crate::format::packed::Entry;
@@ -52,7 +52,11 @@ impl<'a> Output<'a> {
 
     /// The nine bytes at the start of a file.
     pub fn header(&mut self, version: u16) -> io::Result<()> {
-        self.bytes(format!("REDIS{version:04}").as_bytes())
+        let name = match version {
+            VERSION_VALKEY => format!("VALKEY{version:03}"),
+            _ => format!("REDIS{version:04}"),
+        };
+        self.bytes(name.as_bytes())
     }
 
     pub fn opcode(&mut self, opcode: Opcode) -> io::Result<()> {

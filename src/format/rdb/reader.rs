@@ -74,6 +74,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Goes on inside a file of this version, at byte `at`, where an item begins and `input` too. Its checksum is not verified.
+    /// `size`: see [`Source::new`].
+    pub fn resume(input: &'a mut dyn Read, version: u16, at: u64, size: Option<usize>) -> Reader<'a> {
+        let source = Source::new(input, size).starting_at(at);
+        Reader { source, version, key: Vec::new(), scratch: Vec::new(), verify: false }
+    }
+
     /// The next item. After [`Item::End`] there is none: do not ask.
     pub fn next_item(&mut self) -> Result<Item> {
         let mut attributes = Attributes::default();

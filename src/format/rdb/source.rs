@@ -30,7 +30,7 @@ pub struct Source<'a> {
     base: u64,
     crc: RdbCrc,
     hashed: usize,
-    recording: Option<Vec<u8>>,
+    recording: Option<Recording>,
     recorded: usize,
     /// An LZF block that is longer than the buffer.
     block: Vec<u8>,
@@ -43,6 +43,15 @@ pub struct Source<'a> {
 enum Place {
     Buffer(Range<usize>),
     Scratch,
+}
+
+/// Takes bytes as they are read.
+pub type Taker = Box<dyn FnMut(&[u8])>;
+
+/// Who gets a copy of what is read.
+enum Recording {
+    Memory(Vec<u8>),
+    Elsewhere(Taker),
 }
 
 enum Length {
@@ -82,17 +91,34 @@ impl<'a> Source<'a> {
         self.crc.value()
     }
 
+    /// As if the input's first byte were byte `base` of a file.
+    pub fn starting_at(self, base: u64) -> Source<'a> {
+        Source { base, ..self }
+    }
+
     /// Keeps a copy of all bytes from here on, until [`Source::end_recording`].
     pub fn record(&mut self) {
+        self.begin_recording(Recording::Memory(Vec::new()));
+    }
+
+    /// Hands a copy of all bytes from here on to `taker`, until [`Source::end_recording`].
+    pub fn record_to(&mut self, taker: Taker) {
+        self.begin_recording(Recording::Elsewhere(taker));
+    }
+
+    fn begin_recording(&mut self, recording: Recording) {
         self.settle();
-        self.recording = Some(Vec::new());
+        self.recording = Some(recording);
         self.recorded = self.at;
     }
 
     /// The bytes read since [`Source::record`].
     pub fn end_recording(&mut self) -> Vec<u8> {
         self.settle();
-        self.recording.take().unwrap_or_default()
+        match self.recording.take() {
+            Some(Recording::Memory(bytes)) => bytes,
+            Some(Recording::Elsewhere(_)) | None => Vec::new(),
+        }
     }
 
     pub fn u8(&mut self) -> Result<u8> {
@@ -301,8 +327,11 @@ impl<'a> Source<'a> {
     fn settle(&mut self) {
         self.crc.update(&self.buffer[self.hashed..self.at]);
         self.hashed = self.at;
-        if let Some(recording) = &mut self.recording {
-            recording.extend_from_slice(&self.buffer[self.recorded..self.at]);
+        let news = &self.buffer[self.recorded..self.at];
+        match &mut self.recording {
+            Some(Recording::Memory(bytes)) => bytes.extend_from_slice(news),
+            Some(Recording::Elsewhere(taker)) if !news.is_empty() => taker(news),
+            Some(Recording::Elsewhere(_)) | None => {}
         }
         self.recorded = self.at;
     }

@@ -18,7 +18,7 @@ mod directory;
 mod duplicates;
 mod fix;
 mod log;
-mod rdb;
+pub(super) mod rdb;
 mod ring;
 
 use std::io::Read;

@@ -197,7 +197,7 @@ fn check_aux(name: &[u8], value: &[u8], at: u64, report: &mut FileReport) {
 }
 
 /// Sees the elements of a value: is one there twice, are they in order?
-struct Judge {
+pub(in crate::inspect) struct Judge {
     seen: Distinct,
     /// The members of a packed sorted set ascend.
     ordered: bool,
@@ -206,11 +206,11 @@ struct Judge {
     /// Of the last member.
     at: u64,
     seal: SealCrc,
-    problem: Option<Corrupt>,
+    pub(in crate::inspect) problem: Option<Corrupt>,
 }
 
 impl Judge {
-    fn new() -> Judge {
+    pub(in crate::inspect) fn new() -> Judge {
         Judge {
             seen: Distinct::new(ELEMENTS),
             ordered: false,
@@ -223,7 +223,7 @@ impl Judge {
     }
 
     #[inline]
-    fn begin(&mut self, kind: ValueType) {
+    pub(in crate::inspect) fn begin(&mut self, kind: ValueType) {
         if matches!(kind, ValueType::Str) {
             return;
         }
