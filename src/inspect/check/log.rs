@@ -6,6 +6,9 @@
 //! | inside a command, a MULTI, an annotation line; in zeros | torn, from the last whole unit on |
 //! | in bytes that are no log | corrupt |
 //!
+//! A base written as commands has no opening; its one line of ours, the last, seals all before it. If that line is gone, the
+//! manifest is what tells that it should be there: the check of the whole directory asks.
+//!
 //! A mark whose seal does not hold, and a command that no server knows, are corruption wherever they stand. Bytes behind the
 //! last mark are sound by structure only: a running server has not marked them yet, and whether the ring or another
 //! file covers them is a question to the whole directory.
@@ -51,6 +54,9 @@ fn judge(found: &SegmentReport, names: &Names, report: &mut FileReport) {
         report.facts.push(("from", format!("{}:{}", opening.replid, opening.offset)));
         report.facts.push(("to", found.parsed.offset.to_string()));
         report.facts.push(("marks", found.marks.to_string()));
+    }
+    if let Some(base) = found.base {
+        report.facts.push(("a base that equals", format!("{}:{}", base.replid, base.offset)));
     }
     if let Some(at) = names.state.ours.filter(|_| found.opening.is_none()) {
         let what = "marks, though the segment's opening is missing or damaged";
@@ -109,7 +115,7 @@ struct State {
     more_unknown: u64,
     of_modules: u64,
     times: Option<(i64, i64)>,
-    /// The first line of ours, sound or not.
+    /// The first line of ours that stands in a segment only, sound or not.
     ours: Option<u64>,
     /// Annotation lines that are neither ours nor timestamps.
     strange: u64,
@@ -194,6 +200,8 @@ impl Sink for State {
         if let Some(seconds) = timestamp(line) {
             let first = self.times.map_or(seconds, |(first, _)| first);
             self.times = Some((first, seconds));
+        } else if line.starts_with(b"#RH:1 base ") {
+            // The last line of a base of commands, which has no opening; its seal is the walk's question.
         } else if line.starts_with(b"#RH:") {
             self.ours.get_or_insert(at);
         } else {
