@@ -63,11 +63,40 @@ pub fn tidy_up(disk: &dyn Disk, paths: &Paths) -> Result<Vec<String>> {
     Ok(done)
 }
 
+/// Removes `temp-….rdb` files of ours whose writer was killed (a save, a full sync sent or received), and names them. The
+/// caller holds the directory's lock; a file whose writer's pid `runs` may be another server's export, and stays.
+pub fn remove_leftovers(disk: &dyn Disk, data: &Path, runs: impl Fn(u32) -> bool) -> Result<Vec<String>> {
+    let mut gone = Vec::new();
+    for name in disk.list(data)? {
+        let path = data.join(&name);
+        if writer_of(&name).is_some_and(|pid| !runs(pid)) && !disk.is_dir(&path) {
+            disk.remove(&path)?;
+            gone.push(name);
+        }
+    }
+    Ok(gone)
+}
+
+/// Whose temporary file this is: `temp-PID.rdb`, `temp-repl-PID.rdb` or `temp-sync-PID-SERIAL.rdb`.
+fn writer_of(name: &str) -> Option<u32> {
+    let middle = name.strip_prefix("temp-")?.strip_suffix(".rdb")?;
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?;
+    match middle.split_once('-') {
+        None => number(middle),
+        Some(("repl", pid)) => number(pid),
+        Some(("sync", rest)) => {
+            let (pid, serial) = rest.split_once('-')?;
+            number(serial).and(number(pid))
+        }
+        _ => None,
+    }
+}
+
 /// Carries the plan out on the log's files. `manifest` is what is on disk now. Fills the plan's history with what
 /// is known only afterwards (the seal of a file that was cut).
 pub fn prepare(disk: Arc<dyn Disk>, paths: &Paths, plan: &mut Plan) -> Result<Prepared> {
     if plan.aside.contains(&paths.log()) {
-        set_aside(&*disk, &paths.log())?;
+        set_aside_and_say(&*disk, &paths.log(), plan)?;
     }
     let manifest = match read_manifest(&*disk, paths)? {
         ManifestFound::Good(manifest) => manifest,
@@ -94,11 +123,19 @@ pub fn prepare(disk: Arc<dyn Disk>, paths: &Paths, plan: &mut Plan) -> Result<Pr
         segments.drop_before(u64::MAX)?;
     }
     segments.keep_only(&plan.keep_segments)?; // before the files go that it no longer names
-    for path in plan.aside.iter().filter(|path| **path != paths.log()) {
-        set_aside(&*disk, path)?;
+    for path in plan.aside.clone().iter().filter(|path| **path != paths.log()) {
+        set_aside_and_say(&*disk, path, plan)?;
     }
     segments.delete_history()?;
     Ok(Prepared { segments, idle_segment: plan.idle_segment.clone() })
+}
+
+fn set_aside_and_say(disk: &dyn Disk, path: &Path, plan: &mut Plan) -> Result<()> {
+    if let Some(to) = set_aside(disk, path)? {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        plan.log_line += &format!("; {} is now {}", name(path), name(&to));
+    }
+    Ok(())
 }
 
 /// Renames `path` (file or directory), if it is there, to the first free `….aside`, `….aside2`, …, which it returns.
@@ -159,4 +196,33 @@ fn reseal(disk: &dyn Disk, paths: &Paths, cut: &Cut, history: &mut History) -> R
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+
+    #[test]
+    fn files_of_killed_saves_go_and_no_others() {
+        let disk = SimDisk::new();
+        let data = Path::new("/d");
+        disk.create_dir(data).unwrap();
+        let stays = [
+            "dump.rdb", "temp-7.rdb", "temp-.rdb", "temp-x.rdb", "temp-+8.rdb", "temp-8.aof", "temp-1700.8.rdb",
+            "temp-sync-8.rdb", "temp-other-8.rdb",
+        ];
+        let goes = ["temp-8.rdb", "temp-repl-8.rdb", "temp-sync-8-3.rdb"];
+        for name in stays.iter().chain(&goes) {
+            disk.open(&data.join(name), Mode::CreateNew).unwrap();
+        }
+        let mut gone = remove_leftovers(&disk, data, |pid| pid == 7).unwrap();
+        gone.sort();
+        assert_eq!(gone, goes);
+        let mut left = disk.list(data).unwrap();
+        left.sort();
+        let mut expected = stays.map(String::from);
+        expected.sort();
+        assert_eq!(left, expected);
+    }
 }

@@ -126,7 +126,7 @@ pub struct Plan {
     /// The last run ended without a clean shutdown, and nothing shows that the machine outlived it: what was not synced
     /// may be gone.
     pub machine_crash: bool,
-    /// What was found, taken and done, in one line.
+    /// What was found, taken and done, in one line. `prepare` adds under which names it moved files aside.
     pub log_line: String,
 }
 

@@ -141,5 +141,6 @@ fn a_snapshot_beside_a_taken_over_log_is_moved_aside() {
         assert_eq!((again.verdict, again.history.replid), (Verdict::Continue, plan.history.replid));
         assert_eq!(dataset, b"*1\r\n$4\r\nPING\r\n");
         assert_eq!(contents(&disk, Path::new("/d/dump.rdb.aside")), dump);
+        assert!(plan.log_line.ends_with("; dump.rdb is now dump.rdb.aside"), "{}", plan.log_line);
     }
 }

@@ -564,7 +564,10 @@ impl LogWriter {
             return Ok(Rotated { seq: self.segment.seq, start: place.offset });
         }
         if !self.put_mark(now) {
-            return Err("the old segment could not be closed: the disk is full".into());
+            return Err(match &self.health {
+                Health::Latched(text) => text.clone(),
+                _ => "the old segment could not be closed: the disk is full".into(),
+            });
         }
         let next = lock(&self.segments).open_next(place).map_err(|failure| failure.to_string())?;
         let old = std::mem::replace(&mut self.segment, next);

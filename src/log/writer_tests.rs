@@ -272,6 +272,18 @@ fn a_failed_write_latches() {
     assert_eq!(rig.writer.written(), Offset(1000), "never retried as if it had worked");
 }
 
+/// Who asked for a rotation is told what the disk said, not that it is full.
+#[test]
+fn a_rotation_that_fails_says_why() {
+    let mut rig = Rig::new(Policy::EverySec);
+    rig.write(&[5]);
+    rig.disk.fail(Fault { call: "write", path: "1.incr".into(), error: ErrorKind::Other, times: 1 });
+    let (tell, told) = std::sync::mpsc::channel();
+    rig.order(Order::Rotate(Box::new(move |rotated| tell.send(rotated.unwrap_err()).unwrap())));
+    let why = told.recv().unwrap();
+    assert!(why.starts_with("write failed, the log takes no more writes") && !why.contains("full"), "{why}");
+}
+
 /// A mark before an fsync cannot tell of it. The last one does, once, and asks for nothing itself; a segment without a
 /// stream byte stays as it was opened.
 #[test]

@@ -54,6 +54,12 @@ fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Is there another process of this id? What cannot be told is yes.
+pub fn another_runs(pid: u32) -> bool {
+    let Some(id) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
+    pid != std::process::id() && rustix::process::test_kill_process(id) != Err(rustix::io::Errno::SRCH)
+}
+
 /// Names the time since the machine was started; empty if it cannot be read. A container may have one of its own.
 pub fn boot_id() -> String {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();

@@ -29,7 +29,7 @@ use crate::engine::replay::Replay;
 use crate::error::{Corrupt, IoFailure};
 use crate::format::history::{Cause, Role};
 use crate::format::rdb::LoadError;
-use crate::log::commit::{prepare, tidy_up};
+use crate::log::commit::{prepare, remove_leftovers, tidy_up};
 use crate::log::history_file::HistoryFile;
 use crate::log::plan::{self, Load, Plan, RingPlan};
 use crate::log::rdb_probe::FormatProbe;
@@ -129,6 +129,9 @@ pub fn recover(config: &Config, progress: &LoadProgress) -> Result<Recovered, St
     let mut ring = found.ring.map(|ring| *ring);
     replay(&*disk, &plan, &mut node, ring.as_ref(), progress)?;
     let prepared = prepare(Arc::clone(&disk), &paths, &mut plan).map_err(text)?;
+    for name in remove_leftovers(&*disk, &paths.data, process::another_runs).map_err(text)? {
+        notice!("removed {name}: the save that wrote it was killed");
+    }
     let ring = ready_ring(&*disk, &paths, &plan, ring.take(), config.settings.repl_backlog_size)?;
     if let Some(system) = disk.open(ring.path(), Mode::Read).map_err(text)?.unreserved_overwrites() {
         warning!(
