@@ -253,6 +253,15 @@ impl Ring {
         }
     }
 
+    /// The log is removed, so that recovery must not ask for one.
+    pub fn forget_log(&mut self) {
+        (self.window.written, self.window.durable) = (Offset::ZERO, Offset::ZERO);
+        self.publish();
+        if let Some(twin) = &mut self.twin {
+            twin.forget_log();
+        }
+    }
+
     /// Empties the ring at another place of the same or another history.
     pub fn restart(&mut self, begin: Begin) {
         self.name.tag = begin.tag;

@@ -209,8 +209,15 @@ mod tests {
         let data = Path::new("/d");
         disk.create_dir(data).unwrap();
         let stays = [
-            "dump.rdb", "temp-7.rdb", "temp-.rdb", "temp-x.rdb", "temp-+8.rdb", "temp-8.aof", "temp-1700.8.rdb",
-            "temp-sync-8.rdb", "temp-other-8.rdb",
+            "dump.rdb",
+            "temp-7.rdb",
+            "temp-.rdb",
+            "temp-x.rdb",
+            "temp-+8.rdb",
+            "temp-8.aof",
+            "temp-1700.8.rdb",
+            "temp-sync-8.rdb",
+            "temp-other-8.rdb",
         ];
         let goes = ["temp-8.rdb", "temp-repl-8.rdb", "temp-sync-8-3.rdb"];
         for name in stays.iter().chain(&goes) {

@@ -128,6 +128,8 @@ pub struct Plan {
     pub machine_crash: bool,
     /// What was found, taken and done, in one line. `prepare` adds under which names it moved files aside.
     pub log_line: String,
+    /// Bytes that are known, or have to be feared, to be gone without a clean word of it in the files.
+    pub loss: Option<String>,
 }
 
 /// Plan and the opened ring, or why not to start.
@@ -144,7 +146,8 @@ pub fn recover(
     probe: &dyn RdbProbe,
     settings: &Settings,
 ) -> Result<Recovered> {
-    let survey = survey(disk, paths, probe)?;
+    let mut survey = survey(disk, paths, probe)?;
+    prefer_recorded(disk, &mut survey, paths, settings);
     let planner = Planner::new(disk, &survey, paths, settings);
     let inputs = planner.inputs();
     let verdict = decide(&inputs);
@@ -160,6 +163,25 @@ pub fn recover(
         Verdict::Empty => Ok(planner.empty()),
     };
     Ok(Recovered { plan, inputs, ring: survey.ring.map(|(ring, _)| ring) })
+}
+
+/// A changed `dbfilename` is no restore while the snapshot that `replication.toml` names is still there, under its own name,
+/// and leads on: to the end, which is beyond what an export of this history under the new name holds. An export that
+/// took the place of the named snapshot is one (rule 15).
+fn prefer_recorded(disk: &dyn Disk, survey: &mut Survey, paths: &Paths, settings: &Settings) {
+    let Some(recorded) = survey.recorded.take() else { return };
+    let configured = std::mem::replace(&mut survey.snapshot, recorded);
+    let planner = Planner::new(disk, survey, paths, settings);
+    let leads_on = planner.reached().is_some_and(|reached| match &configured {
+        SnapshotFact::None => true,
+        SnapshotFact::Found { peek, .. } => peek.replid.zip(peek.offset).is_some_and(|(id, at)| {
+            at <= reached && planner.names().iter().any(|(name, end)| *name == id && at <= *end)
+        }),
+        SnapshotFact::Unreadable(_) => false,
+    });
+    if !leads_on {
+        survey.snapshot = configured;
+    }
 }
 
 struct Planner<'a> {
@@ -180,7 +202,6 @@ struct Candidate {
     cut: Offset,
     db: u32,
     load: Vec<Load>,
-    is_snapshot: bool,
 }
 
 struct Reach {
@@ -245,11 +266,21 @@ impl<'a> Planner<'a> {
         self.best.as_ref().map(|(_, reach)| reach.end)
     }
 
-    /// What `replication.toml` knows to have been there: bases in force, and the end of a clean shutdown.
+    /// What is known to have been there: by `replication.toml`, bases in force and the end of a clean shutdown; by the ring,
+    /// that a log led to it, though none is there.
     fn promised(&self) -> Option<Offset> {
         let history = self.survey.history.good()?;
         let placed = history.bases.iter().filter(|base| base.placed).map(|base| base.cut);
-        placed.chain(history.clean.iter().map(|clean| clean.end)).max()
+        placed.chain(history.clean.iter().map(|clean| clean.end)).chain(self.led_to_ring()).max()
+    }
+
+    /// Where the ring begins, if a log that is gone led up to there: the ring knows what was written to one, forgets it when
+    /// the server removes one, and a log once opened outlives any crash.
+    fn led_to_ring(&self) -> Option<Offset> {
+        let (ring, check) =
+            self.tagged_ring().filter(|_| self.survey.history.good().is_some_and(|h| h.clean.is_none()))?;
+        let gone = matches!(self.log().shape, LogShape::None) && ring.start() > Offset::ZERO;
+        (gone && check.written >= ring.start()).then(|| ring.start())
     }
 
     /// The ring, if it is of the history that `replication.toml` tells, and the end up to which its name stands for it.
@@ -265,21 +296,33 @@ impl<'a> Planner<'a> {
         (ring.tag() == history.tag).then_some((ring, check))
     }
 
-    /// Without `replication.toml` nothing says of which history the ring is a part; does it hold more than a snapshot?
+    /// Without `replication.toml`, or with one that is older, nothing says of which history the ring is a part; does it hold
+    /// more than the log, or else than a snapshot?
     fn ring_is_orphan(&self) -> bool {
-        let (None, Some((ring, _))) = (self.survey.history.good(), &self.survey.ring) else { return false };
-        match &self.survey.snapshot {
+        let Some((ring, _)) = &self.survey.ring else { return false };
+        let behind_snapshot = match &self.survey.snapshot {
             SnapshotFact::Found { peek, .. } => {
-                peek.replid == Some(ring.replid()) && peek.offset < Some(ring.end())
+                Some(peek.replid == Some(ring.replid()) && peek.offset < Some(ring.end()))
             }
-            _ => ring.end() > Offset::ZERO,
+            _ => None,
+        };
+        if self.survey.history.good().is_some() {
+            return self.tagged_ring().is_some() && self.snapshot.is_none() && behind_snapshot == Some(true);
+        }
+        match (&self.log().shape, self.log().range()) {
+            (LogShape::Ours, Some((_, end))) => {
+                let last = self.log_names().last().map(|(name, _)| *name);
+                last == Some(ring.replid())
+                    && ring.end() > self.reached().map_or(end, |reached| reached.max(end))
+            }
+            _ => behind_snapshot.unwrap_or(ring.end() > Offset::ZERO),
         }
     }
 
     fn ring_kind(&self) -> RingKind {
         match (self.ring(), self.tagged_ring()) {
+            (None, _) if self.ring_is_orphan() => return RingKind::Orphan,
             (None, Some(_)) => return RingKind::OtherCopy,
-            (None, None) if self.ring_is_orphan() => return RingKind::Orphan,
             _ => {}
         }
         let log = self.log();
@@ -338,14 +381,7 @@ impl<'a> Planner<'a> {
                 to_do: "restore it from a copy, or move it away to go on without lineage",
                 ..Refusal::from(damage)
             }),
-            (Blame::History, ..) => Some(Refusal {
-                file: self.paths.history(),
-                what: format!(
-                    "the file is missing, but {} holds a part of its history",
-                    file_name(&self.paths.ring())
-                ),
-                ..self.refusal(refusals::RESTORE_OR_LEAVE)
-            }),
+            (Blame::History, ..) => Some(self.without_history()),
             (Blame::Snapshot, _, SnapshotFact::Unreadable(damage)) => Some(Refusal::from(damage)),
             (Blame::Ring, ..) => Some(self.strange_ring()),
             (Blame::Missing, ..) => Some(self.missing()),
@@ -371,11 +407,12 @@ impl<'a> Planner<'a> {
         let mut all = Vec::new();
         if let (LogShape::Ours, Some(base)) = (&log.shape, &log.base) {
             let load = log.files[..log.first].iter().map(stock_load).collect();
-            all.push(Candidate { cut: base.cut, db: base.db, load, is_snapshot: false });
+            all.push(Candidate { cut: base.cut, db: base.db, load });
         }
         if let (SnapshotFact::Found { file, .. }, Some(base)) = (&self.survey.snapshot, &self.snapshot) {
-            let load = vec![Load { path: self.paths.snapshot(), rdb: file.len, commands_end: file.len }];
-            all.push(Candidate { cut: base.cut, db: base.db, load, is_snapshot: true });
+            let path = self.paths.data.join(&file.name);
+            let load = vec![Load { path, rdb: file.len, commands_end: file.len }];
+            all.push(Candidate { cut: base.cut, db: base.db, load });
         }
         let no_base = log.first == 0 || !matches!(log.shape, LogShape::Ours);
         let since_birth = match log.shape {
@@ -383,7 +420,7 @@ impl<'a> Planner<'a> {
             _ => self.never_saved(),
         };
         if no_base && since_birth && all.is_empty() {
-            all.push(Candidate { cut: Offset::ZERO, db: 0, load: Vec::new(), is_snapshot: false });
+            all.push(Candidate { cut: Offset::ZERO, db: 0, load: Vec::new() });
         }
         all
     }
@@ -450,7 +487,8 @@ impl<'a> Planner<'a> {
         plan.log_from = Place { replid, offset: base.cut, db: base.db };
         plan.machine_crash = matches!(self.last_run(), LastRun::MachineCrashed | LastRun::Crashed);
         self.settle_log(&mut plan);
-        plan.log_line = self.continue_line(&plan, base.is_snapshot, base.cut);
+        plan.loss = self.loss(reach.end);
+        plan.log_line = self.continue_line(&plan, base.cut);
         if matches!(self.survey.snapshot, SnapshotFact::Found { .. }) && self.snapshot.is_none() {
             self.set_snapshot_aside(&mut plan); // without replication.toml the log wins
         }
@@ -530,6 +568,7 @@ impl<'a> Planner<'a> {
             ring: RingPlan::Refill { at: end, db },
             machine_crash: false,
             log_line: String::new(),
+            loss: None,
             history,
         }
     }

@@ -18,6 +18,7 @@
 //! |---|---|---|---|
 //! | corrupt | any | any | refuse |
 //! | none | none, positioned | none | refuse, if a ring holds more of a history that only `replication.toml` could tell |
+//! | good | positioned | none, ours, of another copy, foreign base | refuse, if a ring holds more under the snapshot's name, which `replication.toml` does not know: it is an older one |
 //! | good | foreign, positioned | none, ours, of another copy, foreign base | snapshot alone: an operator's restore (rule 15); the log is kept aside |
 //! | any | foreign, positioned | another server's | as that server does: `appendonly` decides |
 //! | none | foreign, positioned | none | snapshot alone |
@@ -26,7 +27,7 @@
 //! | good | other | of another copy | refuse |
 //! | good | other | none, ours | refuse, if the ring is another copy's, or if all together falls short of what was there |
 //! | good | other | ours | continue (rule 16), if its tail is whole, torn, or damaged but healed by the ring |
-//! | none | any | ours with its base | the same with in-band names, without ring |
+//! | none | any | ours with its base | the same with in-band names, without ring; refuse, if a ring holds more under the log's last name |
 //! | none | none | ours without its base | refuse |
 //! | good | named | none | continue: snapshot and ring |
 //! | good | none | none | continue if the ring holds everything since the history was born empty, else empty (rule 7) |
@@ -36,7 +37,8 @@
 //!
 //! *Falls short*: `replication.toml` names a base that is in force, or a clean shutdown that promised to keep everything,
 //! at an offset beyond the one reached. No crash leaves that: a base is durable before it is named in force, and the clean
-//! mark is the last thing written. So something was removed, exchanged or damaged, and to go on with less would be a silent
+//! mark is the last thing written. Or the ring, which knows what was written to a log, begins behind what is reached, and no
+//! log is there: its directory is durable before a byte is written to it. So something was removed, exchanged or damaged, and to go on with less would be a silent
 //! roll-back. Likewise a name that stands in ring or log and not in `replication.toml`, which always has it first (rule 1):
 //! the file comes from a copy that went another way, and bytes of two ways must not be mixed (P3).
 
@@ -105,7 +107,8 @@ pub enum RingKind {
     FromBirth,
     /// Of this history by its tag, but written under a name that the history never had.
     OtherCopy,
-    /// Without `replication.toml`: holds more than what else is there.
+    /// Without `replication.toml`: holds more than what else is there. With one: goes on from a snapshot of its name, which
+    /// that one does not know.
     Orphan,
 }
 
@@ -159,6 +162,11 @@ pub fn decide(i: &Inputs) -> Verdict {
         (H::None, S::None | S::Positioned, L::None) if i.ring == RingKind::Orphan => {
             Verdict::Refuse(Blame::History)
         }
+        (H::Good, S::Positioned, L::None | L::Ours { .. } | L::OtherCopy | L::ForeignBase)
+            if i.ring == RingKind::Orphan =>
+        {
+            Verdict::Refuse(Blame::History)
+        }
         (_, S::Foreign | S::Positioned, L::None) => Verdict::SnapshotAlone,
         (H::Good, S::Foreign | S::Positioned, L::Ours { .. } | L::OtherCopy | L::ForeignBase) => {
             Verdict::SnapshotAlone
@@ -180,6 +188,7 @@ pub fn decide(i: &Inputs) -> Verdict {
 
         (_, S::Unreadable, L::None | L::Ours { own_base: false, .. }) => Verdict::Refuse(Blame::Snapshot),
         (H::None, S::None, L::Ours { own_base: false, .. }) => Verdict::Refuse(Blame::Log),
+        (H::None, _, L::Ours { .. }) if i.ring == RingKind::Orphan => Verdict::Refuse(Blame::History),
         (H::None, _, L::Ours { tail, .. }) => ours(tail, i),
         (H::None, S::None, L::None) => Verdict::Empty,
         // Without replication.toml only a log can make a snapshot a named one; if it did it would be read alone.
@@ -302,7 +311,8 @@ mod tests {
                 }
                 Verdict::Refuse(Blame::History) => assert!(
                     row.history == HistoryKind::Corrupt
-                        || row.history == HistoryKind::None && row.ring == RingKind::Orphan,
+                        || row.history == HistoryKind::None && row.ring == RingKind::Orphan
+                        || row.snapshot == SnapshotKind::Positioned && row.ring == RingKind::Orphan,
                     "{row_text}"
                 ),
                 Verdict::Refuse(Blame::Ring) => assert_eq!(row.ring, RingKind::OtherCopy, "{row_text}"),
@@ -379,6 +389,12 @@ mod tests {
         check(Inputs { short: true, ..row }, Verdict::Refuse(Blame::Missing));
         check(Inputs { snapshot: SnapshotKind::Named, short: true, ..row }, Verdict::Refuse(Blame::Missing));
         check(Inputs { snapshot: SnapshotKind::Foreign, short: true, ..row }, Verdict::SnapshotAlone);
+        // a ring that goes on where only a newer replication.toml, or one at all, could lead
+        let orphan = Inputs { ring: RingKind::Orphan, ..row };
+        check(Inputs { snapshot: SnapshotKind::Positioned, ..orphan }, Verdict::Refuse(Blame::History));
+        check(Inputs { snapshot: SnapshotKind::Foreign, ..orphan }, Verdict::SnapshotAlone);
+        let log = ours(true, Tail::Whole);
+        check(Inputs { history: HistoryKind::None, log, ..orphan }, Verdict::Refuse(Blame::History));
         check(Inputs { log: ours(true, Tail::Whole), short: true, ..row }, Verdict::Refuse(Blame::Missing));
         // spill: the snapshot and what was spilled since
         check(

@@ -44,6 +44,134 @@ fn a_clean_end_is_reached_or_refused() {
     }
 }
 
+fn other_name() -> Paths {
+    Paths { snapshot: "other.rdb".into(), ..paths() }
+}
+
+fn start_under(disk: &SimDisk, policy: Option<Policy>, paths: &Paths) -> (Plan, Vec<u8>) {
+    let settings = settings(&mut World { starts: 500, ..World::default() }, Conf { policy, ring: 64 << 10 });
+    let recovered = recover(disk, paths, &Probe, &settings).unwrap();
+    let plan = recovered.plan.unwrap_or_else(|refusal| panic!("{refusal} {:?}", recovered.inputs));
+    let dataset = load(disk, &plan, recovered.ring.as_deref());
+    (plan, dataset)
+}
+
+/// `dbfilename` was changed, perhaps an export written under the new name (rule 26), and the server killed or stopped: nobody
+/// restored anything while the snapshot lies there as `replication.toml` names it. Another snapshot under the new name is a
+/// restore.
+#[test]
+fn a_changed_dbfilename_is_no_restore() {
+    let other = other_name();
+    for policy in [None, Some(Policy::EverySec)] {
+        for stops in [false, true] {
+            let (disk, mut world, mut server) = saved_and_more(policy);
+            let (name, at, there) = (server.store.get().replid, server.end(), server.stream.clone());
+            server.write(&mut world, &set(100)).unwrap();
+            let all = server.stream.clone();
+            if stops {
+                server.stop().unwrap();
+            } else {
+                drop(server);
+            }
+            let check = |expected: Verdict, dataset: &[u8]| {
+                let (plan, found) = start_under(&disk, policy, &other);
+                assert_eq!(
+                    (plan.verdict, found.as_slice()),
+                    (expected, dataset),
+                    "{policy:?} {}",
+                    plan.log_line
+                );
+                plan
+            };
+            let kept = check(Verdict::Continue, &all);
+            assert!(kept.history.bases.iter().any(|base| base.files[0].name == "dump.rdb"), "{policy:?}");
+            let export = |position: &str, data: &[u8]| {
+                let text = [format!("REDIS {position} export\n").as_bytes(), data].concat();
+                let seal = crate::format::crc::seal(&[], &text);
+                [&text[..], &seal.to_le_bytes()].concat()
+            };
+            let put = |bytes: &[u8]| {
+                durable::remove_if_there(&disk, &other.snapshot()).unwrap();
+                durable::write_new(&disk, &other.snapshot(), bytes).unwrap();
+            };
+            put(&export(&format!("{name} {at}"), &there));
+            check(Verdict::Continue, &all);
+            put(&export(&format!("{name} {}", all.len() + 1), b"further"));
+            check(Verdict::SnapshotAlone, b"further");
+            put(&export(&format!("{} {at}", id(77)), b"of another history"));
+            check(Verdict::SnapshotAlone, b"of another history");
+            put(&rdb(None, b"of another server"));
+            check(Verdict::SnapshotAlone, b"of another server");
+            // the named one was replaced by an export: a restore
+            put(&export(&format!("{name} {at}"), &there));
+            disk.remove(Path::new(DUMP)).unwrap();
+            check(Verdict::SnapshotAlone, &there);
+        }
+    }
+}
+
+/// The ring is long past a log without a base, and the log, or its manifest, is gone after a kill: the stream was kept, so that
+/// beginning anew would be a silent loss. A cache, which kept nothing, begins anew (rule 7).
+#[test]
+fn a_log_that_led_to_the_ring_is_asked_for() {
+    let elsewhere = Path::new("/d/elsewhere");
+    for policy in [None, Some(Policy::EverySec)] {
+        for forgets in [false, true] {
+            let (disk, mut world) = (SimDisk::new(), World::default());
+            let (mut server, _) = Server::start(&disk, &mut world, Conf { policy, ring: 64 << 10 }).unwrap();
+            for _ in 0..200 {
+                server.write(&mut world, &set(1000)).unwrap();
+            }
+            if forgets {
+                server.ring.forget_log(); // as the server does that removes the log
+            }
+            let all = server.stream.clone();
+            drop(server);
+            disk.rename(&paths().log(), elsewhere).unwrap();
+            if forgets {
+                assert_eq!(start_on(&disk, false).0.verdict, Verdict::Empty, "{policy:?}");
+                continue;
+            }
+            let refusal = refusal_on(&disk, true);
+            assert_eq!(refusal.file, paths().manifest(), "{policy:?} {refusal}");
+            assert!(refusal.what.contains("the log is not there"), "{policy:?} {refusal}");
+            disk.rename(elsewhere, &paths().log()).unwrap();
+            assert!(start_on(&disk, false).1 == all, "put back, it is all there");
+            disk.remove(&paths().manifest()).unwrap();
+            let refusal = refusal_on(&disk, true);
+            assert_eq!(refusal.file, paths().manifest(), "{policy:?} {refusal}");
+        }
+    }
+}
+
+/// A ring that is gone, or an older one, can be a crash of the machine: no refusal, but it is said what is lost.
+#[test]
+fn a_ring_that_went_back_is_said() {
+    let conf = Conf { policy: Some(Policy::EverySec), ring: 64 << 10 };
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let mut older = Vec::new();
+    for _ in 0..3 {
+        let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+        older.push(contents(&disk, &paths().ring()));
+        for _ in 0..5 {
+            server.write(&mut world, &set(100)).unwrap();
+        }
+        server.order(Order::Mark);
+        drop(server);
+    }
+    assert_eq!(start_on(&disk, true).0.loss, None);
+    let exchanged = disk.after_process_crash();
+    exchanged.damage(&paths().ring(), |bytes| bytes.clone_from(&older[1]));
+    let said = start_on(&exchanged, true).0;
+    let loss = said.loss.unwrap();
+    assert!(loss.starts_with("backlog.ring is older than replication.toml: "), "{loss}");
+    assert!(!said.log_line.contains("of the process"), "{}", said.log_line);
+    let without = disk.after_process_crash();
+    without.remove(&paths().ring()).unwrap();
+    let loss = start_on(&without, true).0.loss.unwrap();
+    assert!(loss.starts_with("backlog.ring is not there: what it alone held"), "{loss}");
+}
+
 /// A base in force that is gone is asked for, by its name.
 #[test]
 fn a_base_that_is_gone_is_refused() {
@@ -51,12 +179,11 @@ fn a_base_that_is_gone_is_refused() {
         let (disk, _, server) = saved_and_more(policy);
         drop(server);
         let _maybe_none = disk.rename(&paths().log(), Path::new("/d/elsewhere"));
-        let other = Paths { snapshot: "other.rdb".into(), ..paths() };
-        let refusal = refusal_with(&disk, true, &other);
-        assert_eq!(refusal.file, Path::new(DUMP));
-        assert!(refusal.what.contains("dbfilename is other.rdb"), "{refusal}");
         disk.remove(Path::new(DUMP)).unwrap();
         assert_eq!(refusal_on(&disk, true).file, Path::new(DUMP));
+        let refusal = refusal_with(&disk, true, &other_name());
+        assert_eq!(refusal.file, Path::new(DUMP));
+        assert!(refusal.what.contains("dbfilename is other.rdb"), "{refusal}");
     }
 }
 
@@ -69,6 +196,35 @@ fn a_ring_without_its_history_is_refused() {
     assert_eq!(refusal.file, paths().history());
     disk.remove(&paths().ring()).unwrap();
     assert_eq!(start_on(&disk, false).0.verdict, Verdict::Empty);
+}
+
+/// Likewise where a log is there, but ends before what the ring holds under the log's last name; and where an older
+/// `replication.toml` lies beside a newer snapshot from which the ring goes on.
+#[test]
+fn a_ring_beyond_what_the_history_file_can_tell_is_not_dropped() {
+    for policy in [None, Some(Policy::EverySec)] {
+        let (disk, mut world) = (SimDisk::new(), World::default());
+        let (mut server, _) = Server::start(&disk, &mut world, Conf { policy, ring: 64 << 10 }).unwrap();
+        for _ in 0..200 {
+            server.write(&mut world, &set(1000)).unwrap();
+        }
+        server.ring.append(&set(10), 0);
+        drop(server);
+        disk.remove(&paths().history()).unwrap();
+        assert_eq!(refusal_on(&disk, true).file, paths().history(), "{policy:?}");
+    }
+    let (disk, mut world, server) = saved_and_more(None);
+    drop(server);
+    let old = contents(&disk, &paths().history());
+    let (mut server, _) = Server::start(&disk, &mut world, Conf { policy: None, ring: 64 << 10 }).unwrap();
+    server.write(&mut world, &set(100)).unwrap();
+    server.save().unwrap();
+    server.write(&mut world, &set(100)).unwrap();
+    drop(server);
+    disk.damage(&paths().history(), |bytes| bytes.clone_from(&old));
+    let refusal = refusal_on(&disk, true);
+    assert_eq!(refusal.file, paths().history());
+    assert!(refusal.what.contains("older than backlog.ring"), "{refusal}");
 }
 
 /// `replication.toml` lost: the snapshot that lies in the log stays a base, another one is no restore.

@@ -189,6 +189,9 @@ impl LogFacts {
 pub struct Survey {
     pub history: HistoryFact,
     pub snapshot: SnapshotFact,
+    /// Where `dbfilename` names no file, or one that was written to go elsewhere: the latest snapshot that `replication.toml`
+    /// names, found as it was written under its own name (`dbfilename` was changed; rule 26).
+    pub recorded: Option<SnapshotFact>,
     pub log: LogFacts,
     pub ring: Option<(Box<Ring>, Check)>,
     pub ring_damage: Option<Corrupt>,
@@ -208,11 +211,12 @@ pub fn survey(disk: &dyn Disk, paths: &Paths, probe: &dyn RdbProbe) -> Result<Su
             (Some((ring, check)), damage)
         }
     };
-    let snapshot = read_snapshot(disk, paths, probe, history.good())?;
+    let snapshot = read_snapshot(disk, paths, &paths.snapshot, probe, history.good())?;
+    let recorded = read_recorded(disk, paths, probe, history.good(), &snapshot)?;
     let noted = ring.as_ref().filter(|(ring, _)| history.good().is_some_and(|h| h.tag == ring.tag()));
     let noted = noted.map_or(Offset::ZERO, |(_, check)| check.durable);
     let log = LogReader { disk, paths, probe, history: history.good(), noted }.read()?;
-    Ok(Survey { history, snapshot, log, ring, ring_damage })
+    Ok(Survey { history, snapshot, recorded, log, ring, ring_damage })
 }
 
 fn read_history(disk: &dyn Disk, paths: &Paths) -> Result<HistoryFact> {
@@ -229,21 +233,51 @@ fn read_history(disk: &dyn Disk, paths: &Paths) -> Result<HistoryFact> {
 fn read_snapshot(
     disk: &dyn Disk,
     paths: &Paths,
+    name: &str,
     probe: &dyn RdbProbe,
     history: Option<&History>,
 ) -> Result<SnapshotFact> {
-    let path = paths.snapshot();
+    let path = paths.data.join(name);
     let Some(len) = disk.len(&path)? else { return Ok(SnapshotFact::None) };
     let peek = match probe.peek(&*disk.open(&path, Mode::Read)?)? {
         Ok(peek) => peek,
         Err(damage) => return Ok(SnapshotFact::Unreadable(damage.in_file(&path))),
     };
-    let file = BaseFile { name: paths.snapshot.clone(), len, checksum: peek.checksum };
+    let file = BaseFile { name: name.into(), len, checksum: peek.checksum };
     let named = history.and_then(|h| find_base(h, std::slice::from_ref(&file)));
     // A file written without a checksum is told from another of its length by its place.
     let named =
         named.filter(|base| peek.checksum != 0 || peek.offset.is_none_or(|offset| offset == base.cut));
     Ok(SnapshotFact::Found { file, peek, named })
+}
+
+fn read_recorded(
+    disk: &dyn Disk,
+    paths: &Paths,
+    probe: &dyn RdbProbe,
+    history: Option<&History>,
+    configured: &SnapshotFact,
+) -> Result<Option<SnapshotFact>> {
+    let is_no_base = match configured {
+        SnapshotFact::None => true,
+        SnapshotFact::Found { peek, named, .. } => named.is_none() && peek.export,
+        SnapshotFact::Unreadable(_) => false,
+    };
+    let Some(history) = history.filter(|_| is_no_base) else { return Ok(None) };
+    let name = |base: &Base| match base.files.as_slice() {
+        [file] if !file.name.contains('/') && file.name != paths.snapshot => Some(file.name.clone()),
+        _ => None,
+    };
+    let mut bases: Vec<(Offset, String)> =
+        history.bases.iter().filter_map(|base| Some((base.cut, name(base)?))).collect();
+    bases.sort();
+    for (_, name) in bases.iter().rev() {
+        let found = read_snapshot(disk, paths, name, probe, Some(history))?;
+        if matches!(found, SnapshotFact::Found { named: Some(_), .. }) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 fn find_base(history: &History, files: &[BaseFile]) -> Option<Base> {
@@ -323,7 +357,7 @@ impl LogReader<'_> {
 
     /// A file of ours that the manifest no longer names, though `replication.toml` does (as a base in force, or as a
     /// segment of the clean shutdown): the manifest was damaged or lost. Segments that neither names may be what a
-    /// crash left, and are not asked about.
+    /// crash left, and are not asked about, unless there is no manifest at all: it goes last, after all that hold stream.
     fn unnamed(&self, manifest: &Manifest) -> Result<Option<Refusal>> {
         if !self.disk.is_dir(&self.paths.log()) {
             return Ok(None);
@@ -336,7 +370,12 @@ impl LogReader<'_> {
             });
             let closed =
                 self.clean().is_some_and(|clean| clean.segments.iter().any(|kept| kept.name == name));
-            let lost = !named(&name) && (is_base || closed);
+            let ours = || -> Result<bool> {
+                let path = self.paths.log_file(&name);
+                let asked = manifest.is_empty() && self.history.is_some() && self.paths.is_segment(&name);
+                Ok(asked && holds_stream(self.disk, &path)?)
+            };
+            let lost = !named(&name) && (is_base || closed || ours()?);
             if lost {
                 let what = format!("it does not name {name}, which holds data of this log");
                 return Ok(Some(Refusal { what, ..refusal_at(self.paths.manifest(), REPAIR) }));

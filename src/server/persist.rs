@@ -389,6 +389,9 @@ impl Persist {
 
     fn tidy(&mut self, what: &'static str, remove: impl FnOnce(&Files) -> io::Result<()> + Send + 'static) {
         self.finish_tidying();
+        if self.sender.is_none() {
+            self.ring.forget_log();
+        }
         let files = self.files.clone();
         self.tidying = Some(std::thread::spawn(move || {
             if let Err(why) = remove(&files) {

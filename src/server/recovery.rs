@@ -350,6 +350,9 @@ fn begin(
     boot_id: &str,
 ) -> Result<Recovered, String> {
     notice!("{}", plan.log_line);
+    if let Some(loss) = &plan.loss {
+        warning!("{loss}");
+    }
     let old = plan.history.replid;
     let mut history = HistoryFile::recovered(Arc::clone(&disk), paths.history(), plan.history, boot_id);
     let was_replica = matches!(history.get().role, Role::Replica { .. });

@@ -1,6 +1,6 @@
 //! Why not to start: the file, what is the matter with it, and what to do.
 
-use super::{LogShape, Planner};
+use super::{LogShape, Planner, file_name};
 use crate::log::survey::Refusal;
 use crate::units::{Offset, ReplId};
 
@@ -9,6 +9,19 @@ pub(super) const RESTORE_OR_LEAVE: &str = "restore it from a copy, or move repli
 pub(super) const OF_NO_HISTORY: &str = "replication.toml does not know: it comes from another server, or from a copy of this directory that went on by itself";
 
 impl Planner<'_> {
+    /// A ring of a history that only `replication.toml` could tell, and does not.
+    pub(super) fn without_history(&self) -> Refusal {
+        let ring = file_name(&self.paths.ring());
+        let what = match self.survey.history.good() {
+            None => format!("the file is missing, but {ring} holds a part of its history"),
+            Some(_) => format!(
+                "the file is older than {ring} and {}, which are both of a name that it does not know",
+                self.paths.snapshot
+            ),
+        };
+        Refusal { file: self.paths.history(), what, ..self.refusal(RESTORE_OR_LEAVE) }
+    }
+
     pub(super) fn strange_ring(&self) -> Refusal {
         let name = self.survey.ring.as_ref().map_or(ReplId::NONE, |(ring, _)| ring.replid());
         let what = format!("it was written under the name {name}, which {OF_NO_HISTORY}");
@@ -42,8 +55,16 @@ impl Planner<'_> {
             );
             return Refusal { file: self.paths.data.join(name), what, ..refusal };
         }
-        let end = history.clean.as_ref().map_or(reached, |clean| clean.end);
-        let had_log = history.clean.as_ref().is_some_and(|clean| !clean.segments.is_empty());
+        let Some(clean) = &history.clean else {
+            let led = self.led_to_ring().unwrap_or(reached);
+            let what = format!(
+                "the log is not there: it led to stream offset {led}, where backlog.ring begins, and what is there leads \
+                 only to {reached}"
+            );
+            return Refusal { file: self.paths.manifest(), what, ..refusal };
+        };
+        let end = clean.end;
+        let had_log = !clean.segments.is_empty();
         let (file, at, why) = match (&self.survey.ring_damage, &self.survey.ring) {
             _ if had_log && matches!(self.log().shape, LogShape::None) => {
                 (self.paths.manifest(), 0, "the log is not there".to_string())

@@ -1,7 +1,7 @@
 //! What the log says of a recovery, in one line: how the last run ended, what was taken, what was cut off, where it led.
 
 use super::{LogShape, Plan, Planner, Source, Tail, file_name};
-use crate::units::Offset;
+use crate::units::{Offset, ReplId};
 
 impl Planner<'_> {
     /// By the boot id, which is a hint: it decides about no byte (rule 2).
@@ -15,16 +15,49 @@ impl Planner<'_> {
         }
     }
 
-    pub(super) fn continue_line(&self, plan: &Plan, snapshot: bool, cut: Offset) -> String {
-        let base = match (snapshot, plan.load.is_empty()) {
-            (_, true) => "nothing".to_string(),
-            (true, _) => self.paths.snapshot.clone(),
-            (false, _) => file_name(&plan.load[0].path),
+    /// What is to be feared, or known, to be lost though every file is sound. Where that can be a crash of the machine it is no
+    /// reason to refuse (rule 5), but never goes unsaid.
+    pub(super) fn loss(&self, end: Offset) -> Option<String> {
+        let history = self.survey.history.good().filter(|history| history.clean.is_none())?;
+        let behind = history.begun.since(end); // 0 if it is not
+        let log_end = self.log().range().map_or(Offset::ZERO, |range| range.1);
+        let cuts = history.bases.iter().filter(|base| base.placed).map(|base| base.cut);
+        let used = cuts.chain([log_end]).any(|known| known > history.begun);
+        let newer = self.newer_names();
+        let newest: Vec<ReplId> = newer.iter().map(|(name, _)| *name).chain([history.replid]).collect();
+        let ring = match (&self.survey.ring, self.tagged_ring()) {
+            (None, _) if self.survey.ring_damage.is_none() => Some("is not there"),
+            (Some(_), None) => Some("is of another history"),
+            // The ring had the name before any byte of it (rule 1).
+            (_, Some((ring, _))) if (used || behind > 0) && !newest.contains(&ring.replid()) => {
+                Some("is older than replication.toml")
+            }
+            _ => None,
         };
+        let known = match behind {
+            0 => "what it alone held of the stream, if anything, is lost".to_string(),
+            _ => format!(
+                "the stream had reached offset {}: {behind} bytes and what followed are lost",
+                history.begun
+            ),
+        };
+        let ring = ring.map(|what| format!("{} {what}", file_name(&self.paths.ring())));
+        match (ring, behind) {
+            (None, 0) => None,
+            (None, _) => Some(known),
+            (Some(ring), _) => Some(format!("{ring}: {known}")),
+        }
+    }
+
+    pub(super) fn continue_line(&self, plan: &Plan, cut: Offset) -> String {
+        let base = plan.load.first().map_or("nothing".to_string(), |load| file_name(&load.path));
         let from_ring: u64 =
             plan.replay.iter().filter(|r| r.source == Source::Ring).map(|r| r.end - r.start).sum();
         let total: u64 = plan.replay.iter().map(|run| run.end - run.start).sum();
-        let crash = self.last_run().words();
+        let crash = match self.last_run() {
+            LastRun::ProcessCrashed if plan.loss.is_some() => LastRun::Crashed.words(), // that loses nothing
+            run => run.words(),
+        };
         let mut line = format!(
             "recovered {crash} from {base} at {cut} and {total} bytes of stream, {from_ring} of them from the ring, to {}:{}",
             plan.history.replid, plan.end
