@@ -29,11 +29,13 @@
 //! A change of name while running ([`super::history_file::HistoryFile::begin`]) is fsynced in `replication.toml` first, then stands in the ring's
 //! header, then in the log's next mark, and only then a byte may be appended under it (rule 1).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::plan::{Cut, Plan};
-use super::segments::{ManifestFound, Paths, Segments, read_manifest, settle_generation};
+use super::segments::{
+    ManifestFound, Paths, Segments, read_manifest, restore_past, set_aside, settle_generation,
+};
 use super::survey::seal_file;
 use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
 use crate::format::history::History;
@@ -54,6 +56,12 @@ pub fn tidy_up(disk: &dyn Disk, paths: &Paths) -> Result<Vec<String>> {
         && let Ok(history) = History::parse(&read_all(disk, &paths.history(), 1 << 20)?)
     {
         done = settle_generation(disk, paths, history.generation)?;
+        if restore_past(disk, paths, &history)? {
+            done.push(
+                "a log that had begun anew without a base is set aside: the one before it is taken up again"
+                    .into(),
+            );
+        }
     }
     let resized = paths.new_ring();
     if disk.exists(&resized)? {
@@ -136,21 +144,6 @@ fn set_aside_and_say(disk: &dyn Disk, path: &Path, plan: &mut Plan) -> Result<()
         plan.log_line += &format!("; {} is now {}", name(path), name(&to));
     }
     Ok(())
-}
-
-/// Renames `path` (file or directory), if it is there, to the first free `….aside`, `….aside2`, …, which it returns.
-pub fn set_aside(disk: &dyn Disk, path: &Path) -> Result<Option<PathBuf>> {
-    if !disk.exists(path)? {
-        return Ok(None);
-    }
-    let mut to = durable::with_suffix(path, ".aside");
-    let mut n = 2;
-    while disk.exists(&to)? {
-        to = durable::with_suffix(path, &format!(".aside{n}"));
-        n += 1;
-    }
-    durable::publish(disk, path, &to)?;
-    Ok(Some(to))
 }
 
 fn apply_cut(disk: &dyn Disk, cut: &Cut) -> Result<()> {

@@ -22,7 +22,9 @@ use super::survey::holds_stream;
 use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
 use crate::error::{Corrupt, IoFailure};
 use crate::format::aof::{Chain, Place};
+use crate::format::history::History;
 use crate::format::manifest::{Entry, FileType, Manifest, ManifestError};
+use crate::ring::{Found, Ring};
 use crate::units::Offset;
 
 /// Where things are in a data directory.
@@ -100,6 +102,8 @@ pub struct Segments {
     /// Another generation has taken the place of this one: the manifest is not this one's to change any more.
     retired: bool,
     needed: Arc<AtomicU64>,
+    /// The history is what a crash comes back to: [`Segments::leave_behind`].
+    left_behind: bool,
 }
 
 /// No replica needs anything: a value of [`Segments::needed`].
@@ -127,6 +131,58 @@ pub fn read_manifest(disk: &dyn Disk, paths: &Paths) -> Result<ManifestFound> {
     })
 }
 
+/// At start: a log that had begun anew ([`Segments::leave_behind`]) has no base in force, so the one before it is the log
+/// again, and the new one's segments are put aside. `true`: so it was.
+pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result<bool> {
+    let ManifestFound::Good(manifest) = read_manifest(disk, paths)? else { return Ok(false) };
+    let (None, Some(first)) = (&manifest.base, manifest.incrs.first()) else { return Ok(false) };
+    let newest = history.bases.iter().filter(|base| base.placed).map(|base| base.cut).max();
+    let names = |entry: &&Entry| {
+        let name = paths.relative(&entry.name);
+        history.bases.iter().any(|base| base.placed && base.files.iter().any(|file| file.name == name))
+    };
+    let Some(base) = manifest.history.iter().find(names) else { return Ok(false) };
+    if first.start_offset <= newest {
+        return Ok(false); // a base of the new log is in force
+    }
+    let of = |file_type| move |entry: &Entry| Entry { file_type, ..entry.clone() };
+    let behind = |entry: &&Entry| *entry != base && entry.start_offset >= base.start_offset;
+    let mut incrs: Vec<Entry> = manifest.history.iter().filter(behind).map(of(FileType::Incr)).collect();
+    incrs.sort_by_key(|entry| entry.seq);
+    // The manifest last: a crash before it finds the same, with less to do.
+    for entry in &manifest.incrs {
+        set_aside(disk, &paths.log_file(&entry.name))?;
+    }
+    let mut reach = base.start_offset;
+    for entry in &incrs {
+        let len = disk.len(&paths.log_file(&entry.name))?.unwrap_or(0); // with marks: more than its stream bytes
+        reach = reach.max(entry.start_offset.map(|start| start + len));
+    }
+    if let Found::Ring(ring, _) = Ring::open(disk, &paths.ring())?
+        && Some(ring.start()) > reach
+    {
+        set_aside(disk, &paths.ring())?; // what it knows of is behind a gap
+    }
+    let past = Manifest { base: Some(of(FileType::Base)(base)), history: Vec::new(), incrs };
+    durable::replace(disk, &paths.manifest(), past.emit().as_bytes())?;
+    Ok(true)
+}
+
+/// Renames `path` (file or directory), if it is there, to the first free `….aside`, `….aside2`, …, which it returns.
+pub fn set_aside(disk: &dyn Disk, path: &Path) -> Result<Option<PathBuf>> {
+    if !disk.exists(path)? {
+        return Ok(None);
+    }
+    let mut to = durable::with_suffix(path, ".aside");
+    let mut n = 2;
+    while disk.exists(&to)? {
+        to = durable::with_suffix(path, &format!(".aside{n}"));
+        n += 1;
+    }
+    durable::publish(disk, path, &to)?;
+    Ok(Some(to))
+}
+
 impl Segments {
     /// `manifest`: what is on disk, or empty. Makes the log's directory if need be.
     pub fn new(disk: Arc<dyn Disk>, paths: Paths, manifest: Manifest) -> Result<Segments> {
@@ -136,7 +192,16 @@ impl Segments {
         }
         let manifest_path = paths.manifest();
         let needed = Arc::new(AtomicU64::new(NOTHING));
-        Ok(Segments { disk, paths, manifest, manifest_path, doubtful: Vec::new(), retired: false, needed })
+        Ok(Segments {
+            disk,
+            paths,
+            manifest,
+            manifest_path,
+            doubtful: Vec::new(),
+            retired: false,
+            needed,
+            left_behind: false,
+        })
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -230,6 +295,7 @@ impl Segments {
         manifest.base = Some(Entry { name, seq, file_type: FileType::Base, start_offset: Some(cut) });
         manifest.incrs = kept;
         self.replace(manifest)?;
+        self.left_behind = false;
         self.delete_passed()
     }
 
@@ -245,7 +311,32 @@ impl Segments {
             return Ok(());
         }
         self.replace(manifest)?;
+        self.left_behind = false;
         self.delete_passed()
+    }
+
+    /// Another log is to begin that does not go on where this one ends, and no base of it is there yet: what the manifest names
+    /// becomes history *without being deleted*, so that a crash before that base is in force comes back to it
+    /// ([`restore_past`]). Segments without a base lead nowhere and go.
+    pub fn leave_behind(&mut self) -> Result<()> {
+        let mut manifest = self.manifest.clone();
+        let needless = match manifest.base.take() {
+            Some(base) => {
+                let old = std::iter::once(base).chain(manifest.incrs.drain(..));
+                manifest.history.extend(old.map(|entry| Entry { file_type: FileType::History, ..entry }));
+                Vec::new()
+            }
+            None => std::mem::take(&mut manifest.incrs),
+        };
+        if manifest == self.manifest {
+            return Ok(());
+        }
+        self.replace(manifest)?;
+        self.left_behind |= needless.is_empty();
+        for entry in needless {
+            durable::remove_if_there(&*self.disk, &self.paths.log_file(&entry.name))?;
+        }
+        Ok(())
     }
 
     /// Forgets all but `names`, without touching files: what a recovery plan keeps.
@@ -274,13 +365,16 @@ impl Segments {
 
     /// The same, but for what replicas still need.
     pub fn delete_passed(&mut self) -> Result<()> {
+        if self.left_behind {
+            return Ok(());
+        }
         let kept = self.manifest.history.iter().filter(|entry| self.is_needed(entry)).cloned().collect();
         self.delete_all_but(kept)
     }
 
     /// Whether there is history that no replica needs.
     pub fn has_passed(&self) -> bool {
-        self.manifest.history.iter().any(|entry| !self.is_needed(entry))
+        !self.left_behind && self.manifest.history.iter().any(|entry| !self.is_needed(entry))
     }
 
     fn delete_all_but(&mut self, kept: Vec<Entry>) -> Result<()> {
@@ -329,6 +423,7 @@ impl Segments {
             doubtful: self.doubtful.clone(),
             retired: false,
             needed: Arc::new(AtomicU64::new(NOTHING)),
+            left_behind: false,
         }
     }
 

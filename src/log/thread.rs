@@ -139,6 +139,11 @@ impl LogThread {
 }
 
 impl LogSender {
+    /// The thread takes no more orders.
+    pub fn has_ended(&self) -> bool {
+        lock(&self.shared.mailbox).stop
+    }
+
     /// Hands over whole units that end at `end`, with `db` selected there. Never blocks on the disk.
     /// No more than one mark interval (and the unit that crosses it) at a time: marks are put between two calls, and
     /// a longer run without one would look like another server's (rule 14). See [`LogSender::push_units`].

@@ -643,6 +643,8 @@ fn apply(
 /// CONFIG SET appendonly yes: the log begins here; it counts for recovery once its base is durable (rule 26).
 fn start_aof(driver: &Rc<Driver>, settings: &Settings, in_transaction: bool) -> Result<(), String> {
     driver.persist_mut().start_aof(settings)?;
+    // It may begin at the end of the stream and so never move: what waits for it is looked at now.
+    driver.persist().waker()();
     {
         let mut node = driver.node.borrow_mut();
         node.server.persistence.aof_enabled = true;

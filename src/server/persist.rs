@@ -332,10 +332,14 @@ impl Persist {
         }
         self.finish_tidying();
         if !self.promise.is_continued_at(from) {
-            // Needless, as all from the base on is in the ring; and segments must follow one another.
+            // Segments must follow one another. Those of before are needless if all from the base on is in the ring; else
+            // they are what a crash comes back to, until the new log has a base.
             let mut segments = lock(&self.files.segments);
-            let dropped = segments.drop_before(u64::MAX).and_then(|()| segments.delete_history());
-            dropped.map_err(|failure| failure.to_string())?;
+            let gone = match self.promise.is_whole() {
+                true => segments.drop_before(u64::MAX).and_then(|()| segments.delete_history()),
+                false => segments.leave_behind(),
+            };
+            gone.map_err(|failure| failure.to_string())?;
         }
         let log = LogThread::start(
             Arc::clone(&self.files.segments),

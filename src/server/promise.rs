@@ -10,7 +10,7 @@
 //! | event | then |
 //! |---|---|
 //! | the ring is about to begin behind `to` | a log begins at `to` first (the spill); if that fails, the bytes wait and writes are refused |
-//! | a log begins | at `to`, also if the stream is further: the ring has the rest. Not where the old segments end? Then these are needless, and go first |
+//! | a log begins | at `to`, also if the stream is further: the ring has the rest. Not where the old segments end? Then these are needless, and go first; or, if nothing leads to the end any more, stay until the new log has a base (`Segments::leave_behind`) |
 //! | a log ends | `to` is its end; if it could not be closed, its last mark |
 //! | a base is placed at a cut ≥ `to`, no log runs | `to` is the cut, the segments are needless |
 //! | a base is placed at a cut < `to`, or a log runs | nothing: segments lead on from the old base through the cut |

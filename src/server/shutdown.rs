@@ -109,6 +109,18 @@ fn cancel_job(driver: &Rc<Driver>, plan: Plan) {
             return stay(driver, plan);
         }
     }
+    if !plan.force
+        && driver.running() == Some(Purpose::Rewrite)
+        && driver.is_open()
+        && driver.persist().lacks_base()
+    {
+        notice!(
+            "The log's first base is being written: other servers could load only a part of the data without it. Exiting \
+                 when it is there"
+        );
+        driver.shutdown.set(Some(Plan { stage: Stage::Cancelling, ..plan }));
+        return;
+    }
     let remark = match driver.running() {
         Some(Purpose::Rewrite) => "There is a background AOF rewrite running. Cancelling it before exiting.",
         _ => "There is a background save running. Cancelling it before exiting.",

@@ -174,13 +174,30 @@ pub(super) fn wait_until_durable(job: &Job) -> Result<(), String> {
     log.sync(Box::new(move |done| {
         let _asker_gone = send.send(done);
     }));
-    match receive.recv() {
-        Ok(Ok(durable)) if durable >= job.cut.offset => Ok(()),
-        Ok(Ok(durable)) => {
-            Err(format!("the log is durable only up to {durable}, before the cut {}", job.cut.offset))
+    let durable = await_log(job, &receive, || log.has_ended())?;
+    if durable < job.cut.offset {
+        return Err(format!("the log is durable only up to {durable}, before the cut {}", job.cut.offset));
+    }
+    Ok(())
+}
+
+/// What the log's thread answers to an order. It may be delayed (a full disk), or end before it has read the order; neither
+/// must keep a cancelled job.
+fn await_log<T>(
+    job: &Job,
+    receive: &mpsc::Receiver<Result<T, String>>,
+    has_ended: impl Fn() -> bool,
+) -> Result<T, String> {
+    loop {
+        let ended = has_ended(); // before the look: what was answered is there
+        match receive.recv_timeout(Duration::from_millis(20)) {
+            Ok(answer) => return answer,
+            Err(RecvTimeoutError::Timeout) if job.progress.cancelled.load(Ordering::Relaxed) => {
+                return Err("cancelled while it waited for the log".into());
+            }
+            Err(RecvTimeoutError::Timeout) if !ended => {}
+            Err(_) => return Err("the log ended before it did what was asked of it".into()),
         }
-        Ok(Err(why)) => Err(why),
-        Err(_) => Err("the log ended before the snapshot".into()),
     }
 }
 
@@ -192,21 +209,11 @@ struct NewBase {
     first_segment: u64,
 }
 
-/// The segment that the log opens at the cut. A full disk delays it; that must not keep a cancelled job.
+/// The segment that the log opens at the cut.
 fn rotation(job: &Job, receive: &mpsc::Receiver<Result<Rotated, String>>) -> Result<Rotated, String> {
     let cut = job.cut.offset;
-    let rotated = loop {
-        match receive.recv_timeout(Duration::from_millis(20)) {
-            Ok(rotated) => break rotated?,
-            Err(RecvTimeoutError::Timeout) if job.progress.cancelled.load(Ordering::Relaxed) => {
-                return Err("cancelled while it waited for the log".into());
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err("the log ended before it opened a new segment".into());
-            }
-        }
-    };
+    let has_ended = || job.durable_first.as_ref().is_some_and(LogSender::has_ended);
+    let rotated = await_log(job, receive, has_ended)?;
     if rotated.start != cut {
         return Err(format!("the log opened its segment at {}, not at the cut {cut}", rotated.start));
     }

@@ -5,7 +5,7 @@
 
 use crate::client::{Client, Value, encode};
 use crate::fill::noise;
-use crate::harness::{Launch, Server, aof_files, eventually, info, stock_tool, subject_is_ours};
+use crate::harness::{Launch, Server, aof_files, eventually, info, rewrite_aof, stock_tool, subject_is_ours};
 use std::fs;
 use std::time::Duration;
 
@@ -383,4 +383,82 @@ fn a_spill_that_grows_is_followed_by_a_snapshot() {
         (size == "0" && info(&mut c, "rdb_saves") == saves).then_some(saves)
     });
     assert!(settled.parse::<u32>().unwrap() <= 12, "{settled} snapshots for 2 MB");
+}
+
+/// A log with a base, then a cache whose ring has moved on, then kept again; killed before the first base of the new log is
+/// there: the state of the past is still on disk, and the start comes back to it.
+#[test]
+fn a_state_of_the_past_stays_until_there_is_a_new_base() {
+    for kept in [["save", "3600 1000000"], ["appendonly", "yes"]] {
+        let Some(ours) = launch(LOG) else { return };
+        let mut server = ours.start();
+        let mut c = server.connect();
+        fill(&mut c, "a", 10);
+        rewrite_aof(&mut c);
+        c.must(&["CONFIG", "SET", "save", ""]);
+        c.must(&["CONFIG", "SET", "appendonly", "no"]);
+        fill(&mut c, "b", 200);
+        c.must(&["CONFIG", "SET", "rdb-key-save-delay", "50000"]);
+        c.must(&["CONFIG", "SET", kept[0], kept[1]]);
+        c.must(&["SET", "x", "1"]);
+        server.kill();
+        let mut server = server.restart();
+        assert_eq!(keys(&server), 10, "{kept:?}");
+        fill(&mut server.connect(), "c", 5);
+        server.kill();
+        assert_eq!(keys(&server.restart()), 15, "{kept:?}");
+    }
+}
+
+/// The log is switched off while a snapshot waits for it: the snapshot fails or succeeds, and the server goes on.
+#[test]
+fn a_snapshot_does_not_wait_for_a_log_that_has_ended() {
+    let Some(ours) = launch(LOG) else { return };
+    let mut server = ours.with("appendfsync", "always").start();
+    let mut c = server.connect();
+    fill(&mut c, "a", 20);
+    c.must(&["CONFIG", "SET", "rdb-key-save-delay", "20000"]);
+    c.must(&["BGSAVE"]);
+    c.must(&["CONFIG", "SET", "appendonly", "no"]);
+    eventually("the snapshot's end", Duration::from_secs(20), || {
+        (info(&mut c, "rdb_bgsave_in_progress") == "0").then_some(())
+    });
+    c.must(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
+    let end = server.stop();
+    assert_eq!(end.code, Some(0), "{end}");
+    assert_eq!(keys(&server.restart()), 20);
+}
+
+/// The log of a cache begins at the end of the stream and is durable from its first moment: nothing waits for it.
+#[test]
+fn a_log_that_is_switched_on_holds_up_nobody() {
+    let Some(ours) = launch(&[("appendonly", "no"), ("save", ""), ("repl-backlog-size", "1mb")]) else {
+        return;
+    };
+    let server = ours.with("appendfsync", "always").start();
+    let mut c = server.connect();
+    fill(&mut c, "a", 200);
+    c.must(&["CONFIG", "SET", "appendonly", "yes"]);
+    assert_eq!(server.connect().must(&["PING"]).text(), "PONG");
+}
+
+/// SIGTERM while the log's first base is written: other servers find all the data in the log.
+#[test]
+fn a_log_without_base_gets_it_before_the_server_ends() {
+    let Some(stock) = stock_tool("redis-server") else { return };
+    let Some(ours) = launch(&[("appendonly", "no"), ("save", "3600 1000000"), ("repl-backlog-size", "1mb")])
+    else {
+        return;
+    };
+    let mut server = ours.start();
+    let mut c = server.connect();
+    fill(&mut c, "a", 30);
+    c.must(&["SAVE"]);
+    c.must(&["CONFIG", "SET", "rdb-key-save-delay", "20000"]);
+    c.must(&["CONFIG", "SET", "appendonly", "yes"]);
+    fill(&mut c, "b", 5);
+    let end = server.stop();
+    assert_eq!(end.code, Some(0), "{end}");
+    let other = again(&server, &[("save", ""), ("appendonly", "yes")]).with_program(stock).start();
+    assert_eq!(keys(&other), 35);
 }

@@ -327,7 +327,7 @@ pub enum WriteCommand {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
         split: Option<u16>,
         #[command(flatten)]
-        wanted: Wanted,
+        wanted: Box<Wanted>,
         #[command(flatten)]
         measured: Measured,
     },

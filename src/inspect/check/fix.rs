@@ -22,8 +22,8 @@ use crate::format::aof::{Place, SegmentWalk};
 use crate::format::framing::{Command, Framer, Sink, Units};
 use crate::format::manifest::Manifest;
 use crate::inspect::{Failure, Result};
-use crate::log::commit::set_aside;
 use crate::log::rdb_probe::{FormatProbe, Positioned};
+use crate::log::segments::set_aside;
 use crate::log::survey::RdbProbe;
 
 /// A file that was cut.

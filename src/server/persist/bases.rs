@@ -40,6 +40,12 @@ impl Persist {
         }
     }
 
+    /// Only we can load the log: it goes on from a snapshot beside it.
+    pub fn lacks_base(&self) -> bool {
+        let segments = lock(&self.files.segments);
+        segments.manifest().base.is_none() && !segments.manifest().incrs.is_empty()
+    }
+
     /// Looks at the lengths of the files anew: a few system calls, no wait for the disk.
     pub fn measure_log(&mut self) {
         self.log_closed_len = lock(&self.files.segments).closed_len();
