@@ -220,9 +220,14 @@ impl Segments {
         Arc::clone(&self.needed)
     }
 
-    /// All segments that can be read: those that a start would load, and those kept for replicas.
+    /// All segments that can be read: those that a start would load, and those kept for replicas; not those that were
+    /// left behind, as there is a gap after them.
     pub fn readable(&self) -> impl Iterator<Item = &Entry> {
-        let kept = self.manifest.history.iter().filter(|entry| self.paths.is_segment(&entry.name));
+        let kept = self
+            .manifest
+            .history
+            .iter()
+            .filter(|entry| !self.left_behind && self.paths.is_segment(&entry.name));
         self.manifest.incrs.iter().chain(kept)
     }
 
@@ -555,6 +560,7 @@ pub fn manifest_damage(paths: &Paths, error: ManifestError) -> Corrupt {
 mod tests {
     use super::*;
     use crate::disk::{PowerCut, SimDisk};
+    use crate::format::history::{Base, BaseFile, Born};
     use crate::units::ReplId;
 
     fn paths() -> Paths {
@@ -615,6 +621,49 @@ mod tests {
             if done {
                 break;
             }
+        }
+    }
+
+    /// Until the new log has a base, a start finds the old one again; what lies between them is held by nobody.
+    #[test]
+    fn a_log_that_was_left_behind_stays_until_there_is_a_base() {
+        for based in [false, true] {
+            let disk = SimDisk::new();
+            let mut log = segments(&disk);
+            log.open_next(place(0)).unwrap();
+            let write_base = |log: &mut Segments, at: u64| {
+                let first = log.manifest.incrs.last().unwrap().seq;
+                let (name, seq) = log.next_base(first, false);
+                durable::write_new(&disk, &paths().log_file(&name), b"REDIS").unwrap();
+                log.commit_base(&name, seq, Offset(at), first).unwrap();
+                name
+            };
+            let old = write_base(&mut log, 0);
+            let before = log.manifest.clone();
+            log.leave_behind().unwrap();
+            log.open_next(place(900)).unwrap();
+            let readable: Vec<_> = log.readable().map(|entry| entry.start_offset.unwrap()).collect();
+            assert_eq!(readable, [Offset(900)]);
+            log.delete_passed().unwrap();
+            let mut history = History::new(ReplId::NONE, Offset::ZERO, Born::Empty, 1);
+            let named = |name: &str, cut: u64| Base {
+                cut: Offset(cut),
+                db: 0,
+                placed: true,
+                files: vec![BaseFile { name: paths().relative(name), len: 5, checksum: 0 }],
+            };
+            history.bases = vec![named(&old, 0)];
+            if based {
+                let new = write_base(&mut log, 900);
+                history.bases.push(named(&new, 900));
+            }
+            assert_eq!(restore_past(&disk, &paths(), &history).unwrap(), !based);
+            let found = manifest(&disk);
+            assert_eq!(found == before, !based, "{found:?}");
+            for entry in found.loaded() {
+                assert!(disk.exists(&paths().log_file(&entry.name)).unwrap());
+            }
+            assert!(!restore_past(&disk, &paths(), &history).unwrap(), "once");
         }
     }
 
