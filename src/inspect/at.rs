@@ -14,7 +14,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::check::{self, layout};
+use super::check::{self, layout, look};
 use super::text::grouped;
 use super::{Failure, Result};
 use crate::config::Config;
@@ -23,8 +23,8 @@ use crate::engine::Node;
 use crate::engine::replay::Replay;
 use crate::error::Corrupt;
 use crate::format::framing::{Command, Framer, Sink, Units};
-use crate::log::plan::{Load, Plan, Run, Settings, Source, recover};
-use crate::log::rdb_probe::{FormatProbe, Positioned};
+use crate::log::plan::{Load, Plan, Run, Source};
+use crate::log::rdb_probe::Positioned;
 use crate::log::replay::{ReplayError, RunReader};
 use crate::log::segments::Paths;
 use crate::ring::Ring;
@@ -100,14 +100,7 @@ pub fn write(
 }
 
 fn planned(disk: &OsDisk, paths: &Paths) -> Result<(Plan, Option<Box<Ring>>)> {
-    let settings = Settings {
-        appendonly: true,
-        load_truncated: true,
-        fresh_replid: ReplId::from_random([0; 20]),
-        fresh_tag: 0,
-        boot_id: String::new(),
-    };
-    let found = recover(disk, paths, &FormatProbe, &settings)?;
+    let found = look(disk, paths)?;
     let plan =
         found.plan.map_err(|refusal| Failure::Usage(format!("a start would be refused: {refusal}")))?;
     Ok((plan, found.ring))

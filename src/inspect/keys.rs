@@ -13,7 +13,7 @@ use std::path::Path;
 
 use regex::bytes::Regex;
 
-use super::check::{self, layout};
+use super::check::{self, layout, look};
 use super::input::{self, Found, Input, Kind};
 use super::snapshot::Snapshot;
 use super::text::{self, shown};
@@ -21,10 +21,8 @@ use super::value::{self, Facts, Visitor};
 use super::{Failure, Result};
 use crate::disk::OsDisk;
 use crate::format::rdb::{Attributes, Item, ValueType};
-use crate::log::plan::{Settings, recover};
-use crate::log::rdb_probe::FormatProbe;
 use crate::resp::glob;
-use crate::units::{ReplId, UnixMillis};
+use crate::units::UnixMillis;
 
 /// A snapshot to be walked, and what should be said about it first.
 pub struct Source {
@@ -47,14 +45,7 @@ pub fn open(path: &Path, options: &check::Options) -> Result<Source> {
     };
     let disk = OsDisk::new();
     let paths = layout(&disk, &directory, &options.names)?;
-    let settings = Settings {
-        appendonly: true,
-        load_truncated: true,
-        fresh_replid: ReplId::from_random([0; 20]),
-        fresh_tag: 0,
-        boot_id: String::new(),
-    };
-    let plan = recover(&disk, &paths, &FormatProbe, &settings)?.plan;
+    let plan = look(&disk, &paths)?.plan;
     let plan = plan.map_err(|refusal| Failure::Usage(format!("a start would be refused: {refusal}")))?;
     let Some(load) = plan.load.iter().find(|load| load.rdb > 0) else {
         let name = directory.display();

@@ -56,11 +56,11 @@ pub fn tidy_up(disk: &dyn Disk, paths: &Paths) -> Result<Vec<String>> {
         && let Ok(history) = History::parse(&read_all(disk, &paths.history(), 1 << 20)?)
     {
         done = settle_generation(disk, paths, history.generation)?;
-        if restore_past(disk, paths, &history)? {
-            done.push(
-                "a log that had begun anew without a base is set aside: the one before it is taken up again"
-                    .into(),
-            );
+        if let Some(at) = restore_past(disk, paths, &history)? {
+            done.push(format!(
+                "the log that began anew at stream offset {at} never got a base: its segments are set aside as \
+                 ….aside, so is the backlog if it begins behind a gap, and the log of before is taken up again"
+            ));
         }
     }
     let resized = paths.new_ring();
@@ -162,7 +162,7 @@ fn apply_cut(disk: &dyn Disk, cut: &Cut) -> Result<()> {
 }
 
 /// Copies what stands from `from` on; durable when it returns.
-fn copy_tail(disk: &dyn Disk, file: &dyn DiskFile, from: u64, to: &Path) -> Result<()> {
+pub fn copy_tail(disk: &dyn Disk, file: &dyn DiskFile, from: u64, to: &Path) -> Result<()> {
     durable::remove_if_there(disk, to)?;
     let copy = disk.open(to, Mode::CreateNew)?;
     let mut piece = vec![0; 1 << 20];

@@ -132,18 +132,19 @@ pub fn read_manifest(disk: &dyn Disk, paths: &Paths) -> Result<ManifestFound> {
 }
 
 /// At start: a log that had begun anew ([`Segments::leave_behind`]) has no base in force, so the one before it is the log
-/// again, and the new one's segments are put aside. `true`: so it was.
-pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result<bool> {
-    let ManifestFound::Good(manifest) = read_manifest(disk, paths)? else { return Ok(false) };
-    let (None, Some(first)) = (&manifest.base, manifest.incrs.first()) else { return Ok(false) };
+/// again, and the new one's segments are put aside. Returns where that one began, if so it was.
+pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result<Option<Offset>> {
+    let ManifestFound::Good(manifest) = read_manifest(disk, paths)? else { return Ok(None) };
+    let (None, Some(first)) = (&manifest.base, manifest.incrs.first()) else { return Ok(None) };
+    let Some(begun) = first.start_offset else { return Ok(None) };
     let newest = history.bases.iter().filter(|base| base.placed).map(|base| base.cut).max();
     let names = |entry: &&Entry| {
         let name = paths.relative(&entry.name);
         history.bases.iter().any(|base| base.placed && base.files.iter().any(|file| file.name == name))
     };
-    let Some(base) = manifest.history.iter().find(names) else { return Ok(false) };
-    if first.start_offset <= newest {
-        return Ok(false); // a base of the new log is in force
+    let Some(base) = manifest.history.iter().find(names) else { return Ok(None) };
+    if Some(begun) <= newest {
+        return Ok(None); // a base of the new log is in force
     }
     let of = |file_type| move |entry: &Entry| Entry { file_type, ..entry.clone() };
     let behind = |entry: &&Entry| *entry != base && entry.start_offset >= base.start_offset;
@@ -165,7 +166,7 @@ pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result
     }
     let past = Manifest { base: Some(of(FileType::Base)(base)), history: Vec::new(), incrs };
     durable::replace(disk, &paths.manifest(), past.emit().as_bytes())?;
-    Ok(true)
+    Ok(Some(begun))
 }
 
 /// Renames `path` (file or directory), if it is there, to the first free `….aside`, `….aside2`, …, which it returns.
@@ -657,13 +658,14 @@ mod tests {
                 let new = write_base(&mut log, 900);
                 history.bases.push(named(&new, 900));
             }
-            assert_eq!(restore_past(&disk, &paths(), &history).unwrap(), !based);
+            let expected = (!based).then_some(Offset(900));
+            assert_eq!(restore_past(&disk, &paths(), &history).unwrap(), expected);
             let found = manifest(&disk);
             assert_eq!(found == before, !based, "{found:?}");
             for entry in found.loaded() {
                 assert!(disk.exists(&paths().log_file(&entry.name)).unwrap());
             }
-            assert!(!restore_past(&disk, &paths(), &history).unwrap(), "once");
+            assert_eq!(restore_past(&disk, &paths(), &history).unwrap(), None, "once");
         }
     }
 

@@ -74,8 +74,12 @@ struct Mailbox {
     batch: Batch,
     synced: Option<(SyncJob, Result<()>)>,
     stop: bool,
+    /// The thread reads no more: whoever still has a sender is told so at once.
+    ended: bool,
     closed: Option<std::result::Result<Closed, Unclosed>>,
 }
+
+const ENDED: &str = "the log has ended";
 
 /// Owns the threads; ends them when told to [`LogThread::stop`].
 pub struct LogThread {
@@ -139,11 +143,6 @@ impl LogThread {
 }
 
 impl LogSender {
-    /// The thread takes no more orders.
-    pub fn has_ended(&self) -> bool {
-        lock(&self.shared.mailbox).stop
-    }
-
     /// Hands over whole units that end at `end`, with `db` selected there. Never blocks on the disk.
     /// No more than one mark interval (and the unit that crosses it) at a time: marks are put between two calls, and
     /// a longer run without one would look like another server's (rule 14). See [`LogSender::push_units`].
@@ -273,6 +272,9 @@ impl LogSender {
         let mut mailbox = lock(&self.shared.mailbox);
         let at = mailbox.batch.bytes.len();
         mailbox.batch.orders.push((at, order));
+        if mailbox.ended {
+            mailbox.batch.refuse_orders(ENDED);
+        }
         drop(mailbox);
         self.shared.news.notify_one();
     }
@@ -357,7 +359,10 @@ fn write_loop(shared: &Shared, mut writer: LogWriter, jobs: &mpsc::Sender<SyncJo
         shared.marked.store(closed.place.offset.0, Ordering::Release);
         shared.durable.store(closed.durable.0, Ordering::Release);
     }
-    lock(&shared.mailbox).closed = Some(closed);
+    let mut mailbox = lock(&shared.mailbox);
+    (mailbox.closed, mailbox.ended) = (Some(closed), true);
+    mailbox.batch.refuse_orders(ENDED);
+    drop(mailbox);
     (shared.waker)();
 }
 
@@ -546,6 +551,21 @@ mod tests {
             assert!(told.recv().unwrap().unwrap_err().contains("appendonly.aof.1.incr.aof"));
         }
         assert!(log.stop().unwrap_err().why.contains("appendonly.aof.1.incr.aof"));
+    }
+
+    /// A sender outlives the log, and so would whoever waits for an answer.
+    #[test]
+    fn a_log_that_has_ended_answers_what_is_asked_of_it() {
+        let log = start(&SimDisk::new(), Policy::Always, Arc::new(|| {}));
+        let sender = log.sender();
+        log.stop().unwrap();
+        let (tell, told) = mpsc::channel();
+        let (sync_tell, rotate_tell) = (tell.clone(), tell);
+        sender.sync(Box::new(move |done| sync_tell.send(done.map(|_| ())).unwrap()));
+        sender.rotate(Box::new(move |done| rotate_tell.send(done.map(|_| ())).unwrap()));
+        for _ in 0..2 {
+            assert_eq!(told.try_recv().unwrap().unwrap_err(), ENDED);
+        }
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The disk is full, perhaps for long: orders with somebody waiting for them are answered that they cannot be done.
+    /// The disk is full, perhaps for long, or the log has ended: orders with somebody waiting for them are answered that they cannot be done.
     pub fn refuse_orders(&mut self, why: &str) {
         for (at, order) in std::mem::take(&mut self.orders) {
             match order {

@@ -337,7 +337,13 @@ impl Persist {
             let mut segments = lock(&self.files.segments);
             let gone = match self.promise.is_whole() {
                 true => segments.drop_before(u64::MAX).and_then(|()| segments.delete_history()),
-                false => segments.leave_behind(),
+                false => {
+                    warning!(
+                        "Nothing on disk leads to the present data until the base that is due now is in force: a crash \
+                         before that comes back to the log of before, which stays until then"
+                    );
+                    segments.leave_behind()
+                }
             };
             gone.map_err(|failure| failure.to_string())?;
         }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Files are cut and moved only when everything is loaded: a start that fails or is ended before leaves the directory as
-//! it found it, so that what the operator does about it meets the same files.
+//! it found it, so that what the operator does about it meets the same files. Tidying up comes first: it only finishes or
+//! takes back what a crash interrupted.
 //!
 //! All of it runs on a thread of its own while the server answers -LOADING. Replay goes through the engine's own
 //! [`Replay`], so that a command means the same here and there. The position that comes out was counted from the bytes

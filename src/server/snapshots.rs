@@ -174,29 +174,25 @@ pub(super) fn wait_until_durable(job: &Job) -> Result<(), String> {
     log.sync(Box::new(move |done| {
         let _asker_gone = send.send(done);
     }));
-    let durable = await_log(job, &receive, || log.has_ended())?;
+    let durable = await_log(job, &receive)?;
     if durable < job.cut.offset {
         return Err(format!("the log is durable only up to {durable}, before the cut {}", job.cut.offset));
     }
     Ok(())
 }
 
-/// What the log's thread answers to an order. It may be delayed (a full disk), or end before it has read the order; neither
-/// must keep a cancelled job.
-fn await_log<T>(
-    job: &Job,
-    receive: &mpsc::Receiver<Result<T, String>>,
-    has_ended: impl Fn() -> bool,
-) -> Result<T, String> {
+/// What the log's thread answers to an order. A full disk may delay it; that must not keep a cancelled job.
+fn await_log<T>(job: &Job, receive: &mpsc::Receiver<Result<T, String>>) -> Result<T, String> {
     loop {
-        let ended = has_ended(); // before the look: what was answered is there
         match receive.recv_timeout(Duration::from_millis(20)) {
             Ok(answer) => return answer,
             Err(RecvTimeoutError::Timeout) if job.progress.cancelled.load(Ordering::Relaxed) => {
                 return Err("cancelled while it waited for the log".into());
             }
-            Err(RecvTimeoutError::Timeout) if !ended => {}
-            Err(_) => return Err("the log ended before it did what was asked of it".into()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err("the log ended before it did what was asked of it".into());
+            }
         }
     }
 }
@@ -212,8 +208,7 @@ struct NewBase {
 /// The segment that the log opens at the cut.
 fn rotation(job: &Job, receive: &mpsc::Receiver<Result<Rotated, String>>) -> Result<Rotated, String> {
     let cut = job.cut.offset;
-    let has_ended = || job.durable_first.as_ref().is_some_and(LogSender::has_ended);
-    let rotated = await_log(job, receive, has_ended)?;
+    let rotated = await_log(job, receive)?;
     if rotated.start != cut {
         return Err(format!("the log opened its segment at {}, not at the cut {cut}", rotated.start));
     }

@@ -14,7 +14,7 @@ use crate::disk::{Disk, OsDisk};
 use crate::error::Corrupt;
 use crate::inspect::input::{self, Found, Input, Kind};
 use crate::inspect::{Failure, Result};
-use crate::log::plan::{Settings, recover};
+use crate::log::plan::{Recovered, Settings, recover};
 use crate::log::rdb_probe::FormatProbe;
 use crate::log::segments::{ManifestFound, Paths, read_manifest as read_manifest_of};
 use crate::units::ReplId;
@@ -135,14 +135,7 @@ fn chain(files: &mut [FileReport]) {
 /// What a server would make of all this.
 fn agreement(disk: &OsDisk, paths: &Paths) -> Result<FileReport> {
     let mut report = FileReport::new(&paths.data, "directory");
-    let settings = Settings {
-        appendonly: true,
-        load_truncated: true,
-        fresh_replid: ReplId::from_random([0; 20]),
-        fresh_tag: 0,
-        boot_id: String::new(),
-    };
-    let recovered = match recover(disk, paths, &FormatProbe, &settings) {
+    let recovered = match look(disk, paths) {
         Ok(recovered) => recovered,
         Err(failure) => {
             report.notes.push(format!("recovery was not asked: {failure}"));
@@ -163,6 +156,18 @@ fn agreement(disk: &OsDisk, paths: &Paths) -> Result<FileReport> {
         }
     }
     Ok(report)
+}
+
+/// What a start would find and do, without doing it.
+pub fn look(disk: &dyn Disk, paths: &Paths) -> crate::disk::Result<Recovered> {
+    let settings = Settings {
+        appendonly: true,
+        load_truncated: true,
+        fresh_replid: ReplId::from_random([0; 20]),
+        fresh_tag: 0,
+        boot_id: String::new(),
+    };
+    recover(disk, paths, &FormatProbe, &settings)
 }
 
 /// Where things are in a directory, by the given names or, where those are not there, by what else there is.

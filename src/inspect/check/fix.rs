@@ -22,6 +22,7 @@ use crate::format::aof::{Place, SegmentWalk};
 use crate::format::framing::{Command, Framer, Sink, Units};
 use crate::format::manifest::Manifest;
 use crate::inspect::{Failure, Result};
+use crate::log::commit::copy_tail;
 use crate::log::rdb_probe::{FormatProbe, Positioned};
 use crate::log::segments::set_aside;
 use crate::log::survey::RdbProbe;
@@ -66,18 +67,7 @@ fn cut(disk: &OsDisk, path: &Path, keep: u64, end: &[u8]) -> Result<Fixed> {
     }
     let len = file.size()?;
     let aside = free_name(disk, path, keep)?;
-    let copy = disk.open(&aside, Mode::CreateNew)?;
-    let (mut piece, mut at) = (vec![0; PIECE], keep);
-    loop {
-        let got = file.read_at(&mut piece, at)?;
-        if got == 0 {
-            break;
-        }
-        copy.write_at(&piece[..got], at - keep)?;
-        at += got as u64;
-    }
-    copy.fdatasync()?;
-    disk.fsync_dir(aside.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    copy_tail(disk, &*file, keep, &aside)?;
     file.truncate(keep)?;
     file.write_at(end, keep)?;
     file.fdatasync()?;

@@ -24,7 +24,7 @@ mod ring;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-pub use directory::{files_of, layout};
+pub use directory::{files_of, layout, look};
 pub use fix::{Fixed, fix, truncate_to_timestamp};
 pub use ring::{Block, Blocks};
 
