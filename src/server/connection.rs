@@ -141,6 +141,11 @@ impl Connection {
         }
         if go_on {
             self.need = self.driver.feed(self.slot, &mut self.input);
+            // Judged once parsed: one read may bring several arguments. What a client that does not run has sent is
+            // bounded by `wait`.
+            if self.need > 0 && self.driver.query_too_long(self.slot, self.input.unread()) {
+                return Err(Over);
+            }
         }
         self.collect();
         self.write()
@@ -180,9 +185,6 @@ impl Connection {
             Ok(0) => Err(Over),
             Ok(n) => {
                 self.driver.count_input(self.slot, n);
-                if self.driver.query_too_long(self.slot, self.input.unread()) {
-                    return Err(Over);
-                }
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
