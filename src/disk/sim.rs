@@ -18,13 +18,14 @@ use super::{Disk, DiskFile, Mode, Region, Result};
 use crate::error::IoFailure;
 
 const PAGE: usize = 4096;
+const SECTOR: usize = 512;
 
 /// What of the unsynced state survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PowerCut {
     LoseAll,
     KeepAll,
-    /// Any subset of pages, a prefix of the directory operations, chosen by the seed.
+    /// Any subset of pages, some of them by sectors, and a prefix of the directory operations, chosen by the seed.
     Seeded(u64),
 }
 
@@ -57,6 +58,7 @@ struct State {
     faults: Vec<Fault>,
     /// Mutating steps until the process is dead.
     steps_left: Option<u64>,
+    steps: u64,
     free: Option<u64>,
     sync_hook: Option<SyncHook>,
 }
@@ -117,6 +119,34 @@ impl SimDisk {
         }
     }
 
+    /// Whether [`SimDisk::fail_from`]'s last step was made.
+    pub fn is_dead(&self) -> bool {
+        self.lock().steps_left == Some(0)
+    }
+
+    /// Mutating steps made so far.
+    pub fn steps(&self) -> u64 {
+        self.lock().steps
+    }
+
+    /// All files as they are read now.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let state = self.lock();
+        state.names.iter().map(|(path, &id)| (path.clone(), state.inodes[id].seen.clone())).collect()
+    }
+
+    /// A disk that holds these files, durably.
+    pub fn with_files<'a>(files: impl IntoIterator<Item = (&'a Path, Vec<u8>)>) -> SimDisk {
+        let mut state = State::default();
+        for (path, bytes) in files {
+            state.dirs.extend(path.parent().map(Path::to_path_buf));
+            state.names.insert(path.to_path_buf(), state.inodes.len());
+            state.inodes.push(Inode { medium: bytes.clone(), seen: bytes, dirty: BTreeSet::new() });
+        }
+        state.durable_names = state.names.clone();
+        SimDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
     /// The disk as a new process finds it after the old one was killed: nothing is lost.
     pub fn after_process_crash(&self) -> SimDisk {
         let state = self.lock();
@@ -165,8 +195,14 @@ impl SimDisk {
             for page in std::mem::take(&mut inode.dirty) {
                 let from = page * PAGE;
                 let to = (from + PAGE).min(inode.medium.len()).min(inode.seen.len());
-                if from < to && keep(1) == 1 {
+                let kept = if from < to { keep(8) } else { 0 };
+                if kept > 4 {
                     inode.medium[from..to].copy_from_slice(&inode.seen[from..to]);
+                } else if kept == 4 {
+                    for at in (from..to).step_by(SECTOR).filter(|_| keep(1) == 1) {
+                        let end = (at + SECTOR).min(to);
+                        inode.medium[at..end].copy_from_slice(&inode.seen[at..end]);
+                    }
                 }
             }
             inode.seen.clone_from(&inode.medium);
@@ -197,6 +233,7 @@ impl State {
             }
             *left -= 1;
         }
+        self.steps += 1;
         self.fault(call, doing, path)
     }
 

@@ -57,6 +57,7 @@
 pub mod commit;
 pub mod cursor;
 pub mod generation;
+pub mod hands;
 pub mod history_file;
 pub mod plan;
 pub mod rdb_probe;

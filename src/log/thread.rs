@@ -7,12 +7,16 @@
 //! because nothing may be acknowledged before it anyway.
 //!
 //! Progress is published in atomics (Release after the fact, Acquire by the reader) and announced by a waker.
+//!
+//! In a simulator ([`super::hands`]) there is no thread: the same turns are made by whoever lends a hand
+//! ([`LogSender::work`]).
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::hands;
 use super::segments::Segments;
 use super::writer::{
     Batch, Bound, Closed, Done, Health, LogWriter, Now, Options, Order, Policy, Rotated, SyncJob, Unclosed,
@@ -67,6 +71,8 @@ struct Shared {
     health: AtomicU8,
     health_text: Mutex<String>,
     waker: Waker,
+    /// The writer, where it has no thread.
+    here: Mutex<Option<Worker>>,
 }
 
 #[derive(Default)]
@@ -96,7 +102,7 @@ impl LogThread {
         durable: Offset,
         waker: Waker,
     ) -> Result<LogThread> {
-        let clock = Clock(Instant::now());
+        let clock = Clock::start();
         let writer = LogWriter::open(segments, options, place, durable, clock.now())?;
         let shared = Arc::new(Shared {
             mailbox: Mutex::default(),
@@ -113,14 +119,19 @@ impl LogThread {
             health: AtomicU8::new(HealthKind::Ok as u8),
             health_text: Mutex::default(),
             waker,
+            here: Mutex::default(),
         });
+        let worker = Worker::new(writer, clock);
         let sender = LogSender { shared: shared.clone() };
+        if hands::is_simulated() {
+            *lock(&shared.here) = Some(worker);
+            return Ok(LogThread { sender, thread: None });
+        }
         let failed = |e| IoFailure::new("starting the log writer's thread for", "log".as_ref(), e);
         let (jobs, job_queue) = mpsc::channel::<SyncJob>();
         let for_sync = shared.clone();
         spawn("log-sync", move || sync_loop(&for_sync, &job_queue)).map_err(failed)?;
-        let thread =
-            spawn("log-writer", move || write_loop(&shared, writer, &jobs, &clock)).map_err(failed)?;
+        let thread = spawn("log-writer", move || write_loop(&shared, worker, &jobs)).map_err(failed)?;
         Ok(LogThread { sender, thread: Some(thread) })
     }
 
@@ -137,6 +148,7 @@ impl LogThread {
         if let Some(thread) = self.thread.take() {
             thread.join().map_err(|_| Unclosed::lost("the log writer's thread panicked"))?;
         }
+        self.sender.work(true);
         let closed = lock(&shared.mailbox).closed.take();
         closed.unwrap_or_else(|| Err(Unclosed::lost("the log writer ended early")))
     }
@@ -268,6 +280,34 @@ impl LogSender {
         self.order(Order::BaseDurable);
     }
 
+    /// Does what the writer has to do, fsyncs included if `sync`; nothing if it has a thread of its own. Before every wait
+    /// for an answer of the writer.
+    pub fn work(&self, sync: bool) {
+        let shared = &*self.shared;
+        let mut here = lock(&shared.here);
+        while let Some(worker) = &mut *here {
+            let stop = lock(&shared.mailbox).stop;
+            let running = if sync || stop { worker.syncing.take() } else { None };
+            if let Some(job) = running {
+                let result = job.run();
+                lock(&shared.mailbox).synced = Some((job, result));
+            }
+            if !worker.is_due(&lock(&shared.mailbox)) {
+                return;
+            }
+            match worker.turn(shared, lock(&shared.mailbox)) {
+                Turn::Done if worker.writer.has_work() && !stop => return, // a full disk is tried again later
+                Turn::Done => {}
+                Turn::Sync(job) => worker.syncing = Some(job),
+                Turn::Ended => {
+                    if let Some(worker) = here.take() {
+                        worker.close(shared);
+                    }
+                }
+            }
+        }
+    }
+
     fn order(&self, order: Order) {
         let mut mailbox = lock(&self.shared.mailbox);
         let at = mailbox.batch.bytes.len();
@@ -283,7 +323,14 @@ impl LogSender {
 struct Clock(Instant);
 
 impl Clock {
+    fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
     fn now(&self) -> Now {
+        if let Some(micros) = hands::simulated_micros() {
+            return Now { millis: (micros / 1000) as u64, unix_seconds: micros / 1_000_000 };
+        }
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now { millis: self.0.elapsed().as_millis() as u64, unix_seconds: unix.as_secs() as i64 }
     }
@@ -302,26 +349,48 @@ fn sync_loop(shared: &Shared, jobs: &mpsc::Receiver<SyncJob>) {
     }
 }
 
-fn write_loop(shared: &Shared, mut writer: LogWriter, jobs: &mpsc::Sender<SyncJob>, clock: &Clock) {
-    let mut buffers = Batch::default();
-    let mut sync_began = 0;
-    let mut tries = TRIES_AT_THE_END;
-    loop {
-        let (synced, stop, drained) = {
-            let mut mailbox = wait_for_news(shared, &writer, clock);
-            let fresh = !mailbox.batch.bytes.is_empty() || !mailbox.batch.orders.is_empty();
-            let now = clock.now().millis;
-            if fresh && shared.syncing.load(Ordering::Relaxed) && now - sync_began >= SLOW_SYNC_MS {
-                shared.delays.fetch_add(1, Ordering::Relaxed);
-                sync_began = now;
-            }
-            if fresh && !writer.has_work() {
-                let batch = std::mem::replace(&mut mailbox.batch, std::mem::take(&mut buffers));
-                buffers = writer.take(batch);
-                shrink(&mut buffers);
-            }
-            (mailbox.synced.take(), mailbox.stop, mailbox.batch.bytes.is_empty())
-        };
+/// The writer with what its turns remember.
+struct Worker {
+    writer: LogWriter,
+    clock: Clock,
+    buffers: Batch,
+    sync_began: u64,
+    tries: u32,
+    /// Under way where there is no thread for it.
+    syncing: Option<SyncJob>,
+}
+
+/// How a turn of the writer ended.
+enum Turn {
+    Done,
+    /// An fsync is to be made, and reported in the mailbox.
+    Sync(SyncJob),
+    /// It was told to stop, and nothing is left to do.
+    Ended,
+}
+
+impl Worker {
+    fn new(writer: LogWriter, clock: Clock) -> Worker {
+        let buffers = Batch::default();
+        Worker { writer, clock, buffers, sync_began: 0, tries: TRIES_AT_THE_END, syncing: None }
+    }
+
+    /// Takes what is in the mailbox and does what is due.
+    fn turn(&mut self, shared: &Shared, mut mailbox: MutexGuard<'_, Mailbox>) -> Turn {
+        let Worker { writer, clock, .. } = self;
+        let fresh = !mailbox.batch.bytes.is_empty() || !mailbox.batch.orders.is_empty();
+        let now = clock.now().millis;
+        if fresh && shared.syncing.load(Ordering::Relaxed) && now - self.sync_began >= SLOW_SYNC_MS {
+            shared.delays.fetch_add(1, Ordering::Relaxed);
+            self.sync_began = now;
+        }
+        if fresh && !writer.has_work() {
+            let batch = std::mem::replace(&mut mailbox.batch, std::mem::take(&mut self.buffers));
+            self.buffers = writer.take(batch);
+            shrink(&mut self.buffers);
+        }
+        let (synced, stop, drained) = (mailbox.synced.take(), mailbox.stop, mailbox.batch.bytes.is_empty());
+        drop(mailbox);
         if let Some((job, result)) = synced {
             shared.syncing.store(false, Ordering::Relaxed);
             writer.synced(&job, result);
@@ -329,41 +398,70 @@ fn write_loop(shared: &Shared, mut writer: LogWriter, jobs: &mpsc::Sender<SyncJo
         writer.advance(clock.now());
         if let (true, Health::Healing(why)) = (writer.has_work(), writer.health()) {
             lock(&shared.mailbox).batch.refuse_orders(why);
-            tries -= u32::from(stop && tries > 0);
+            self.tries -= u32::from(stop && self.tries > 0);
         }
-        publish(shared, &writer);
-        let finished = drained && !writer.has_work() || tries == 0;
+        publish(shared, writer);
+        let finished = drained && !writer.has_work() || self.tries == 0;
         if stop && finished && !shared.syncing.load(Ordering::Relaxed) {
-            break;
+            return Turn::Ended;
         }
         let Some(job) = writer.sync_due(clock.now()) else {
-            publish(shared, &writer);
-            continue;
+            publish(shared, writer);
+            return Turn::Done;
         };
         shared.syncing.store(true, Ordering::Relaxed);
-        sync_began = clock.now().millis;
-        if writer.policy() == Policy::Always {
-            let result = job.run();
-            shared.syncing.store(false, Ordering::Relaxed);
-            writer.synced(&job, result);
-        } else if let Err(mpsc::SendError(job)) = jobs.send(job) {
-            let gone = std::io::Error::other("the sync thread has ended");
-            shared.syncing.store(false, Ordering::Relaxed);
-            writer.synced(&job, Err(IoFailure::new("syncing", "log".as_ref(), gone)));
+        self.sync_began = clock.now().millis;
+        if writer.policy() != Policy::Always {
+            publish(shared, writer);
+            return Turn::Sync(job);
         }
-        publish(shared, &writer);
+        let result = job.run();
+        shared.syncing.store(false, Ordering::Relaxed);
+        writer.synced(&job, result);
+        publish(shared, writer);
+        Turn::Done
     }
-    let closed = writer.close(clock.now());
-    if let Ok(closed) = &closed {
-        shared.written.store(closed.place.offset.0, Ordering::Release);
-        shared.marked.store(closed.place.offset.0, Ordering::Release);
-        shared.durable.store(closed.durable.0, Ordering::Release);
+
+    /// Whether a turn has anything to do now, where nobody waits for news.
+    fn is_due(&self, mailbox: &Mailbox) -> bool {
+        let fresh = !mailbox.batch.bytes.is_empty() || !mailbox.batch.orders.is_empty();
+        let now = self.clock.now().millis;
+        let stopping = mailbox.stop && self.syncing.is_none();
+        let timely = self.writer.next_due().is_some_and(|due| due <= now);
+        fresh || stopping || timely || mailbox.synced.is_some() || self.writer.has_work()
     }
-    let mut mailbox = lock(&shared.mailbox);
-    (mailbox.closed, mailbox.ended) = (Some(closed), true);
-    mailbox.batch.refuse_orders(ENDED);
-    drop(mailbox);
-    (shared.waker)();
+
+    fn close(self, shared: &Shared) {
+        let closed = self.writer.close(self.clock.now());
+        if let Ok(closed) = &closed {
+            shared.written.store(closed.place.offset.0, Ordering::Release);
+            shared.marked.store(closed.place.offset.0, Ordering::Release);
+            shared.durable.store(closed.durable.0, Ordering::Release);
+        }
+        let mut mailbox = lock(&shared.mailbox);
+        (mailbox.closed, mailbox.ended) = (Some(closed), true);
+        mailbox.batch.refuse_orders(ENDED);
+        drop(mailbox);
+        (shared.waker)();
+    }
+}
+
+fn write_loop(shared: &Shared, mut worker: Worker, jobs: &mpsc::Sender<SyncJob>) {
+    loop {
+        let mailbox = wait_for_news(shared, &worker.writer, &worker.clock);
+        match worker.turn(shared, mailbox) {
+            Turn::Done => {}
+            Turn::Ended => return worker.close(shared),
+            Turn::Sync(job) => {
+                if let Err(mpsc::SendError(job)) = jobs.send(job) {
+                    let gone = std::io::Error::other("the sync thread has ended");
+                    shared.syncing.store(false, Ordering::Relaxed);
+                    worker.writer.synced(&job, Err(IoFailure::new("syncing", "log".as_ref(), gone)));
+                    publish(shared, &worker.writer);
+                }
+            }
+        }
+    }
 }
 
 /// Returns when there is something to do: news, a due mark or fsync, a retry.

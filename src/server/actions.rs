@@ -332,6 +332,7 @@ fn kept(driver: &Driver, purpose: Purpose) -> Kind {
         } else {
             sender.rotate(done)
         }
+        sender.work(true);
         receive
     });
     let (target, temporary) = persist.snapshot_paths();

@@ -32,6 +32,7 @@ use super::{process, recovery};
 use crate::config::{Config, Settings};
 use crate::format::history::{Ancestor, Born, Role};
 use crate::log::generation::{Adopted, Arrived, adopt};
+use crate::log::hands;
 use crate::store::Store;
 use crate::units::Offset;
 
@@ -205,7 +206,7 @@ pub fn install(driver: &Rc<Driver>, adopted: Adopted, cut: Cut) {
     let settings = driver.node.borrow().config().settings.clone();
     let files = Files { segments: adopted.segments, ..old.files.clone() };
     // Closing its log means writing: not here.
-    std::thread::spawn(move || old.abandon());
+    let _lost_with_the_process = hands::spawn("old-log", move || old.abandon());
     let mut persist = Persist::new(files, adopted.ring, cut, waker, &adopted.history);
     match adopted.log {
         Some(log) => persist.go_on(log, &settings),

@@ -17,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::LogLevel;
 use crate::disk::fault;
+use crate::log::hands;
 
 static LEVEL: AtomicU8 = AtomicU8::new(2);
 static ROLE: AtomicU8 = AtomicU8::new(b'M');
@@ -55,7 +56,7 @@ pub fn set_file(path: Option<PathBuf>) -> std::io::Result<()> {
 }
 
 pub fn log(level: LogLevel, text: &str) {
-    if !is_logged(level) {
+    if hands::take_line(text) || !is_logged(level) {
         return;
     }
     let wanted = rank(level);
@@ -78,6 +79,14 @@ pub fn log(level: LogLevel, text: &str) {
             .open(path)
             .and_then(|mut file| file.write_all(line.as_bytes())),
     };
+}
+
+/// Logs a warning that the person at the terminal, or the service manager, must see too.
+pub fn shout(text: &str) {
+    log(LogLevel::Warning, text);
+    if !hands::is_simulated() {
+        eprintln!("ringhold: {text}");
+    }
 }
 
 /// `23 Nov 2026 03:24:09.123`, in UTC.

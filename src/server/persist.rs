@@ -23,7 +23,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, iter};
 
@@ -35,6 +34,7 @@ use crate::engine::Node;
 use crate::format::aof::Place;
 use crate::format::framing::leads;
 use crate::format::history::{Base, History, Sealed};
+use crate::log::hands;
 use crate::log::history_file::HistoryFile;
 use crate::log::segments::{Paths, Segments};
 use crate::log::thread::{HealthKind, LogSender, LogThread, Waker};
@@ -130,7 +130,7 @@ pub struct Persist {
     /// The spill was due and could not begin: units wait, writes are refused.
     spill_failure: Option<String>,
     /// Removes segments that are not needed any more.
-    tidying: Option<JoinHandle<()>>,
+    tidying: Option<hands::Task>,
     pub appendonly: bool,
     /// CONFIG SET dir or dbfilename: snapshots are exports from then on (rule 26).
     exports: bool,
@@ -145,6 +145,8 @@ pub struct Persist {
     /// The log was handed bytes and has not been told of them.
     unannounced: bool,
     held_from: Offset,
+    /// Told of whole units and where they end, before they go anywhere: how a harness knows what the stream is.
+    pub witness: Option<mpsc::Sender<(Vec<u8>, Offset)>>,
 }
 
 impl Persist {
@@ -174,6 +176,7 @@ impl Persist {
             sends_durable: false,
             unannounced: false,
             held_from: at.offset,
+            witness: None,
         }
     }
 
@@ -218,6 +221,9 @@ impl Persist {
         self.spill_before(self.ring.start_after(units.len() as u64));
         self.end += units.len() as u64;
         self.db = db;
+        if let Some(witness) = &self.witness {
+            let _nobody_listens = witness.send((units.to_vec(), self.end));
+        }
         if !self.waiting.is_empty() || self.would_overrun(units.len() as u64) {
             self.waiting.push_back((units.to_vec(), db));
         } else {
@@ -403,17 +409,21 @@ impl Persist {
             self.ring.forget_log();
         }
         let files = self.files.clone();
-        self.tidying = Some(std::thread::spawn(move || {
+        let work = move || {
             if let Err(why) = remove(&files) {
                 warning!("Removing the segments that {what}: {why}");
             }
-        }));
+        };
+        match hands::spawn("tidying", work) {
+            Ok(task) => self.tidying = Some(task),
+            Err(error) => warning!("Removing the segments that {what}: starting a thread: {error}"),
+        }
     }
 
     /// Segments are opened and the directory is left only when nobody changes the manifest.
     pub fn finish_tidying(&mut self) {
-        if let Some(thread) = self.tidying.take() {
-            let _it_reports_itself = thread.join();
+        if let Some(task) = self.tidying.take() {
+            task.finish();
         }
     }
 
@@ -501,10 +511,13 @@ impl Persist {
                 let Err(failure) = history.seal(range) else { return };
                 drop(history);
                 warning!("The failure cannot be recorded yet, a restart would not know of it: {failure}");
+                if hands::is_simulated() {
+                    return; // no time passes here: one attempt
+                }
                 std::thread::sleep(SEAL_AGAIN);
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("seal".into()).spawn(seal) {
+        if let Err(error) = hands::spawn("seal", seal) {
             warning!("The failure cannot be recorded: starting a thread: {error}");
         }
     }
@@ -521,6 +534,7 @@ impl Persist {
         sender.sync(Box::new(move |done| {
             let _asker_gone = send.send(done);
         }));
+        sender.work(true);
         match receive.recv() {
             Ok(done) => done.map(|_| ()),
             Err(_) => Err("the log ended before it was synced".into()),

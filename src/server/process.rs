@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::logging::warning;
 use crate::config::{OomScoreAdj, Settings};
 use crate::engine::Clock;
+use crate::log::hands;
 use crate::state::Process;
 use crate::units::ReplId;
 
@@ -20,13 +21,18 @@ pub struct WallClock;
 
 impl Clock for WallClock {
     fn unix_micros(&mut self) -> i64 {
+        if let Some(simulated) = hands::simulated_micros() {
+            return simulated;
+        }
         // Read twice for each command: `SystemTime`'s checked arithmetic costs as much as the clock itself.
         let now = clock_gettime(ClockId::Realtime);
         now.tv_sec * 1_000_000 + now.tv_nsec / 1000
     }
 
     fn sleep(&mut self, micros: u64) {
-        std::thread::sleep(std::time::Duration::from_micros(micros));
+        if !hands::is_simulated() {
+            std::thread::sleep(std::time::Duration::from_micros(micros));
+        }
     }
 }
 
@@ -47,6 +53,9 @@ pub fn random_u64() -> u64 {
 
 fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
+    if hands::simulated_random(&mut bytes) {
+        return bytes;
+    }
     if let Err(error) = getrandom::fill(&mut bytes) {
         eprintln!("ringhold: the system gives no randomness ({error}); a unique history id cannot be made");
         std::process::exit(1);
@@ -62,6 +71,9 @@ pub fn another_runs(pid: u32) -> bool {
 
 /// Names the time since the machine was started; empty if it cannot be read. A container may have one of its own.
 pub fn boot_id() -> String {
+    if let Some(simulated) = hands::simulated_boot() {
+        return simulated;
+    }
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     text.trim().to_string()
 }
@@ -113,16 +125,24 @@ fn cpu_seconds(stat: &str) -> (f64, f64) {
     (ticks(11) / per_second, ticks(12) / per_second)
 }
 
+/// Waits without holding anybody up; on a stage, until the simulator comes round again.
+pub async fn pause(time: std::time::Duration) {
+    if hands::is_simulated() {
+        return tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(time).await;
+}
+
 /// Does `work` on a thread of its own; what it returns, unless it panics.
 pub fn on_thread<T: Send + 'static>(
-    name: &str,
+    name: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<oneshot::Receiver<T>, String> {
     let (send, receive) = oneshot::channel();
     let run = move || {
         let _nobody_waits = send.send(work());
     };
-    let started = std::thread::Builder::new().name(name.into()).spawn(run);
+    let started = hands::spawn(name, run);
     started.map(|_| receive).map_err(|error| format!("starting a thread: {error}"))
 }
 

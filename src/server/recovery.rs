@@ -24,7 +24,7 @@ use super::logging::{notice, warning};
 use super::persist::{Cut, Files};
 use super::process;
 use crate::config::{AppendFsync, Config};
-use crate::disk::{Disk, DiskFile, Mode, OsDisk};
+use crate::disk::{Disk, DiskFile, Mode};
 use crate::engine::Node;
 use crate::engine::replay::Replay;
 use crate::error::{Corrupt, IoFailure};
@@ -109,9 +109,8 @@ pub fn make_directory(dir: &Path) -> Result<(), String> {
 }
 
 /// Recovers the directory; the error is what an operator reads.
-pub fn recover(config: &Config, progress: &LoadProgress) -> Result<Recovered, String> {
+pub fn recover(disk: Arc<dyn Disk>, config: &Config, progress: &LoadProgress) -> Result<Recovered, String> {
     let started = Instant::now();
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk::new());
     let paths = paths(config);
     for done in tidy_up(&*disk, &paths).map_err(text)? {
         notice!("{done}");
@@ -212,7 +211,7 @@ fn load_rdb(
     progress: &LoadProgress,
 ) -> Result<Origin, String> {
     let opened = disk.open(&file.path, Mode::Read).map_err(text)?;
-    let mut input = FileReader { file: &*opened, at: 0, end: file.rdb, failure: None };
+    let mut input = FileReader::new(&*opened, file.rdb);
     let options = LoadOptions {
         limits: Limits::from_settings(&config.settings),
         verify: config.settings.rdbchecksum,
@@ -395,11 +394,18 @@ fn begin(
 // ---- reading RDB files ----
 
 /// A part of a file as a reader, remembering what the disk said.
-struct FileReader<'a> {
+pub(super) struct FileReader<'a> {
     file: &'a dyn DiskFile,
     at: u64,
     end: u64,
     failure: Option<IoFailure>,
+}
+
+impl FileReader<'_> {
+    /// The first `end` bytes.
+    pub(super) fn new(file: &dyn DiskFile, end: u64) -> FileReader<'_> {
+        FileReader { file, at: 0, end, failure: None }
+    }
 }
 
 impl Read for FileReader<'_> {

@@ -13,14 +13,16 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::actions::{self, reply};
 use super::driver::Driver;
-use super::logging::warning;
+use super::logging::{self, warning};
 use super::persist::lock;
 use super::recovery::{self, LoadProgress};
 use super::{adopt, process, resize, snapshots, start, upstream};
 use crate::commands::Request;
+use crate::disk::{Disk, Mode, durable};
 use crate::error::ReplyError;
 use crate::format::history::{Born, Role};
 use crate::log::generation::Arrived;
@@ -84,14 +86,21 @@ fn reload(driver: &Rc<Driver>, save: bool, flush: bool, merge: bool) -> Result<(
         let node = driver.node.borrow();
         if flush { Snapshot::empty(node.store.dbs.len()) } else { node.store.snapshot() }
     };
-    read_into(&path, &options, &mut into)?;
+    read_into(&driver.persist().files.disk, &path, &options, &mut into)?;
     driver.node.borrow_mut().restore(into);
     if save && flush { Ok(()) } else { new_history(driver, role(driver)) }
 }
 
-fn read_into(path: &Path, options: &LoadOptions, into: &mut Snapshot) -> Result<(), String> {
-    let file = std::fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut input = std::io::BufReader::with_capacity(1 << 20, file);
+fn read_into(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    options: &LoadOptions,
+    into: &mut Snapshot,
+) -> Result<(), String> {
+    let opened = disk.open(path, Mode::Read).and_then(|file| Ok((file.size()?, file)));
+    let (len, file) = opened.map_err(|failure| failure.to_string())?;
+    let input = recovery::FileReader::new(&*file, len);
+    let mut input = std::io::BufReader::with_capacity(1 << 20, input);
     load(&mut input, options, into, &mut |_| ControlFlow::Continue(()))
         .map(|_| ())
         .map_err(|error| format!("{}: {error}", path.display()))
@@ -101,16 +110,16 @@ fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
     driver.settle();
     let config = driver.node.borrow().config().clone();
     driver.persist().sync_log()?; // while it can still be refused
+    let disk = Arc::clone(&driver.persist().files.disk);
     let primary = upstream::end_link(driver); // nothing is applied that nobody would write
     let reopened = driver.close_persist().close().and_then(|waker| {
-        let recovered = recovery::recover(&config, &LoadProgress::default())?;
+        let recovered = recovery::recover(disk, &config, &LoadProgress::default())?;
         start::go_live(driver, recovered, waker)
     });
     if let Err(why) = &reopened {
         // There is nowhere to write to any more. As after a failed start, and as stock does here: the end. What was
         // acknowledged is on disk, and until the process is gone every command is answered -LOADING.
-        warning!("DEBUG LOADAOF: {why}. Exiting");
-        eprintln!("ringhold: {why}");
+        logging::shout(&format!("DEBUG LOADAOF: {why}. Exiting"));
         let loading = Loading { started_ms: process::now_ms(), ..Loading::default() };
         driver.node.borrow_mut().server.persistence.loading = Some(loading);
         driver.end_with(1);
@@ -146,7 +155,7 @@ pub fn new_history(driver: &Rc<Driver>, role: Role) -> Result<(), String> {
     });
     let adopted = adopted.inspect_err(|_| {
         // The failure that matters is reported; this only gives space back.
-        let _secondary = std::fs::remove_file(&path);
+        let _secondary = durable::remove_if_there(&*driver.persist().files.disk, &path);
     })?;
     adopt::install(driver, adopted, job.cut);
     let mut node = driver.node.borrow_mut();

@@ -20,7 +20,7 @@ use super::actions::reply;
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Files, lock};
-use super::process::on_thread;
+use super::process::{on_thread, pause};
 use crate::config::{Change, DirectiveId, apply_failed};
 use crate::disk::durable;
 use crate::error::ReplyError;
@@ -80,7 +80,7 @@ fn is_needed(driver: &Driver) -> bool {
 
 async fn run(driver: Rc<Driver>, asker: Option<Slot>) {
     while driver.resizing.replace(true) {
-        tokio::time::sleep(POLL).await; // one after the other
+        pause(POLL).await; // one after the other
     }
     let capacity = wanted(&driver);
     let done = if present(&driver) == Some(capacity) { Ok(()) } else { resize(&driver, capacity).await };
@@ -145,7 +145,7 @@ async fn attach(driver: &Rc<Driver>, mut twin: Ring) -> Result<u64, String> {
         tokio::task::yield_now().await;
     }
     while !may_take_over(driver, &mut twin)? {
-        tokio::time::sleep(POLL).await;
+        pause(POLL).await;
     }
     let mut persist = driver.try_persist().ok_or(ENDED)?;
     persist.ring.attach_twin(twin);

@@ -25,8 +25,9 @@ use std::rc::Rc;
 
 use super::actions::{self, Purpose};
 use super::driver::Driver;
-use super::logging::{notice, warning};
+use super::logging::{self, notice, warning};
 use super::upstream;
+use crate::disk::durable;
 use crate::error::ReplyError;
 use crate::state::Slot;
 
@@ -154,7 +155,8 @@ pub fn job_ended(driver: &Rc<Driver>, failure: Option<String>) {
 pub fn at_once(driver: &Driver) {
     if driver.running().is_some() {
         // If it cannot be removed now, the next start does it.
-        let _leftover = std::fs::remove_file(driver.persist().snapshot_paths().1);
+        let persist = driver.persist();
+        let _leftover = durable::remove_if_there(&*persist.files.disk, &persist.snapshot_paths().1);
     }
     driver.end_with(1);
 }
@@ -230,8 +232,7 @@ fn close(driver: &Rc<Driver>) {
             "not a clean shutdown: {why}. What is acknowledged and not in the log is in the ring: the next start \
              recovers as after a crash"
         );
-        warning!("{why}");
-        eprintln!("ringhold: {why}");
+        logging::shout(&why);
         return driver.end_with(1);
     }
     notice!("Ringhold is now ready to exit, bye bye...");

@@ -19,7 +19,6 @@
 //! With `appendfsync always` a base is published only when the log is durable up to its cut (rule 13): a base ahead of
 //! a log that a power cut shortened would claim bytes that no client was promised.
 
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -29,7 +28,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::persist::{Cut, Files, lock};
-use crate::disk::durable;
+use crate::disk::{Disk, DiskFile, Mode, durable};
 use crate::format::history::{Base, BaseFile};
 use crate::format::rdb::EXPORT_AUX;
 use crate::log::history_file::HistoryFile;
@@ -155,7 +154,7 @@ pub fn write(job: &Job) -> Result<Written, String> {
     let named = base.as_ref().is_some_and(|base| lock(&job.files.segments).may_name(&base.name));
     if result.is_err() && !named {
         // The failure that matters is reported; this only gives space back.
-        let _secondary = fs::remove_file(&path);
+        let _secondary = durable::remove_if_there(&*job.files.disk, &path);
     }
     job.progress.log_closed_len.store(lock(&job.files.segments).closed_len(), Ordering::Relaxed);
     result
@@ -174,6 +173,7 @@ pub(super) fn wait_until_durable(job: &Job) -> Result<(), String> {
     log.sync(Box::new(move |done| {
         let _asker_gone = send.send(done);
     }));
+    log.work(true);
     let durable = await_log(job, &receive)?;
     if durable < job.cut.offset {
         return Err(format!("the log is durable only up to {durable}, before the cut {}", job.cut.offset));
@@ -269,34 +269,48 @@ fn base(job: &Job, name: &str, saved: &Saved) -> Base {
 /// Bytes between two fsyncs while a snapshot is written, so that the last one is short.
 const SYNC_EVERY: u64 = 32 << 20;
 
-/// A file that hands its bytes to the disk as it grows.
-struct Growing {
-    file: File,
+/// A new file that hands its bytes to the disk as it grows.
+pub(super) struct Growing {
+    file: Arc<dyn DiskFile>,
+    len: u64,
     unsynced: u64,
+}
+
+impl Growing {
+    /// Replaces what a crash may have left under this temporary or fresh name.
+    pub(super) fn create(disk: &dyn Disk, path: &Path) -> crate::disk::Result<Growing> {
+        durable::remove_if_there(disk, path)?;
+        Ok(Growing { file: disk.open(path, Mode::CreateNew)?, len: 0, unsynced: 0 })
+    }
+
+    pub(super) fn sync(&self) -> crate::disk::Result<()> {
+        self.file.fdatasync()
+    }
 }
 
 impl Write for Growing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?;
-        self.unsynced += n as u64;
+        self.file.write_at(bytes, self.len).map_err(|failure| failure.source)?;
+        self.len += bytes.len() as u64;
+        self.unsynced += bytes.len() as u64;
         if self.unsynced >= SYNC_EVERY {
-            self.file.sync_data()?;
+            self.sync().map_err(|failure| failure.source)?;
             self.unsynced = 0;
         }
-        Ok(n)
+        Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        Ok(())
     }
 }
 
 pub(super) fn encode(job: &Job, path: &Path) -> Result<Saved, String> {
     let failed = |error: io::Error| format!("writing {}: {error}", path.display());
-    let file = File::create(path).map_err(failed)?;
-    let mut out = BufWriter::with_capacity(256 * 1024, Growing { file, unsynced: 0 });
+    let file = Growing::create(&*job.files.disk, path).map_err(|failure| failure.to_string())?;
+    let mut out = BufWriter::with_capacity(256 * 1024, file);
     let saved = encode_into(job, &mut out).map_err(failed)?;
-    let growing = out.into_inner().map_err(|error| failed(error.into_error()))?;
-    growing.file.sync_all().map_err(failed)?;
+    let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.sync().map_err(|failure| failure.to_string())?;
     Ok(saved)
 }
 

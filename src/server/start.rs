@@ -27,7 +27,7 @@ use super::recovery::{self, LoadProgress, Recovered};
 use super::{feed, listener, logging, reload, resize, shutdown};
 use crate::commands::renames::Renames;
 use crate::config::{Config, Reader, ShutdownFlags, Start, parse_start_args};
-use crate::disk::{DirLock, fault};
+use crate::disk::{DirLock, OsDisk, fault};
 use crate::engine::Node;
 use crate::format::history::Role;
 use crate::log::thread::Waker;
@@ -234,7 +234,9 @@ async fn load(driver: Rc<Driver>, lock: DirLock) -> Result<std::convert::Infalli
     let progress = Arc::new(LoadProgress::default());
     driver.follow_load(Arc::clone(&progress));
     let seen = Arc::clone(&progress);
-    let mut recovery = process::on_thread("recovery", move || recovery::recover(&config, &progress))?;
+    let mut recovery = process::on_thread("recovery", move || {
+        recovery::recover(Arc::new(OsDisk::new()), &config, &progress)
+    })?;
     let recovered = loop {
         tokio::select! {
             recovered = &mut recovery => {
