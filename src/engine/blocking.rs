@@ -25,7 +25,7 @@ pub(super) struct Queues {
     deadlines: BTreeSet<(i64, Slot)>,
     /// WAIT and WAITAOF.
     others: BTreeSet<Slot>,
-    /// Held back by CLIENT PAUSE, in the order in which they came.
+    /// Held back by CLIENT PAUSE, a hand-over or a promotion, in the order in which they came.
     paused: VecDeque<Slot>,
 }
 
@@ -257,8 +257,15 @@ impl Node {
         self.server.failover.is_some() || self.server.persistence.shutdown_until_ms.is_some()
     }
 
+    /// The new name of what is to be a primary is being recorded.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.server.upstream().is_some_and(|upstream| upstream.leaving)
+    }
+
     pub(super) fn is_pausing(&self) -> bool {
-        self.hands_over() || self.server.pause.is_some_and(|pause| pause.until_ms > self.now_ms())
+        self.hands_over()
+            || self.is_leaving()
+            || self.server.pause.is_some_and(|pause| pause.until_ms > self.now_ms())
     }
 
     pub(super) fn is_paused(&self, command: &Command, slot: Slot) -> bool {
@@ -274,7 +281,7 @@ impl Node {
         let writing = command.flags.intersects(writes)
             || queue.is_some_and(|multi| multi.has_writes || multi.may_replicate);
         let all = self.server.pause.is_some_and(|pause| !pause.writes_only);
-        all && command.name != "client|unpause" || writing
+        all && command.name != "client|unpause" || writing || self.is_leaving() && asks_for_role(command)
     }
 
     pub(super) fn pause(&mut self, slot: Slot, args: Args<'_>) {
@@ -294,6 +301,14 @@ impl Node {
             }
         }
     }
+}
+
+/// What such a command does or answers is another thing on a primary than on a replica.
+fn asks_for_role(command: &Command) -> bool {
+    matches!(
+        command.name,
+        "exec" | "failover" | "psync" | "replicaof" | "slaveof" | "sync" | "wait" | "waitaof"
+    )
 }
 
 const NO_LOG: ReplyError =

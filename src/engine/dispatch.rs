@@ -187,6 +187,9 @@ impl Node {
     /// Whether this server's part in replication lets clients write.
     fn admit_by_role(&self) -> Result<(), ReplyError> {
         let settings = &self.server.config.settings;
+        if self.is_leaving() {
+            return Ok(()); // it waits, and is judged again then
+        }
         if self.is_replica() {
             return match settings.replica_read_only {
                 true => Err(ReplyError::new("READONLY You can't write against a read only replica.")),
@@ -202,7 +205,8 @@ impl Node {
 
     fn serves_nothing_stale(&self) -> bool {
         let down = |upstream: &Upstream| upstream.link != LinkState::Connected;
-        !self.server.config.settings.replica_serve_stale_data && self.server.upstream().is_some_and(down)
+        !self.server.config.settings.replica_serve_stale_data
+            && self.server.shown_upstream().is_some_and(down)
     }
 
     /// Whether writes may be accepted at all: after a failed save (if so configured) or a failed log they may not.
@@ -230,7 +234,7 @@ fn is_http(name: &[u8]) -> bool {
 enum Gate {
     Run,
     Queue,
-    /// CLIENT PAUSE: try again when it ends.
+    /// CLIENT PAUSE and the like: try again when it ends.
     Wait,
 }
 

@@ -112,6 +112,7 @@ impl Node {
         self.server.remark(format!("FAILOVER aborted: {why}"));
         self.end_failover();
         if handing_over {
+            self.will_lead();
             self.actions.push_back(Action::TakeBack);
         }
     }

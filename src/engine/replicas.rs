@@ -85,12 +85,32 @@ impl Node {
         self.disconnect_waiting(&FORCED);
     }
 
-    /// REPLICAOF NO ONE in a transaction: shown as done, as what stands behind it there expects, while clients may write only once the new name is recorded.
+    /// REPLICAOF NO ONE: shown as done from here on (in a transaction others stand behind it), while clients may write only
+    /// once the new name is recorded. Until then they wait: an error would be wrong after the `+OK`.
     pub fn will_lead(&mut self) {
         self.server.config.settings.replicaof = None;
         if let Some(upstream) = self.server.upstream_mut() {
             upstream.leaving = true;
         }
+    }
+
+    /// The new name is in force: clients may write. Who waited for it goes on with [`Node::handle_deadlines`].
+    pub fn lead(&mut self) {
+        self.server.config.settings.replicaof = None;
+        self.server.role = Role::Primary;
+        self.server.history.past.overwrite = true;
+        self.stream.forget_db();
+        self.server.pause_ended = true;
+    }
+
+    /// There is no new name: a replica as before, but without a link. Whose, to make that link again.
+    pub fn stay_replica(&mut self) -> Option<(String, u16)> {
+        let upstream = self.server.upstream_mut().filter(|upstream| upstream.leaving)?;
+        upstream.leaving = false;
+        let (host, port) = (upstream.host.clone(), upstream.port);
+        self.server.config.settings.replicaof = Some(ReplicaOf { host: host.clone(), port });
+        self.server.pause_ended = true;
+        Some((host, port))
     }
 
     // ---- those who follow ----

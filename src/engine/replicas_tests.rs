@@ -366,6 +366,51 @@ fn a_transaction_sees_the_role_that_it_gave() {
     assert_eq!(transaction(&mut bench, "REPLICAOF 10.0.0.1 6379"), format!("*3 +OK {replica}"));
     let primary = "*3 $6 master :0 *0 *2 $9 replicaof $0";
     assert_eq!(transaction(&mut bench, "REPLICAOF NO ONE"), format!("*3 +OK {primary}"));
-    bench.check(client, "SET k v", "-READONLY You can't write against a read only replica.");
+    bench.node.lead();
+    bench.pass(100);
     assert_eq!(transaction(&mut bench, "REPLICAOF 10.0.0.1 6379"), format!("*3 +OK {replica}"));
+}
+
+/// The `+OK` of REPLICAOF NO ONE in a transaction comes before the new name is in force: until then nobody is told
+/// anything that is wrong after it.
+#[test]
+fn who_needs_the_new_role_waits_for_it() {
+    let check = |line: &str, as_primary: &str, as_replica: &str| {
+        for succeeds in [true, false] {
+            let mut bench = NodeBench::default();
+            let (client, other) = (bench.connect(), bench.connect());
+            bench.set("replica-serve-stale-data", "no");
+            bench.node.will_follow("10.0.0.1", 6379, true);
+            for line in ["MULTI", "REPLICAOF NO ONE", "EXEC"] {
+                bench.send(client, line);
+            }
+            bench.check(other, "GET k", "$-1");
+            bench.check(client, "PING", "+PONG");
+            bench.check(other, line, "");
+            bench.pass(100);
+            bench.check_output(other, "");
+            let expected = if succeeds {
+                bench.node.lead();
+                as_primary
+            } else {
+                assert_eq!(bench.node.stay_replica(), Some(("10.0.0.1".into(), 6379)));
+                as_replica
+            };
+            bench.node.handle_deadlines(&mut 0);
+            bench.check_output(other, expected);
+        }
+    };
+    let read_only = "-READONLY You can't write against a read only replica.";
+    check("SET k v", "+OK", read_only);
+    check("BLPOP list 0.001", "", read_only);
+    check(
+        "FAILOVER",
+        "-ERR FAILOVER requires connected replicas.",
+        "-ERR FAILOVER is not valid when server is a replica.",
+    );
+    check(
+        "WAIT 0 0",
+        ":0",
+        "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    );
 }

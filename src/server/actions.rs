@@ -120,15 +120,12 @@ fn replica_of(driver: &Rc<Driver>, slot: Slot, whom: Option<(String, u16)>) {
             return reply(driver, slot, Ok("OK"));
         }
         let driver = Rc::clone(driver);
+        let promoted = upstream::promote(Rc::clone(&driver));
         tokio::task::spawn_local(async move {
-            let done = upstream::promote(Rc::clone(&driver)).await;
-            match &done {
+            match promoted.await {
                 Ok(()) => reply(&driver, slot, Ok("OK")),
                 Err(why) => {
                     warning!("REPLICAOF NO ONE: {why}");
-                    if let Some(upstream) = driver.node.borrow_mut().server.upstream_mut() {
-                        upstream.leaving = false;
-                    }
                     reply(&driver, slot, Err(ReplyError::from(format!("ERR {why}"))));
                 }
             }

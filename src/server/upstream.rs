@@ -38,7 +38,7 @@ use crate::format::history::{Ancestor, Born, Cause, Role as Recorded};
 use crate::format::rdb::REDIS_VERSION;
 use crate::repl::lineage::Lineage;
 use crate::repl::link::{Ask, Event, Hello, Link};
-use crate::state::{LinkState, Role, Slot};
+use crate::state::{LinkState, Slot};
 use crate::units::{Offset, ReplId};
 
 const READ: usize = 64 * 1024;
@@ -72,31 +72,41 @@ pub fn follow(driver: &Rc<Driver>, host: String, port: u16, by_order: bool) {
 }
 
 /// REPLICAOF NO ONE: another name from here on, and clients may write. The old name is kept with its end.
-pub async fn promote(driver: Rc<Driver>) -> Result<(), String> {
+/// If that fails, all is as before. The link ends at once, the rest is the future's.
+pub fn promote(driver: Rc<Driver>) -> impl Future<Output = Result<(), String>> {
+    driver.node.borrow_mut().will_lead();
     let _followed = end_link(&driver);
     driver.settle();
+    async move {
+        let done = lead(&driver).await;
+        let before = done.is_err().then(|| driver.node.borrow_mut().stay_replica()).flatten();
+        if let Some((host, port)) = before.filter(|_| !driver.shutdown_is_on_its_way()) {
+            follow(&driver, host, port, false);
+        }
+        driver.with_node(|node| node.handle_deadlines(&mut WallClock));
+        done
+    }
+}
+
+/// The new name, recorded and in force.
+async fn lead(driver: &Rc<Driver>) -> Result<(), String> {
     let strayed = driver.node.borrow().server.strays.wrote;
     if strayed {
         let _alone = driver.naming.lock().await;
-        free_hands(&driver).await?;
+        free_hands(driver).await?;
         if driver.following.borrow().task.is_none() {
             // Rule 18. The server stands still for as long as a save takes: nothing may be acknowledged before.
             notice!("Clients have written on this replica: its data begin a history of their own");
-            reload::new_history(&driver, Recorded::Primary)?;
+            reload::new_history(driver, Recorded::Primary)?;
         }
     } else {
-        rename(&driver, process::random_id(), Cause::Promotion, Recorded::Primary).await?;
+        rename(driver, process::random_id(), Cause::Promotion, Recorded::Primary).await?;
     }
     if driver.following.borrow().task.is_some() {
         return Err("another REPLICAOF came meanwhile".into());
     }
     let end = driver.persist().cut().offset;
-    let mut node = driver.node.borrow_mut();
-    node.server.config.settings.replicaof = None;
-    node.server.role = Role::Primary;
-    node.server.history.past.overwrite = true;
-    node.stream.forget_db();
-    drop(node);
+    driver.node.borrow_mut().lead();
     // They come back and learn the new name.
     driver.drop_followers();
     driver.settle();
@@ -106,9 +116,9 @@ pub async fn promote(driver: Rc<Driver>) -> Result<(), String> {
 
 /// FAILOVER failed after this server began to follow its target.
 pub fn take_back(driver: &Rc<Driver>) {
-    let driver = Rc::clone(driver);
+    let promoted = promote(Rc::clone(driver));
     tokio::task::spawn_local(async move {
-        if let Err(why) = promote(driver).await {
+        if let Err(why) = promoted.await {
             warning!("Becoming a primary again after a failed FAILOVER: {why}");
         }
     });
@@ -117,9 +127,10 @@ pub fn take_back(driver: &Rc<Driver>) {
 /// PSYNC … FAILOVER: this replica takes over from its primary.
 pub fn take_over(driver: &Rc<Driver>, slot: Slot, asked: Psync) {
     let driver = Rc::clone(driver);
+    notice!("Failover request was accepted: becoming a primary");
+    let promoted = promote(Rc::clone(&driver));
     tokio::task::spawn_local(async move {
-        notice!("Failover request was accepted: becoming a primary");
-        match promote(Rc::clone(&driver)).await {
+        match promoted.await {
             Ok(()) => driver.with_node(|node| node.taken_over(slot, asked)),
             Err(why) => actions::reply(&driver, slot, Err(ReplyError::from(format!("ERR {why}")))),
         }

@@ -43,7 +43,8 @@ pub struct Upstream {
     pub loads: bool,
     /// An operator's REPLICAOF named it, and the link has not been up since.
     pub mandate: Option<Mandate>,
-    /// REPLICAOF NO ONE was given in a transaction, and the new name is not in force yet.
+    /// This server is to be a primary, and the new name is not in force yet: shown as done, while those wait whose
+    /// commands depend on it.
     pub leaving: bool,
 }
 
@@ -232,7 +233,7 @@ impl Server {
         }
     }
 
-    /// The same for INFO and ROLE.
+    /// The same for INFO, ROLE and what readers get.
     pub fn shown_upstream(&self) -> Option<&Upstream> {
         self.upstream().filter(|upstream| !upstream.leaving)
     }

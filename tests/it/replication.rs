@@ -391,6 +391,42 @@ fn sentinels_transaction_leaves_the_right_config_file() {
     });
 }
 
+/// Once `+OK` has left, nobody is told that this is a replica: as in stock, where the promotion is over by then. Here it is
+/// over when the new name is durable, and whoever writes meanwhile waits.
+#[test]
+fn after_a_promotion_in_a_transaction_writes_are_taken() {
+    if !subject_is_ours() {
+        return;
+    }
+    let primary = Launch::ours(&[("repl-diskless-sync-delay", "0")]).start();
+    let replica = our_replica(&primary, &[]);
+    let mut r = replica.connect();
+    in_sync(&mut primary.connect(), &mut r);
+    r.must(&["DEBUG", "AOF-FLUSH-SLEEP", "300000"]);
+    let mut other = replica.connect();
+    r.must(&["MULTI"]);
+    r.must(&["REPLICAOF", "NO", "ONE"]);
+    r.must(&["EXEC"]);
+    assert_eq!(other.must(&["SET", "k", "w"]).text(), "OK");
+    assert_eq!(r.must(&["APPEND", "k", "v"]).int(), 2);
+    assert_eq!(info(&mut other, "role"), "master");
+    let former = info(&mut primary.connect(), "master_replid");
+    assert_eq!(info(&mut other, "master_replid2"), former, "written under the new name");
+    r.must(&["DEBUG", "AOF-FLUSH-SLEEP", "0"]);
+    // The last word of a transaction counts.
+    r.must(&["MULTI"]);
+    r.must(&["REPLICAOF", "NO", "ONE"]);
+    r.must(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+    r.must(&["EXEC"]);
+    in_sync(&mut primary.connect(), &mut r);
+    r.must(&["MULTI"]);
+    r.must(&["REPLICAOF", "NO", "ONE"]);
+    r.must(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+    r.must(&["EXEC"]);
+    in_sync(&mut primary.connect(), &mut r);
+    assert_eq!(info(&mut r, "role"), "slave");
+}
+
 /// `replica-read-only no`: local writes must not enter the stream, whose bytes are the primary's.
 #[test]
 fn a_writable_replica_keeps_its_writes_to_itself() {
