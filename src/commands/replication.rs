@@ -38,19 +38,20 @@ fn replicaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 
 /// PSYNC replid offset [FAILOVER]
 fn psync(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
-    if args.len() > 3 && !args.is(3, "FAILOVER") {
-        return Err(ReplyError::SYNTAX);
+    let failover = args.len() > 3 && args.is(3, "FAILOVER"); // other words are passed over
+    if failover && ctx.server.upstream().is_none() {
+        return Err(ReplyError::new("ERR PSYNC FAILOVER can't be sent to a master."));
     }
     let Some(next) = parse_i64(&args[2]) else {
         let who = ctx.session().addr.clone();
         ctx.server.remark(format!("Replica {who} asks for synchronization but with a wrong offset"));
         return Err(ReplyError::NOT_INTEGER);
     };
-    if args.len() == 3 {
+    if !failover {
         may_follow(ctx)?;
     }
     let replid = ReplId::parse(&args[1]);
-    Ok(Outcome::Request(Request::Psync { replid, next, failover: args.len() > 3, old: false }))
+    Ok(Outcome::Request(Request::Psync { replid, next, failover, old: false }))
 }
 
 /// SYNC
@@ -120,9 +121,10 @@ fn replconf(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
             replica.port = u16::try_from(port).unwrap_or_default();
         } else if args.is(at, "ip-address") {
             if value.len() > 255 {
-                return Err(ReplyError::new(
-                    "ERR REPLCONF ip-address provided by replica instance is too long: 255 bytes max",
-                ));
+                return Err(ReplyError::from(format!(
+                    "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
+                    value.len()
+                )));
             }
             replica.ip = String::from_utf8_lossy(value).into_owned();
         } else if args.is(at, "capa") {
@@ -154,7 +156,7 @@ fn range_01(value: &[u8]) -> Result<bool, ReplyError> {
     match parse_i64(value) {
         Some(0) => Ok(false),
         Some(1) => Ok(true),
-        Some(_) => Err(ReplyError::new("ERR value is out of range, must be between 0 and 1")),
+        Some(_) => Err(ReplyError::new("ERR value is out of range, value must between 0 and 1")),
         None => Err(ReplyError::NOT_INTEGER),
     }
 }
@@ -220,7 +222,7 @@ fn role(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<Outcome, ReplyError> {
             ctx.out.bulk_str(&upstream.host);
             ctx.out.int(upstream.port.into());
             ctx.out.bulk_str(upstream.link.word());
-            ctx.out.int(end);
+            ctx.out.int(if upstream.link == LinkState::Connected { end } else { -1 });
         }
     }
     UNCHANGED
@@ -258,7 +260,7 @@ mod tests {
         check("REPLCONF listening-port 7000 capa eof capa psync2", "+OK");
         check("REPLCONF listening-port x", "-ERR value is not an integer or out of range");
         check("REPLCONF capa", "-ERR syntax error");
-        check("REPLCONF rdb-only 2", "-ERR value is out of range, must be between 0 and 1");
+        check("REPLCONF rdb-only 2", "-ERR value is out of range, value must between 0 and 1");
         check("REPLCONF colour red", "-ERR Unrecognized REPLCONF option: colour");
         check("REPLCONF ack 5", "");
         check("ROLE", "*3 $6 master :0 *0");
@@ -270,5 +272,7 @@ mod tests {
         check("REPLICAOF host x", "-ERR Invalid master port");
         check("SLAVEOF host 70000", "-ERR Invalid master port");
         check("PSYNC ? x", "-ERR value is not an integer or out of range");
+        check("PSYNC ? x junk", "-ERR value is not an integer or out of range");
+        check("PSYNC ? x failover", "-ERR PSYNC FAILOVER can't be sent to a master.");
     }
 }

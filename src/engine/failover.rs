@@ -123,9 +123,6 @@ impl Node {
 
     /// PSYNC … FAILOVER: this replica is to become a primary first.
     pub(super) fn take_over(&mut self, slot: Slot, asked: Psync) -> Result<(), ReplyError> {
-        if !self.is_replica() {
-            return Err(ReplyError::new("ERR PSYNC FAILOVER can't be sent to a master."));
-        }
         if asked.replid != Some(self.server.history.replid) {
             return Err(ReplyError::new("ERR PSYNC FAILOVER replid must match my replid."));
         }

@@ -32,6 +32,9 @@ pub trait Clock {
 /// How long replies wait for a full disk, in milliseconds.
 const HEALING_PATIENCE_MS: i64 = 1000;
 
+/// What CONFIG SET makes of a smaller `repl-backlog-size`, as in Redis.
+const LEAST_BACKLOG: u64 = 16 * 1024;
+
 /// A clock that stands still, unless somebody sleeps.
 impl Clock for i64 {
     fn unix_micros(&mut self) -> i64 {
@@ -185,6 +188,10 @@ impl Node {
         let context = SetContext { local, loading: self.server.persistence.loading.is_some() };
         let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|(name, value)| (&**name, &**value)).collect();
         let change = self.server.config.set(&pairs, context)?;
+        let settings = &mut self.server.config.settings;
+        if change.changed.iter().any(|id| id.name() == "repl-backlog-size") {
+            settings.repl_backlog_size = settings.repl_backlog_size.max(LEAST_BACKLOG);
+        }
         self.settings_changed();
         Ok(change)
     }

@@ -70,13 +70,17 @@ impl Node {
     /// not be served here as it was, and the writes that WAIT is to count may go.
     pub fn will_follow(&mut self, host: &str, port: u16, by_order: bool) {
         let now = self.now_ms();
+        let down_since_ms = match self.server.upstream() {
+            Some(left) if left.link == LinkState::Connected => now,
+            left => left.map_or(0, |left| left.down_since_ms),
+        };
         self.server.config.settings.replicaof = Some(ReplicaOf { host: host.into(), port });
         self.server.role = Role::Replica(Upstream {
             host: host.into(),
             port,
             link: LinkState::Connect,
             last_io_ms: 0,
-            down_since_ms: now,
+            down_since_ms,
             trouble: None,
             loads: false,
             mandate: by_order.then_some(Mandate::Given(now)),

@@ -362,7 +362,7 @@ fn a_transaction_sees_the_role_that_it_gave() {
         }
         bench.send(client, "EXEC")
     };
-    let replica = "*5 $5 slave $8 10.0.0.1 :6379 $7 connect :0 *2 $9 replicaof $13 10.0.0.1 6379";
+    let replica = "*5 $5 slave $8 10.0.0.1 :6379 $7 connect :-1 *2 $9 replicaof $13 10.0.0.1 6379";
     assert_eq!(transaction(&mut bench, "REPLICAOF 10.0.0.1 6379"), format!("*3 +OK {replica}"));
     let primary = "*3 $6 master :0 *0 *2 $9 replicaof $0";
     assert_eq!(transaction(&mut bench, "REPLICAOF NO ONE"), format!("*3 +OK {primary}"));

@@ -552,7 +552,7 @@ fn replicaof_is_seen_within_its_transaction() {
     }
     let reply = bench.send(a, "EXEC");
     assert!(reply.contains("role:slave") && reply.contains("master_link_status:down"), "{reply}");
-    assert!(reply.ends_with("$5 slave $8 10.0.0.1 :6379 $7 connect :0"), "{reply}");
+    assert!(reply.ends_with("$5 slave $8 10.0.0.1 :6379 $7 connect :-1"), "{reply}");
     assert_eq!(bench.stream(), "SET k 1");
     let order = Request::ReplicaOf(Some(("10.0.0.1".into(), 6379)));
     assert!(matches!(&bench.actions()[..], [Action::Command(_, asked)] if *asked == order));

@@ -3,7 +3,7 @@
 //! ```text
 //! REPLICAOF ─► connect ─► handshake ([`Link`]) ─► +CONTINUE ─► (new id: recorded, then in force, rule 1) ─► stream
 //!                 ▲                            └► +FULLRESYNC ─► payload ([`adopt`]) ─► switch ─────────────► stream
-//!                 └──── any failure: wait a second (and up to half of one more), again ◄─────────────────────┘
+//!                 └──── any failure: wait (0.1 s, twice as long each time up to 1 s, half more by chance) ◄───┘
 //! REPLICAOF NO ONE ─► the link ends ─► new id recorded, then in force ─► writes are taken
 //! ```
 //!
@@ -17,7 +17,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -42,7 +42,9 @@ use crate::state::{LinkState, Slot};
 use crate::units::{Offset, ReplId};
 
 const READ: usize = 64 * 1024;
-/// Between two attempts: this, and up to half of it more.
+/// Between two attempts: the first of these after a link that was up for a while, then twice as long each time up to the
+/// second, and up to half of it more.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks at what must end first.
 const POLL: Duration = Duration::from_millis(5);
@@ -179,40 +181,47 @@ async fn record_name(driver: Rc<Driver>, replid: ReplId, cause: Cause, role: Rec
 }
 
 async fn keep_following(driver: Rc<Driver>, host: String, port: u16) {
+    let mut pause = FIRST_PAUSE;
     loop {
         if driver.is_open() {
+            let began = Instant::now();
             let why = match attempt(&driver, &host, port).await {
                 Err(why) => why,
                 Ok(never) => match never {},
             };
             warning!("MASTER <-> REPLICA link: {why}");
-            lost(&driver, why);
+            if lost(&driver, why) && began.elapsed() > PAUSE {
+                pause = FIRST_PAUSE;
+            }
             if driver.following.borrow().rejected {
                 return driver
                     .with_node(|node| node.failover_failed("Failover target rejected psync request"));
             }
         }
-        let spread = Duration::from_millis(process::random_u64() % 500);
-        tokio::time::sleep(PAUSE + spread).await;
+        let spread = pause.mul_f64((process::random_u64() % 500) as f64 / 1000.0);
+        tokio::time::sleep(pause + spread).await;
+        pause = PAUSE.min(pause * 2);
     }
 }
 
-fn lost(driver: &Rc<Driver>, why: String) {
+/// Whether the link was up.
+fn lost(driver: &Rc<Driver>, why: String) -> bool {
     let slot = driver.following.borrow_mut().slot.take();
     driver.with_node(|node| {
         if let Some(slot) = slot {
             node.handle_disconnect(slot);
         }
         let now = node.now_ms();
-        if let Some(upstream) = node.server.upstream_mut() {
-            if upstream.link == LinkState::Connected || upstream.down_since_ms == 0 {
-                upstream.down_since_ms = now;
-            }
-            upstream.link = LinkState::Connect;
-            upstream.loads = false;
-            upstream.trouble = Some(why);
+        let Some(upstream) = node.server.upstream_mut() else { return false };
+        let was_up = upstream.link == LinkState::Connected;
+        if was_up {
+            upstream.down_since_ms = now;
         }
-    });
+        upstream.link = LinkState::Connect;
+        upstream.loads = false;
+        upstream.trouble = Some(why);
+        was_up
+    })
 }
 
 fn set_link(driver: &Driver, link: LinkState) {
@@ -222,7 +231,7 @@ fn set_link(driver: &Driver, link: LinkState) {
         upstream.link = link;
         upstream.last_io_ms = now;
         if link == LinkState::Connected {
-            (upstream.trouble, upstream.mandate) = (None, None);
+            (upstream.trouble, upstream.mandate, upstream.down_since_ms) = (None, None, 0);
         }
     }
 }

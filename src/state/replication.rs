@@ -34,7 +34,8 @@ pub struct Upstream {
     pub host: String,
     pub port: u16,
     pub link: LinkState,
-    /// Unix milliseconds: the last byte from it, and since when the link is down.
+    /// Unix milliseconds: the last byte from it, and since when the link is down (0: it never was up, which INFO shows as
+    /// −1 seconds).
     pub last_io_ms: i64,
     pub down_since_ms: i64,
     /// Why the link is down, if it is not just the network.
