@@ -219,6 +219,7 @@ impl<'a> Planner<'a> {
             planner.best = planner.furthest();
         }
         planner.stranger = planner.best.as_ref().and_then(|(base, _)| planner.stranger(base.cut));
+        planner.stranger = planner.stranger.take().or_else(|| planner.strange_base());
         planner
     }
 
@@ -274,12 +275,16 @@ impl<'a> Planner<'a> {
         placed.chain(history.clean.iter().map(|clean| clean.end)).chain(self.led_to_ring()).max()
     }
 
-    /// Where the ring begins, if a log that is gone led up to there: the ring knows what was written to one, forgets it when
-    /// the server removes one, and a log once opened outlives any crash.
+    /// Where the ring begins, if a log led up to there that is gone or an older one: the ring knows what was written to one,
+    /// and forgets it when the server removes one. A log once opened outlives any crash; what was written to it, one of the
+    /// process.
     fn led_to_ring(&self) -> Option<Offset> {
         let (ring, check) =
             self.tagged_ring().filter(|_| self.survey.history.good().is_some_and(|h| h.clean.is_none()))?;
-        let gone = matches!(self.log().shape, LogShape::None) && ring.start() > Offset::ZERO;
+        let gone = match self.log().shape {
+            LogShape::None => ring.start() > Offset::ZERO,
+            _ => self.last_run() == LastRun::ProcessCrashed,
+        };
         (gone && check.written >= ring.start()).then(|| ring.start())
     }
 
@@ -296,8 +301,8 @@ impl<'a> Planner<'a> {
         (ring.tag() == history.tag).then_some((ring, check))
     }
 
-    /// Without `replication.toml`, or with one that is older, nothing says of which history the ring is a part; does it hold
-    /// more than the log, or else than a snapshot?
+    /// Without `replication.toml`, or with one that is older or another server's, nothing says of which history the ring is a
+    /// part; does it hold more than the log, or else than a snapshot?
     fn ring_is_orphan(&self) -> bool {
         let Some((ring, _)) = &self.survey.ring else { return false };
         let behind_snapshot = match &self.survey.snapshot {
@@ -307,7 +312,7 @@ impl<'a> Planner<'a> {
             _ => None,
         };
         if self.survey.history.good().is_some() {
-            return self.tagged_ring().is_some() && self.snapshot.is_none() && behind_snapshot == Some(true);
+            return self.snapshot.is_none() && behind_snapshot == Some(true);
         }
         match (&self.log().shape, self.log().range()) {
             (LogShape::Ours, Some((_, end))) => {

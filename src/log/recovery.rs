@@ -12,13 +12,14 @@
 //! * above that, a tail is torn if it merely ends early (no unsound mark, well formed so far) or holds a zeroed
 //!   512-byte sector; everything else is damage;
 //! * whether the directory was closed cleanly enters through these two and through the segment lengths that tell a foreign
-//!   tail (rule 14), not as a column of its own; the boot id decides nothing (rule 2).
+//!   tail (rule 14), not as a column of its own; the boot id makes no byte trusted or untrusted (rule 2), it tells only whether what is
+//!   missing can be the work of a crash.
 //!
 //! | history | snapshot | log | verdict |
 //! |---|---|---|---|
 //! | corrupt | any | any | refuse |
 //! | none | none, positioned | none | refuse, if a ring holds more of a history that only `replication.toml` could tell |
-//! | good | positioned | none, ours, of another copy, foreign base | refuse, if a ring holds more under the snapshot's name, which `replication.toml` does not know: it is an older one |
+//! | good | positioned | none, ours, of another copy, foreign base | refuse, if a ring holds more under the snapshot's name, which `replication.toml` does not know: it is an older one, or another server's |
 //! | good | foreign, positioned | none, ours, of another copy, foreign base | snapshot alone: an operator's restore (rule 15); the log is kept aside |
 //! | any | foreign, positioned | another server's | as that server does: `appendonly` decides |
 //! | none | foreign, positioned | none | snapshot alone |
@@ -38,7 +39,7 @@
 //! *Falls short*: `replication.toml` names a base that is in force, or a clean shutdown that promised to keep everything,
 //! at an offset beyond the one reached. No crash leaves that: a base is durable before it is named in force, and the clean
 //! mark is the last thing written. Or the ring, which knows what was written to a log, begins behind what is reached, and no
-//! log is there: its directory is durable before a byte is written to it. So something was removed, exchanged or damaged, and to go on with less would be a silent
+//! log is there (its directory is durable before a byte is written to it) or, if only the process crashed, one that ends before. So something was removed, exchanged or damaged, and to go on with less would be a silent
 //! roll-back. Likewise a name that stands in ring or log and not in `replication.toml`, which always has it first (rule 1):
 //! the file comes from a copy that went another way, and bytes of two ways must not be mixed (P3).
 

@@ -110,6 +110,14 @@ struct World {
     /// Everything ever written under each name, with what came before it.
     names: HashMap<ReplId, Vec<u8>>,
     starts: u32,
+    /// How often the machine has crashed.
+    boots: u32,
+}
+
+impl World {
+    fn boot_id(&self) -> String {
+        if self.boots == 0 { BOOT.into() } else { format!("boot {}", self.boots) }
+    }
 }
 
 /// A running server.
@@ -136,7 +144,7 @@ fn settings(world: &mut World, conf: Conf) -> Settings {
         load_truncated: true,
         fresh_replid: id(world.starts * 2),
         fresh_tag: u64::from(world.starts) * 7919,
-        boot_id: BOOT.into(),
+        boot_id: world.boot_id(),
     }
 }
 
@@ -198,7 +206,8 @@ impl Server {
         if ring.end() < plan.end {
             ring.append(&stream[ring.end().0 as usize..], plan.db);
         }
-        let mut store = HistoryFile::recovered(shared, paths().history(), plan.history.clone(), BOOT);
+        let mut store =
+            HistoryFile::recovered(shared, paths().history(), plan.history.clone(), &world.boot_id());
         if plan.fresh {
             store.save()?;
         } else {
@@ -490,6 +499,7 @@ fn whatever_happens_the_position_is_true() {
                 drop(server);
             }
             let cut = next(3);
+            world.boots += u32::from(cut == 0);
             (disk, at_least) = match cut {
                 // AOF off promises nothing over a power cut; a ring may be gone with it
                 0 => (

@@ -396,6 +396,74 @@ fn files_of_another_copy_are_refused() {
     assert!(refusal.file.starts_with(paths().log()) && refusal.what.contains("does not know"), "{refusal}");
 }
 
+/// P3: base and idle segment of another server, which vouch for each other; and another server's `replication.toml`.
+#[test]
+fn an_idle_log_of_another_server_is_refused() {
+    let mut world = World::default();
+    let mut rewritten = |policy: Option<Policy>, units: usize| {
+        let disk = SimDisk::new();
+        let (mut server, _) = Server::start(&disk, &mut world, Conf { policy, ring: 64 << 10 }).unwrap();
+        for _ in 0..units {
+            server.write(&mut world, &set(100)).unwrap();
+        }
+        if policy.is_some() {
+            server.rewrite().unwrap()
+        } else {
+            server.save().unwrap()
+        }
+        let idle = disk.after_process_crash();
+        server.write(&mut world, &set(100)).unwrap();
+        (idle, disk)
+    };
+    let always = Some(Policy::Always);
+    let (ours, theirs) = (rewritten(always, 20), rewritten(always, 30));
+    let check = |disk: &SimDisk, from: &SimDisk, paths: &[PathBuf], names: &Path| {
+        let mixed = disk.after_process_crash();
+        for path in paths {
+            let bytes = contents(from, path);
+            mixed.damage(path, |old| *old = bytes);
+        }
+        let refusal = refusal_on(&mixed, true);
+        assert!(refusal.file.starts_with(names) && refusal.what.contains("not know"), "{refusal}");
+    };
+    check(&theirs.0, &ours.1, &[paths().history(), paths().ring()], &paths().log());
+    check(&ours.1, &theirs.1, &[paths().history()], &paths().log());
+    check(&ours.0, &theirs.1, &[paths().history()], &paths().log());
+    // without a log: snapshot and ring agree with each other
+    let (ours, theirs) = (rewritten(None, 20), rewritten(None, 30));
+    check(&ours.1, &theirs.1, &[paths().history()], &paths().history());
+}
+
+/// P1: an older log under a ring that goes on far behind it is no crash of the process.
+#[test]
+fn a_log_older_than_the_ring_is_refused_or_said() {
+    for policy in [Some(Policy::Always), Some(Policy::EverySec)] {
+        let (disk, mut world) = (SimDisk::new(), World::default());
+        let (mut server, _) = Server::start(&disk, &mut world, Conf { policy, ring: 16 << 10 }).unwrap();
+        server.write(&mut world, &set(100)).unwrap();
+        server.sync();
+        let older = contents(&disk, Path::new(FIRST));
+        for _ in 0..60 {
+            server.write(&mut world, &set(1000)).unwrap();
+        }
+        let end = server.end();
+        drop(server);
+        assert_eq!(start_on(&disk, true).0.end, end);
+        disk.damage(Path::new(FIRST), |bytes| *bytes = older);
+        let refusal = refusal_on(&disk, true);
+        assert!(refusal.what.contains("where backlog.ring begins"), "{refusal}");
+        // a crash of the machine may leave that, if the header's `durable` does not contradict
+        let mut history = History::parse(&contents(&disk, &paths().history())).unwrap();
+        history.boot_id = "another".into();
+        disk.damage(&paths().history(), |bytes| *bytes = history.emit().into_bytes());
+        if policy == Some(Policy::EverySec) {
+            let (plan, _) = start_on(&disk, true);
+            let said = plan.loss.unwrap();
+            assert!(said.contains(&format!("behind offset {} are lost", plan.end)), "{said}");
+        }
+    }
+}
+
 /// A sound segment with the stream bytes of `own` under another name.
 fn same_stream_under(own: &[u8], replid: ReplId) -> Vec<u8> {
     let mut walk = SegmentWalk::new(0);

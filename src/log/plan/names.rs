@@ -87,6 +87,25 @@ impl Planner<'_> {
         Some(Refusal { file, what, ..self.refusal(RESTORE_OR_LEAVE) })
     }
 
+    /// The log's base, if `replication.toml` names neither it nor the history that it states: base and opening vouch for each
+    /// other only. It always has a base before that is in force (rule 15).
+    pub(super) fn strange_base(&self) -> Option<Refusal> {
+        let history = self.survey.history.good()?;
+        let base = self.log().base.as_ref().filter(|base| !history.bases.contains(base))?;
+        let first = self.log().segments().first()?;
+        let opening = first.report.as_ref()?.opening?;
+        let of_history = |(name, end): &(ReplId, Offset)| *name == opening.replid && base.cut <= *end;
+        if self.names().iter().any(of_history) || self.ring_names_log(&[(opening.replid, base.cut)]) {
+            return None;
+        }
+        let file = self.log().files.first().map_or(self.paths.log(), |file| file.path.clone());
+        let what = format!(
+            "it is the state of {} at stream offset {}, which {OF_NO_HISTORY}",
+            opening.replid, base.cut
+        );
+        Some(Refusal { file, what, ..self.refusal(RESTORE_OR_LEAVE) })
+    }
+
     /// `dump.rdb` as a base of this history: named by `replication.toml`, or newer than it (it was copied, or lost),
     /// and at a place that log or ring hold under that very name. One that is older is an operator's restore (rule 15), and
     /// so is one that was written to go elsewhere.

@@ -15,7 +15,7 @@ impl Planner<'_> {
         let what = match self.survey.history.good() {
             None => format!("the file is missing, but {ring} holds a part of its history"),
             Some(_) => format!(
-                "the file is older than {ring} and {}, which are both of a name that it does not know",
+                "the file is older than {ring} and {}, or another server's: it does not know the name that both have",
                 self.paths.snapshot
             ),
         };
@@ -57,9 +57,12 @@ impl Planner<'_> {
         }
         let Some(clean) = &history.clean else {
             let led = self.led_to_ring().unwrap_or(reached);
+            let gone = match self.log().shape {
+                LogShape::None => "the log is not there",
+                _ => "the log is an older one",
+            };
             let what = format!(
-                "the log is not there: it led to stream offset {led}, where backlog.ring begins, and what is there leads \
-                 only to {reached}"
+                "{gone}: it led to stream offset {led}, where backlog.ring begins, and what is there leads only to {reached}"
             );
             return Refusal { file: self.paths.manifest(), what, ..refusal };
         };

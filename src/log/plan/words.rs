@@ -41,7 +41,17 @@ impl Planner<'_> {
                 history.begun
             ),
         };
-        let ring = ring.map(|what| format!("{} {what}", file_name(&self.paths.ring())));
+        let name = file_name(&self.paths.ring());
+        let ring = ring.map(|what| format!("{name} {what}"));
+        if let Some((_, check, to)) =
+            self.ring().filter(|_| ring.is_none() && self.survey.ring_damage.is_none())
+            && check.claimed.start > end
+        {
+            let (start, lost) = (check.claimed.start, check.claimed.end.min(to).since(end));
+            return Some(format!(
+                "{name} begins at offset {start}, and nothing leads there: {lost} bytes of stream behind offset {end} are lost"
+            ));
+        }
         match (ring, behind) {
             (None, 0) => None,
             (None, _) => Some(known),
