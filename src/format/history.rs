@@ -108,7 +108,7 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ancestor {
     pub replid: ReplId,
-    /// The prefix up to here has this name.
+    /// The prefix up to here has this name. At a replica this may lie beyond what it has: its primary told it.
     pub end: Offset,
     pub cause: Cause,
     /// A peer was told this id (rule 20).
@@ -214,15 +214,39 @@ impl History {
 
     /// The same history under a new name from `at` on: the old name joins the lineage, the clean mark goes. A name may
     /// come into force again, when a server goes back to the primary that it had left: its latest entry counts then.
+    /// What a primary told of names beyond `at` is of its history, and no longer of this one.
     pub fn rename(&mut self, replid: ReplId, at: Offset, cause: Cause) {
+        for past in self.lineage.iter_mut().filter(|past| past.end > at) {
+            (past.end, past.cause) = (at, cause);
+        }
         let past = Ancestor { replid: self.replid, end: at, cause, told: self.told };
         self.lineage.insert(0, past);
-        if self.lineage.len() > MAX_LINEAGE {
+        self.forget_most();
+        (self.replid, self.begun, self.told, self.clean) = (replid, at, false, None);
+        self.offset_hint = at;
+    }
+
+    /// A primary lets this history go on under `replid` from `at` on, which is a prefix of its own. `told` are the earlier
+    /// names of that: they hold here too, with ends and causes as told, even where an end lies beyond what is held so far.
+    pub fn go_on(&mut self, replid: ReplId, at: Offset, told: &[Ancestor]) {
+        self.rename(replid, at, Cause::Continue);
+        let mine = std::mem::replace(&mut self.lineage, told.to_vec());
+        for past in mine {
+            match self.lineage[..told.len()].iter_mut().find(|told| told.replid == past.replid) {
+                Some(told) => (told.end, told.told) = (told.end.max(past.end), told.told || past.told),
+                None => self.lineage.push(past),
+            }
+        }
+        self.lineage.sort_by_key(|past| std::cmp::Reverse(past.end));
+        self.forget_most();
+    }
+
+    /// Names without a byte of their own go first, then the oldest.
+    fn forget_most(&mut self) {
+        while self.lineage.len() > MAX_LINEAGE {
             let idle = self.lineage.windows(2).rposition(|pair| pair[0].end == pair[1].end);
             self.lineage.remove(idle.unwrap_or(MAX_LINEAGE));
         }
-        (self.replid, self.begun, self.told, self.clean) = (replid, at, false, None);
-        self.offset_hint = at;
     }
 
     pub fn emit(&self) -> String {
@@ -473,6 +497,39 @@ mod tests {
         }
         assert_eq!(long.lineage.len(), MAX_LINEAGE);
         assert!(long.emit().len() < RESERVE, "the reserve holds the longest lineage");
+    }
+
+    /// A replica takes over what its primary tells of the names, as far as that is of its own history.
+    #[test]
+    fn what_a_primary_tells_is_kept() {
+        let id = |n: u8| ReplId::from_random([n; 20]);
+        let past = |n: u8, end: u64, cause| Ancestor { replid: id(n), end: Offset(end), cause, told: true };
+        let ends = |history: &History| -> Vec<(ReplId, u64, Cause)> {
+            history.lineage.iter().map(|past| (past.replid, past.end.0, past.cause)).collect()
+        };
+        // Its primary was started twice while it was away at 50.
+        let mut history = History::new(id(1), Offset(0), Born::Copy, 1);
+        history.rename(id(9), Offset(40), Cause::Promotion);
+        history.go_on(id(3), Offset(50), &[past(2, 630, Cause::Start), past(1, 330, Cause::Start)]);
+        let told = [(id(2), 630, Cause::Start), (id(1), 330, Cause::Start), (id(9), 50, Cause::Continue)];
+        assert_eq!(ends(&history), told);
+        assert_eq!((history.replid, history.begun), (id(3), Offset(50)));
+        // Promoted at 400, it does not have all of them.
+        history.rename(id(4), Offset(400), Cause::Promotion);
+        let own = [
+            (id(3), 400, Cause::Promotion),
+            (id(2), 400, Cause::Promotion),
+            (id(1), 330, Cause::Start),
+            (id(9), 50, Cause::Continue),
+        ];
+        assert_eq!(ends(&history), own);
+        // Another primary knows less of a name than is held here; one that tells nothing is believed nothing.
+        history.go_on(id(5), Offset(400), &[past(1, 80, Cause::Start)]);
+        assert_eq!(ends(&history)[3..], [(id(1), 330, Cause::Start), (id(9), 50, Cause::Continue)]);
+        assert_eq!(ends(&history)[0], (id(4), 400, Cause::Continue));
+        let many: Vec<Ancestor> = (0..MAX_LINEAGE as u8).map(|n| past(n, 1000, Cause::Start)).collect();
+        history.go_on(id(200), Offset(400), &many);
+        assert_eq!(history.lineage.len(), MAX_LINEAGE);
     }
 
     /// A hundred restarts without a write leave the names that hold bytes where they are.

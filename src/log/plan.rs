@@ -19,7 +19,7 @@ use super::survey::{
 use crate::disk::{Disk, Result};
 use crate::format::aof::Place;
 use crate::format::framing::UnitWalk;
-use crate::format::history::{Base, BaseFile, Born, Cause, History, Sealed};
+use crate::format::history::{Base, BaseFile, Born, Cause, History, Role, Sealed};
 use crate::ring::{Check, Ring};
 use crate::units::{Offset, ReplId};
 use fresh::stock_load;
@@ -539,9 +539,11 @@ impl<'a> Planner<'a> {
             }
         }
         history.bases.retain(|base| base.placed); // what was announced and never came
-        for past in &mut history.lineage {
-            past.end = past.end.min(end);
-        }
+        if history.role == Role::Primary {
+            for past in &mut history.lineage {
+                past.end = past.end.min(end);
+            }
+        } // what a replica knows of names beyond its end is of its primary's history, which it goes on to follow
         history.begun = history.begun.min(end);
         let held = history.sealed.filter(|sealed| sealed.from < end); // what a power cut took needs no base
         history.sealed = held.map(|sealed| Sealed { to: sealed.to.min(end), ..sealed });

@@ -9,12 +9,15 @@
 //! | 2 | an id of our lineage, within its end | bytes held; the id is the current one or `capa psync2` | continue |
 //! | 3 | the same | bytes no longer held | full |
 //! | 4 | the same | an older id without `capa psync2` | full |
+//! | 4a | the same | beyond our own end: a primary told us of it, and we do not have that yet; nothing exempts | refuse |
 //! | 5 | an id of our lineage, beyond its end | a start set that end; nothing exempts | refuse |
 //! | 6 | the same | else | full |
 //! | 7 | an unknown id | its lineage shows its position under an id of ours, within its end; `capa psync2` | as 2, 3 |
 //! | 8 | an unknown id | its lineage reaches beyond an end that a start set; nothing exempts | refuse |
 //! | 9 | an unknown id | our history was born on an empty directory, or copied from one that was; the replica holds something; nothing exempts | refuse |
 //! | 10 | an unknown id | else | full |
+//!
+//! Ends may have been told by a primary that we go on from (rule 20), together with what caused them: we answer as it would.
 //!
 //! *Exempt* (rule 5): `repl-better-replica overwrite`, REPLICAOF NO ONE given here since the start, the operator's
 //! REPLICAOF at the replica, and a loss that recovery declared, as long as the replica is ahead by no more; in row 9 also
@@ -108,6 +111,20 @@ impl Held<'_> {
             return Verdict::Full(
                 "it knows only the id of before, and cannot take a new one (capa psync2)".into(),
             );
+        }
+        if position > self.end {
+            // It holds more than we do of the history that we follow: it may not copy what we have, and need not.
+            return match ask.operator || self.overwrite {
+                true => {
+                    Verdict::Full(format!("it is at {position}, beyond the {} bytes held here", self.end))
+                }
+                false => Verdict::Refuse(format!(
+                    "this server holds the history that the replica has only up to {}, the replica up to {position}. Wait \
+                     until it has the rest from its own primary, or give it REPLICAOF NO ONE (or repl-better-replica \
+                     overwrite) to let the replica copy what is here",
+                    self.end
+                )),
+            };
         }
         if position < self.from {
             return Verdict::Full(format!("it is at {position}; bytes are held from {} on", self.from));
@@ -223,6 +240,21 @@ mod tests {
         check(ask(Some(1), 2), "refuse"); // 9
         check(ask(Some(1), 1), "full"); // 10: it holds nothing
         check(Ask { operator: true, ..ask(Some(1), 2) }, "full");
+    }
+
+    /// A replica that goes on from a primary knows its names, also beyond what it has itself by now.
+    #[test]
+    fn ends_that_a_primary_told() {
+        let told = [past(8, 1500, Cause::Start), past(7, 300, Cause::Start)];
+        let check = |asked: Ask<'_>, expected: &str| {
+            assert_eq!(word(&held(&told).verdict(&asked)), expected, "{asked:?}");
+        };
+        check(ask(Some(8), 901), "continue 900");
+        check(ask(Some(8), 902), "refuse"); // 4a
+        check(Ask { operator: true, ..ask(Some(8), 902) }, "full");
+        check(ask(Some(8), 1502), "refuse"); // 5
+        let shown = [(id(1), Offset(1000)), (id(8), Offset(1000))];
+        check(Ask { shown: &shown, ..ask(Some(1), 1001) }, "refuse");
     }
 
     #[test]

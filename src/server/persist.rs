@@ -101,10 +101,15 @@ fn drop_log(files: &Files, next: u64) -> io::Result<()> {
     lock(&files.history).update(|history| history.bases.retain(|base| !gone(base))).map_err(io::Error::other)
 }
 
-/// Where each id came into force that followed another, newest first.
+/// Where each id came into force here that followed another, newest first: no later than the one that followed it.
 fn names(history: &History) -> Vec<(Offset, ReplId)> {
     let ids = iter::once(history.replid).chain(history.lineage.iter().map(|past| past.replid));
-    history.lineage.iter().map(|past| past.end).zip(ids).collect()
+    let mut latest = history.begun;
+    let ends = history.lineage.iter().map(|past| {
+        latest = latest.min(past.end);
+        latest
+    });
+    ends.zip(ids).collect()
 }
 
 /// A poisoned lock means that a background thread panicked while changing what is on disk: the values are still

@@ -112,6 +112,8 @@ fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
     driver.persist().sync_log()?; // while it can still be refused
     let disk = Arc::clone(&driver.persist().files.disk);
     let primary = upstream::end_link(driver); // nothing is applied that nobody would write
+    driver.drop_followers(); // they come back and learn the new name (rule 1)
+    driver.settle();
     let reopened = driver.close_persist().close().and_then(|waker| {
         let recovered = recovery::recover(disk, &config, &LoadProgress::default())?;
         start::go_live(driver, recovered, waker)

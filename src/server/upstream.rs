@@ -102,7 +102,7 @@ async fn lead(driver: &Rc<Driver>) -> Result<(), String> {
             reload::new_history(driver, Recorded::Primary)?;
         }
     } else {
-        rename(driver, process::random_id(), Cause::Promotion, Recorded::Primary).await?;
+        rename(driver, process::random_id(), None, Recorded::Primary).await?;
     }
     if driver.following.borrow().task.is_some() {
         return Err("another REPLICAOF came meanwhile".into());
@@ -150,22 +150,36 @@ pub fn end_link(driver: &Rc<Driver>) -> Option<(String, u16)> {
     node.server.upstream().map(|upstream| (upstream.host.clone(), upstream.port))
 }
 
-/// Another id from the end of the stream on. Once begun it goes on to its end, also if the asker's task is aborted.
-async fn rename(driver: &Rc<Driver>, replid: ReplId, cause: Cause, role: Recorded) -> Result<(), String> {
-    let renamed = tokio::task::spawn_local(record_name(Rc::clone(driver), replid, cause, role));
+/// Another id from the end of the stream on: a primary's, with the earlier names that it tells, or that of a promotion. Once
+/// begun it goes on to its end, also if the asker's task is aborted.
+async fn rename(
+    driver: &Rc<Driver>,
+    replid: ReplId,
+    told: Option<Vec<Ancestor>>,
+    role: Recorded,
+) -> Result<(), String> {
+    let renamed = tokio::task::spawn_local(record_name(Rc::clone(driver), replid, told, role));
     renamed.await.map_err(|_| "recording the new id ended early".to_string())?
 }
 
 /// Rule 1: recorded durably, then in the ring and the log, then in force. No other name and no stream meanwhile.
-async fn record_name(driver: Rc<Driver>, replid: ReplId, cause: Cause, role: Recorded) -> Result<(), String> {
+async fn record_name(
+    driver: Rc<Driver>,
+    replid: ReplId,
+    told: Option<Vec<Ancestor>>,
+    role: Recorded,
+) -> Result<(), String> {
     let _alone = driver.naming.lock().await;
     let at = driver.try_persist().ok_or("the server ends")?.cut().offset;
     let history = Arc::clone(&driver.persist().files.history);
     let recorded = tokio::task::spawn_blocking(move || {
         let mut history = lock(&history);
         let recorded = history.update(|history| {
-            history.rename(replid, at, cause);
-            history.told = cause == Cause::Continue;
+            match &told {
+                Some(told) => history.go_on(replid, at, told),
+                None => history.rename(replid, at, Cause::Promotion),
+            }
+            history.told = told.is_some();
             history.role = role;
         });
         recorded.map(|()| history.get().clone())
@@ -498,7 +512,9 @@ impl Connection {
         let new = replid.filter(|replid| *replid != cut.replid);
         if let Some(replid) = new {
             let role = self.recorded();
-            rename(&self.driver, replid, Cause::Continue, role).await?;
+            let theirs = self.theirs.take().filter(|theirs| theirs.replid == replid);
+            rename(&self.driver, replid, Some(theirs.map(|theirs| theirs.past).unwrap_or_default()), role)
+                .await?;
             self.driver.drop_followers();
         }
         notice!(
@@ -531,7 +547,7 @@ impl Connection {
         set_link(&self.driver, LinkState::Sync { total: None, read: 0 });
         let theirs = self.theirs.as_ref().filter(|theirs| theirs.replid == replid);
         let lineage = theirs.map(|theirs| theirs.past.clone()).unwrap_or_default();
-        let begun = lineage.first().map_or(Offset::ZERO, |past| past.end);
+        let begun = lineage.first().map_or(Offset::ZERO, |past| past.end.min(cut));
         let born = if theirs.is_some_and(|theirs| theirs.from_nothing) { Born::Copy } else { Born::Import };
         let plan = Plan {
             cut: Cut { replid, offset: cut, db: 0 },
@@ -551,9 +567,9 @@ impl Connection {
         let Some((incoming, ..)) = self.incoming.take() else { return Err("a payload without a cut".into()) };
         self.set_loads(true);
         let result = incoming.finish().await;
-        let ready = self.keeping_alive(result).await?.map_err(|_| "loading ended early".to_string())??;
+        let ready = self.keeping_alive(result).await.map_err(|_| "loading ended early".to_string())??;
         let driver = Rc::clone(&self.driver);
-        self.keeping_alive(free_hands(&driver)).await??;
+        self.keeping_alive(free_hands(&driver)).await?;
         let cut = adopt::take_over(&driver, ready)?;
         self.set_loads(false);
         self.driver.node.borrow_mut().server.stats.full_syncs_received += 1;
@@ -569,15 +585,17 @@ impl Connection {
         }
     }
 
-    /// The primary is told that we live while something takes its time.
-    async fn keeping_alive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, String> {
+    /// The primary is told that we live while something takes its time. That it is gone ends nothing: what has arrived is
+    /// whole, and the next primary can go on from it.
+    async fn keeping_alive<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
+        let mut heard = true;
         loop {
             tokio::select! {
-                done = &mut work => return Ok(done),
-                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                done = &mut work => return done,
+                () = tokio::time::sleep(Duration::from_secs(1)), if heard => {
                     self.link.keep_alive();
-                    self.send().await?;
+                    heard = self.send().await.is_ok();
                 }
             }
         }

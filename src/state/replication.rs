@@ -313,7 +313,7 @@ impl History {
     /// Takes over what `replication.toml` says of the names.
     pub fn remember(&mut self, recorded: &Recorded) {
         self.replid = recorded.replid;
-        self.previous = recorded.lineage.first().map(|past| (past.replid, past.end));
+        self.previous = recorded.lineage.first().map(|past| (past.replid, past.end.min(recorded.begun)));
         let (lineage, born, told) = (recorded.lineage.clone(), recorded.born, recorded.told);
         let replaced = std::mem::take(&mut self.past.replaced);
         self.past = Past { lineage, born, told, replaced, ..Past::default() };

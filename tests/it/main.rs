@@ -21,6 +21,7 @@ mod inspect;
 mod interop;
 mod jobs;
 mod marks;
+mod names;
 mod persistence;
 mod position;
 mod promise;

@@ -337,7 +337,7 @@ fn the_configuration_decides_the_role() {
 }
 
 /// A primary that is nothing but a socket: answers the handshake of the next replica that calls, up to its PSYNC.
-fn next_call(listener: &TcpListener) -> (BufReader<TcpStream>, String, i64) {
+pub fn next_call(listener: &TcpListener) -> (BufReader<TcpStream>, String, i64) {
     let (socket, _) = listener.accept().unwrap();
     socket.set_read_timeout(Some(LIMIT)).unwrap();
     let mut reader = BufReader::new(socket);
