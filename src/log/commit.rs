@@ -21,6 +21,8 @@
 //! | before `sealed` is recorded | a log that reads well (page cache), or a torn one (power) | as after any crash; this is the one hole: without a record a start takes the page cache's word, so recording is tried each second |
 //! | before the base is committed, process | the bytes in doubt in page cache and ring, proven by their marks | loads them, syncs nothing of them, and writes a base at their end before it serves |
 //! | the same, machine | some of the bytes lost, in any pattern | what is missing from `from` on is a torn tail, whatever stands there; nothing lost was called durable |
+//! | the log was switched off, process | the same, and behind the last mark of the sealed segment what was written since, in segments and ring | the same |
+//! | the same, machine | as above; segments may begin beyond what is left | goes on to the gap, sets those aside, and says from where to where (without AOF a crash of the machine promises no more) |
 //! | after the base | base and new segment | the old segments are named as history: they are deleted |
 //!
 //! Rejected: to cut the sealed bytes and hand them to the new segment from the ring, as `durable` may lie before the ring's

@@ -10,7 +10,8 @@
 //! * *known durable* is the highest of: the clean mark's end, every sound mark's `dur` (also of those behind a place where the
 //!   commands cannot be told apart any more), the ring header's. A log that proves less is damaged, not torn (rule 17);
 //! * above that, a tail is torn if it merely ends early (no unsound mark, well formed so far) or holds a zeroed
-//!   512-byte sector; everything else is damage;
+//!   512-byte sector; everything else is damage, but for what `replication.toml` names as not saved by a failed fsync (rule 23):
+//!   that may be gone also from under segments that follow it and were synced;
 //! * whether the directory was closed cleanly enters through these two and through the segment lengths that tell a foreign
 //!   tail (rule 14), not as a column of its own; the boot id makes no byte trusted or untrusted (rule 2), it tells only whether what is
 //!   missing can be the work of a crash.

@@ -18,7 +18,7 @@ use crate::log::replay::RunReader;
 use crate::log::segments::Segments;
 use crate::log::survey::RdbPeek;
 use crate::log::writer::{
-    Batch, Bound, Closed, Health, LogWriter, Now, Options, Order, Policy, mark_interval,
+    Batch, Bound, Closed, Health, LogWriter, Now, Options, Order, Policy, Unclosed, mark_interval,
 };
 use crate::ring::Begin;
 
@@ -329,6 +329,16 @@ impl Server {
         Ok(())
     }
 
+    /// `appendonly no` after a failed fsync: the stream is spilled from where the sealed log is proven to end.
+    fn switch_off(&mut self) -> Result<()> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        let Err(Unclosed { proven: Some(place), durable, sealed: true, .. }) = writer.close(self.now) else {
+            return Err(refused("closing the log"));
+        };
+        self.policy = Policy::Spill;
+        self.open_log(place, durable)
+    }
+
     fn order(&mut self, order: Order) {
         let Some(writer) = &mut self.writer else { return };
         writer.take(Batch { orders: vec![(0, order)], ..Batch::default() });
@@ -471,7 +481,8 @@ fn whatever_happens_the_position_is_true() {
                 let done = match next(20) {
                     // A failure of one of these ends nothing but itself; that of the process shows at the next write.
                     0 => server.save().or(Ok(())),
-                    1 if policy.is_some() => server.rewrite().or(Ok(())),
+                    1 if server.policy != Policy::Spill => server.rewrite().or(Ok(())),
+                    6 if server.is_latched() => server.switch_off(),
                     6 | 7 => server.mend().or(Ok(())),
                     2..6 => {
                         server.sync();
@@ -643,6 +654,56 @@ fn without_a_log_snapshot_spill_and_ring_survive_a_kill() {
     let (plan, dataset) = start_on(&disk, false);
     assert!(dataset == stream, "{}", plan.log_line);
     assert!(plan.replay.len() >= 2 && plan.load.len() == 1);
+}
+
+/// Rule 23, P1: an fsync failed, the log is switched off, and the stream goes on beyond what the ring holds. A kill loses
+/// nothing. A crash of the machine may take what the fsync did not save: then what follows it is set aside, and said.
+#[test]
+fn what_follows_a_failed_fsync_is_chained_to_it() {
+    for synced_behind in [false, true] {
+        let (disk, mut world) = (SimDisk::new(), World::default());
+        let conf = Conf { policy: Some(Policy::EverySec), ring: 16 << 10 };
+        let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+        for _ in 0..20 {
+            server.write(&mut world, &set(1000)).unwrap();
+        }
+        server.sync();
+        let durable = server.end();
+        for _ in 0..20 {
+            server.write(&mut world, &set(1000)).unwrap();
+        }
+        let fault = Fault {
+            call: "fdatasync",
+            path: "1.incr".into(),
+            error: std::io::ErrorKind::Other,
+            times: 1,
+        };
+        disk.fail(fault);
+        server.sync();
+        assert!(server.is_latched());
+        let off_at = server.end();
+        server.switch_off().unwrap();
+        for _ in 0..40 {
+            server.write(&mut world, &set(1000)).unwrap();
+        }
+        assert!(server.ring.start() > off_at, "only the segments lead on");
+        if synced_behind {
+            server.policy = Policy::Always;
+            server.order(Order::Sync(Box::new(|done| assert!(done.is_ok()))));
+            server.sync();
+        }
+        let stream = server.stream.clone();
+        drop(server);
+        let (plan, dataset) = start_on(&disk.after_process_crash(), false);
+        assert!(dataset == stream && plan.loss.is_none(), "{} {:?}", plan.log_line, plan.loss);
+        assert!(plan.history.sealed.is_some(), "a base is due before service");
+        let after = disk.after_power_cut(PowerCut::LoseAll);
+        let (plan, dataset) = start_on(&after, false);
+        assert!(stream.starts_with(&dataset) && plan.end >= durable, "{}", plan.log_line);
+        assert!(plan.end <= off_at);
+        let said = plan.loss.is_some_and(|loss| loss.contains("its segments are set aside"));
+        assert_eq!(said, synced_behind, "{}", plan.log_line);
+    }
 }
 
 /// Scenario 17: a MULTI without EXEC and half a command are no part of the position.

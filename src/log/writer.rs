@@ -357,14 +357,22 @@ impl LogWriter {
     }
 
     /// The clean end: everything written, marked and (unless spilling) synced. Returns the place reached. What cannot be
-    /// marked is cut off, so that another segment may go on where this one is proven to end.
+    /// marked is cut off, so that another segment may go on where this one is proven to end; also behind a failed fsync,
+    /// as else nothing would lead to what follows.
     pub fn close(mut self, now: Now) -> std::result::Result<Closed, Unclosed> {
         self.advance(now);
         self.close_file(now).map_err(|why| {
             let (place, len) = self.cursor.proven;
-            let cut = !self.latched() && self.segment.file.truncate(len).is_ok();
-            Unclosed { why, proven: cut.then_some(place) }
+            let cut = self.drop_reserve() && self.segment.file.truncate(len).is_ok();
+            let (durable, sealed) = (self.durable.min(place.offset), self.latched());
+            Unclosed { why, proven: cut.then_some(place), durable, sealed }
         })
+    }
+
+    /// Its base did not come: the segment would stand between this one and the next.
+    fn drop_reserve(&mut self) -> bool {
+        let Some((segment, _)) = self.reserved.take() else { return true };
+        lock(&self.segments).drop_segment(&segment.name).is_ok()
     }
 
     fn close_file(&mut self, now: Now) -> std::result::Result<Closed, String> {
@@ -601,13 +609,18 @@ impl LogWriter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unclosed {
     pub why: String,
-    /// Where the last segment ends, under a mark; `None` if nothing that was not synced is to be trusted (rule 23).
+    /// Where the last segment ends, under a mark; `None`: nobody knows what it ends with.
     pub proven: Option<Place>,
+    /// So much of it survives a crash of the machine.
+    pub durable: Offset,
+    /// What follows `durable` was not saved by a failed fsync: it reads well only as long as the page cache has it, and is
+    /// never synced again (rule 23).
+    pub sealed: bool,
 }
 
 impl Unclosed {
     pub(super) fn lost(why: &str) -> Unclosed {
-        Unclosed { why: why.to_string(), proven: None }
+        Unclosed { why: why.to_string(), proven: None, durable: Offset::ZERO, sealed: false }
     }
 }
 

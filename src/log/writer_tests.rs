@@ -248,6 +248,36 @@ fn a_failed_fsync_seals_the_segment() {
     assert_eq!((rig.writer.durable(), rig.proven(SECOND)), (rig.end, rig.end));
 }
 
+/// The log is switched off after a failed fsync: it ends where the last mark stands, and nothing stands behind that.
+#[test]
+fn a_sealed_segment_ends_at_its_last_mark() {
+    for reopened in [false, true] {
+        let mut rig = Rig::new(Policy::EverySec);
+        rig.write(&[5]);
+        rig.now.millis += 1000;
+        rig.sync();
+        let durable = rig.end;
+        rig.write(&[6]);
+        rig.now.millis += 1000;
+        rig.disk.fail(Fault { call: "fdatasync", path: "1.incr".into(), error: ErrorKind::Other, times: 1 });
+        let job = rig.writer.sync_due(rig.now).unwrap();
+        let marked = rig.end;
+        rig.write(&[7]);
+        let failed = job.run();
+        rig.writer.synced(&job, failed);
+        if reopened {
+            let place = Place { replid: id(1), offset: rig.end, db: 3 };
+            rig.order(Order::Reopen(place, Box::new(|r| assert!(r.is_ok()))));
+        }
+        let segments = Arc::clone(&rig.writer.segments);
+        let Err(unclosed) = rig.writer.close(rig.now) else { panic!("closed") };
+        assert_eq!((unclosed.proven.map(|place| place.offset), unclosed.durable), (Some(marked), durable));
+        let report = walk(&rig.disk, FIRST);
+        assert!(unclosed.sealed && report.unproven() == 0 && report.proven.offset == marked);
+        assert_eq!(lock(&segments).manifest().incrs.len(), 1, "the reserve would stand in between");
+    }
+}
+
 #[test]
 fn bytes_that_come_before_the_base_void_the_new_segment() {
     let mut rig = Rig::new(Policy::Always);

@@ -362,7 +362,7 @@ impl Persist {
             Arc::clone(&self.files.segments),
             options,
             from.place(),
-            from.offset,
+            self.promise.durable_at(from),
             Arc::clone(&self.waker),
         )
         .map_err(|failure| failure.to_string())?;
@@ -453,13 +453,16 @@ impl Persist {
         let cut = |place: Place| Cut { replid: place.replid, offset: place.offset, db: place.db };
         let closed = match stopped {
             Ok(closed) => {
-                self.promise.log_ended(Some(cut(closed.place)));
+                self.promise.log_ended(Some(cut(closed.place)), closed.durable);
                 self.ring.note_durable(closed.place.offset, closed.durable);
                 Some(closed)
             }
-            Err(Unclosed { why, proven }) => {
+            Err(Unclosed { why, proven, durable, sealed }) => {
                 warning!("Closing the append-only log: {why}");
-                self.promise.log_ended(proven.map(cut));
+                self.promise.log_ended(proven.map(cut), durable);
+                if sealed {
+                    self.promise.log_was_sealed();
+                }
                 // What it did not take waits for the next one.
                 self.spill_failure = (!self.waiting.is_empty()).then_some(why);
                 None

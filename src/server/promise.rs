@@ -11,10 +11,16 @@
 //! |---|---|
 //! | the ring is about to begin behind `to` | a log begins at `to` first (the spill); if that fails, the bytes wait and writes are refused |
 //! | a log begins | at `to`, also if the stream is further: the ring has the rest. Not where the old segments end? Then these are needless, and go first; or, if nothing leads to the end any more, stay until the new log has a base (`Segments::leave_behind`) |
-//! | a log ends | `to` is its end; if it could not be closed, its last mark |
+//! | a log ends | `to` is its end; if it could not be closed, its last mark, also behind a failed fsync: the ring has what follows |
 //! | a base is placed at a cut ≥ `to`, no log runs | `to` is the cut, the segments are needless |
 //! | a base is placed at a cut < `to`, or a log runs | nothing: segments lead on from the old base through the cut |
 //! | a restart | `to` is the log's end or the chosen base's cut, whichever is later; a ring of another size takes over only if it reaches back to it |
+//!
+//! **After a failed fsync** the bytes behind `durable` read well as long as the page cache has them, which a crash of the
+//! process does not change (P1 without AOF asks for no more), and no fsync of ours may touch them again (rule 23). So when the log is
+//! switched off then, what follows begins at its last mark, is written as of a log that is durable only up to there, and a
+//! snapshot is due at once ([`Promise::is_in_doubt`]). Rejected: to begin anew at the end of the stream, as what was written
+//! until that snapshot was in force led on from nothing; to refuse writes until then, as the operator has given the log up.
 //!
 //! With `save ""` and AOF off nothing is *kept*: the ring moves on, and base and segments are a state of the past
 //! ([`Promise::is_whole`] is false). Keeping begins again with a log at the end of the stream and a base within it.
@@ -29,6 +35,10 @@ pub struct Promise {
     kept: bool,
     /// Base and closed segments lead here; while a log runs, where it began.
     to: Cut,
+    /// So much of that survives a crash of the machine.
+    durable: Offset,
+    /// What lies between is not to be relied on for long: a failed fsync did not save it.
+    in_doubt: bool,
     /// The manifest's segments end at `to`: the next one may follow them.
     in_log: bool,
     whole: bool,
@@ -37,7 +47,7 @@ pub struct Promise {
 impl Promise {
     /// As recovery leaves it. `in_log`: the log's files in the manifest end there.
     pub fn new(to: Cut, in_log: bool) -> Promise {
-        Promise { kept: false, to, in_log, whole: true }
+        Promise { kept: false, to, durable: to.offset, in_doubt: false, in_log, whole: true }
     }
 
     pub fn keep(&mut self, kept: bool) {
@@ -56,6 +66,16 @@ impl Promise {
     /// What base and closed segments lead to.
     pub fn to(&self) -> Cut {
         self.to
+    }
+
+    /// A base is due: see the module's head.
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt
+    }
+
+    /// How far what leads to `from`, where a log is to begin, survives a crash of the machine.
+    pub fn durable_at(&self, from: Cut) -> Offset {
+        if self.is_continued_at(from) { self.durable } else { from.offset }
     }
 
     /// While no log runs: the ring must hold everything from here on.
@@ -80,17 +100,23 @@ impl Promise {
         (self.to, self.in_log) = (from, true);
     }
 
-    /// The log has ended. `at`: where what it proves ends; `None` if nothing of it is to be trusted.
-    pub fn log_ended(&mut self, at: Option<Cut>) {
+    /// The log has ended. `at`: where what it proves ends, `durable` of it synced; `None` if nobody knows.
+    pub fn log_ended(&mut self, at: Option<Cut>, durable: Offset) {
         match at {
-            Some(at) => self.to = at,
+            Some(at) => (self.to, self.durable) = (at, durable),
             None => (self.whole, self.in_log) = (false, false),
         }
+    }
+
+    /// That was after a failed fsync.
+    pub fn log_was_sealed(&mut self) {
+        self.in_doubt = true;
     }
 
     /// A log runs, and a base is in force whose cut is `cut`.
     pub fn base_placed_under_log(&mut self, cut: Cut) {
         self.whole |= cut.offset >= self.to.offset;
+        self.in_doubt &= cut.offset < self.to.offset;
     }
 
     /// No log runs, and `dump.rdb` holds the state at `cut`; the ring begins at `ring_start`. `true`: the log's base and
@@ -100,7 +126,7 @@ impl Promise {
         if !further || ring_start > cut.offset {
             return false;
         }
-        (self.to, self.whole) = (cut, true);
+        (self.to, self.durable, self.whole, self.in_doubt) = (cut, cut.offset, true, false);
         std::mem::replace(&mut self.in_log, false)
     }
 }
@@ -143,8 +169,27 @@ mod tests {
         assert!(!promise.is_continued_at(cut(60)));
         promise.log_began(cut(60));
         promise.base_placed_under_log(cut(80));
-        promise.log_ended(Some(cut(90)));
+        promise.log_ended(Some(cut(90)), Offset(90));
         assert_eq!((needed(&promise), promise.is_continued_at(cut(90))), (Some(90), true));
+    }
+
+    /// Rule 23: the log goes on where its last mark stands, as one that is durable only up to the last fsync.
+    #[test]
+    fn behind_a_failed_fsync_a_base_is_due() {
+        let mut promise = kept(10, true);
+        promise.log_began(cut(10));
+        promise.log_ended(Some(cut(50)), Offset(40));
+        promise.log_was_sealed();
+        assert_eq!((promise.is_whole(), needed(&promise), promise.is_in_doubt()), (true, Some(50), true));
+        assert_eq!((promise.is_continued_at(cut(50)), promise.durable_at(cut(50))), (true, Offset(40)));
+        let mut spilled = promise;
+        spilled.log_began(cut(50));
+        spilled.base_placed_under_log(cut(49));
+        assert!(spilled.is_in_doubt());
+        spilled.base_placed_under_log(cut(60));
+        assert!(!spilled.is_in_doubt());
+        assert!(promise.snapshot_placed(cut(60), Offset(50)) && !promise.is_in_doubt());
+        assert_eq!(promise.durable_at(cut(60)), Offset(60));
     }
 
     #[test]
@@ -159,7 +204,7 @@ mod tests {
         promise.base_placed_under_log(cut(25));
         assert!(!promise.is_whole(), "the log does not lead on from it");
         promise.base_placed_under_log(cut(40));
-        promise.log_ended(Some(cut(55)));
+        promise.log_ended(Some(cut(55)), Offset(55));
         assert_eq!(needed(&promise), Some(55));
     }
 }

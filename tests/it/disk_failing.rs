@@ -123,6 +123,46 @@ fn a_kill_after_a_failed_fsync() {
     }
 }
 
+/// P1: the log is given up after a failed fsync, and more is written than the ring holds before the snapshot that is due
+/// is in force. A kill loses nothing of that.
+#[test]
+fn a_log_that_is_given_up_after_a_failed_fsync() {
+    if !subject_is_ours() {
+        return;
+    }
+    for fsync in ["everysec", "always"] {
+        let options = [("appendonly", "yes"), ("appendfsync", fsync), ("save", "3600 1")];
+        let launch = Launch::ours(&options).with("repl-backlog-size", "64kb");
+        let mut server = launch.start();
+        let mut c = server.connect();
+        c.must(&["SET", "key", "v"]);
+        let segment = aof_files(server.data(), ".incr.aof").pop().unwrap();
+        let next = segment.with_file_name("appendonly.aof.2.incr.aof");
+        let base = segment.with_file_name("appendonly.aof.1.base.rdb");
+        c.must(&["CONFIG", "SET", "rdb-key-save-delay", "30000000"]); // no base is in force before the kill
+        let Some(failing) = FailingSync::attach(&server, &[&segment, &next, &base]) else { return };
+        let acked = write_until_latched(&server, &mut c);
+        drop(failing);
+        c.must(&["CONFIG", "SET", "appendonly", "no"]);
+        eventually("a snapshot is due", LIMIT, || {
+            (info(&mut c, "rdb_bgsave_in_progress") == "1").then_some(())
+        });
+        for n in 0..200 {
+            c.must(&["SET".to_string(), format!("after:{n}"), "v".repeat(1000)]);
+        }
+        server.kill();
+        let (_server, mut c) = server.restart_and_connect();
+        assert_eq!(c.must(&["GET", "key"]).text(), "v");
+        for n in 0..acked {
+            assert_eq!(c.must(&["GET".to_string(), format!("late:{n}")]).text(), "v", "{fsync}");
+        }
+        for n in 0..200 {
+            let len = c.must(&["STRLEN".to_string(), format!("after:{n}")]);
+            assert_eq!(len, Value::Int(1000), "{fsync} after:{n}");
+        }
+    }
+}
+
 /// Writes until the failure is known; how many writes were acknowledged.
 fn write_until_latched(server: &Server, c: &mut Client) -> u64 {
     for n in 0..100_000 {

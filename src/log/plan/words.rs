@@ -48,15 +48,35 @@ impl Planner<'_> {
             && check.claimed.start > end
         {
             let (start, lost) = (check.claimed.start, check.claimed.end.min(to).since(end));
-            return Some(format!(
+            let gap = format!(
                 "{name} begins at offset {start}, and nothing leads there: {lost} bytes of stream behind offset {end} are lost"
-            ));
+            );
+            return Some(self.undermined(end).map_or(gap.clone(), |words| format!("{words}; {gap}")));
         }
-        match (ring, behind) {
+        let ring = match (ring, behind) {
             (None, 0) => None,
             (None, _) => Some(known),
             (Some(ring), _) => Some(format!("{ring}: {known}")),
+        };
+        let words: Vec<String> = self.undermined(end).into_iter().chain(ring).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// Segments that hold stream bytes, but begin beyond the place that is reached.
+    fn undermined(&self, end: Offset) -> Option<String> {
+        let log = self.log();
+        if !matches!(log.shape, LogShape::Ours) {
+            return None;
         }
+        let behind = log.files.get(log.last + 1..).unwrap_or_default().iter();
+        let ranges = behind.filter_map(|file| Some((file.report.as_ref()?.opening?.offset, file)));
+        let held = ranges.filter_map(|(from, file)| Some((from, file.report.as_ref()?.proven.offset)));
+        let (from, to) = held.filter(|(from, to)| from < to && *to > end).reduce(|a, b| (a.0, b.1))?;
+        let missing = from.since(end);
+        Some(format!(
+            "the stream from offset {from} to {to} does not follow on what is recovered, {missing} bytes between them are \
+             lost: its segments are set aside"
+        ))
     }
 
     pub(super) fn continue_line(&self, plan: &Plan, cut: Offset) -> String {

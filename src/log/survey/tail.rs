@@ -34,9 +34,12 @@ impl LogReader<'_> {
         let proven = report.proven;
         // After a failed fsync anything may be found in the place of the bytes that it did not save.
         let torn = early || in_seal(proven.offset) || self.zeroed_sector(&facts.files[last], proven.at);
+        // Also under segments that were synced behind them, until a base holds what both did.
+        let undermined = in_seal(proven.offset) && last + 1 < files;
         let tail = match (proven.offset >= facts.known_durable, whole, torn) {
             (true, true, _) => Tail::Whole,
             (true, false, true) => Tail::Torn,
+            (false, false, true) if undermined => Tail::Torn,
             _ => Tail::Damaged,
         };
         let damaged_at = report.bad_mark.unwrap_or(proven.at);

@@ -15,12 +15,16 @@ impl Persist {
         self.promise.ring_begins_at(self.ring.start());
     }
 
-    /// Save points: whether what is acknowledged is kept without `appendonly` too (rule 7). `true`: only from a snapshot on that
-    /// is to be taken now, as base, segments and ring do not lead to the end of the stream any more.
+    /// Save points: whether what is acknowledged is kept without `appendonly` too (rule 7). `true`: a snapshot is to be taken now,
+    /// as base, segments and ring do not lead to the end of the stream any more, or only by bytes that a failed fsync did
+    /// not save.
     pub fn keep(&mut self, kept: bool) -> bool {
         self.promise.keep(kept || self.appendonly);
-        if !kept || self.appendonly || self.promise.is_whole() {
+        if !kept || self.appendonly {
             return false;
+        }
+        if self.promise.is_whole() {
+            return self.promise.is_in_doubt();
         }
         if self.sender.is_none() {
             let options = Options { policy: Policy::Spill, ..self.options_off() };

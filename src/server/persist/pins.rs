@@ -99,7 +99,7 @@ impl Persist {
     fn end_spill(&mut self) {
         self.sender = None;
         let Some(log) = self.log.take() else { return };
-        self.promise.log_ended(None);
+        self.promise.log_ended(None, Offset::ZERO);
         let next = lock(&self.files.segments).next_seq();
         self.tidy("served replicas", move |files| {
             if let Err(Unclosed { why, .. }) = log.stop() {
