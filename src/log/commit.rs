@@ -52,16 +52,17 @@ pub struct Prepared {
 
 /// The first thing at a start, before [`super::plan::recover`]: finishes or takes back what a crash interrupted
 /// (rule 4, a resize of the ring), so that recovery sees one generation. Returns what was done, for the log.
-pub fn tidy_up(disk: &dyn Disk, paths: &Paths) -> Result<Vec<String>> {
-    let mut done = Vec::new();
+pub fn tidy_up(disk: &dyn Disk, paths: &Paths) -> Result<Tidied> {
+    let (mut done, mut lost) = (Vec::new(), None);
     if disk.exists(&paths.history())?
         && let Ok(history) = History::parse(&read_all(disk, &paths.history(), 1 << 20)?)
     {
         done = settle_generation(disk, paths, history.generation)?;
         if let Some(at) = restore_past(disk, paths, &history)? {
-            done.push(format!(
-                "the log that began anew at stream offset {at} never got a base: its segments are set aside as \
-                 ….aside, so is the backlog if it begins behind a gap, and the log of before is taken up again"
+            lost = Some(format!(
+                "the log that began anew at stream offset {at} never got a base: what was written from there on is lost. \
+                 Its segments are set aside as ….aside, so is the backlog if it begins behind a gap, and the log of before \
+                 is taken up again"
             ));
         }
     }
@@ -70,7 +71,14 @@ pub fn tidy_up(disk: &dyn Disk, paths: &Paths) -> Result<Vec<String>> {
         disk.remove(&resized)?;
         done.push("removed an unfinished resize of the ring".into());
     }
-    Ok(done)
+    Ok(Tidied { done, lost })
+}
+
+/// What [`tidy_up`] found, in words for the log.
+pub struct Tidied {
+    pub done: Vec<String>,
+    /// Stream bytes that nothing leads to.
+    pub lost: Option<String>,
 }
 
 /// Removes `temp-….rdb` files of ours whose writer was killed (a save, a full sync sent or received), and names them. The

@@ -1,8 +1,13 @@
 //! Reading the stream back from the log while it is being written: what a replica behind the ring is fed from.
 //!
 //! A cursor walks the segments that the manifest names, in order, those included that a base has replaced and that are
-//! kept for replicas; and gives the stream bytes between their annotation lines. It never gives a byte beyond what the caller calls written. Where it read further than that, it forgets its
-//! place in the file and finds it again the next time: after a failed write the writer may lay the tail out anew.
+//! kept for replicas; and gives the stream bytes between their annotation lines. It never gives a byte beyond what the
+//! caller calls written. Where it read further than that, it forgets its place in the file and finds it again the next
+//! time: after a failed write the writer may lay the tail out anew.
+//!
+//! Behind a failed fsync, or where a log began anew, the next segment begins beyond the end of the one before. What lies
+//! between is in no segment and never will be, so that is an error and not a wait: whoever is fed asks again, and is given it
+//! from the ring, or a snapshot.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -57,15 +62,19 @@ impl LogCursor {
                 Some(open) => open,
                 None => self.open.insert(self.find()?),
             };
-            let got = open.file.read_at(&mut piece, open.read_at)?;
+            let mut got = open.file.read_at(&mut piece, open.read_at)?;
             if got == 0 {
-                let ended = open.seq;
-                if !self.has_successor(ended) {
-                    return Ok(());
+                let (ended, from) = (open.seq, open.read_at);
+                match self.next_start(ended) {
+                    None => return Ok(()),
+                    Some(start) if start <= self.at => {
+                        self.open = None;
+                        continue;
+                    }
+                    Some(start) => got = self.read_again(&mut piece, from, start)?,
                 }
-                self.open = None;
-                continue;
             }
+            let Some(open) = &mut self.open else { return Ok(()) };
             open.read_at += got as u64;
             open.strip
                 .feed(&piece[..got], out)
@@ -114,8 +123,23 @@ impl LogCursor {
         entry.start_offset.is_some_and(|start| start <= self.at)
     }
 
-    fn has_successor(&self, seq: u64) -> bool {
-        lock(&self.segments).readable().any(|entry| entry.seq > seq && self.reaches(entry))
+    /// Where the first segment behind this one begins.
+    fn next_start(&self, seq: u64) -> Option<Offset> {
+        let segments = lock(&self.segments);
+        let behind = segments.readable().filter(|entry| entry.seq > seq);
+        behind.filter_map(|entry| entry.start_offset).min()
+    }
+
+    /// A segment that begins at `start` has been opened: all that leads up to there is written.
+    fn read_again(&self, piece: &mut [u8], from: u64, start: Offset) -> Result<usize> {
+        let Some(open) = &self.open else { return Ok(0) };
+        match open.file.read_at(piece, from)? {
+            0 => Err(unreadable(
+                &open.path,
+                &format!("the segment ends at offset {}, the next begins at {start} only", self.at),
+            )),
+            got => Ok(got),
+        }
     }
 }
 
@@ -227,6 +251,23 @@ mod tests {
             assert_eq!((files(), lock(&segments).has_passed()), (left, false), "needed from {at}");
         }
         assert_eq!(lock(&segments).manifest().history, []);
+    }
+
+    /// A segment that was opened in reserve behind a failed fsync: the feed ends instead of waiting for ever.
+    #[test]
+    fn a_gap_between_segments_is_an_error() {
+        let disk = SimDisk::new();
+        let (segments, stream) = fill(&disk);
+        let end = Offset(100 + stream.len() as u64);
+        let mut cursor = LogCursor::new(Arc::new(disk.clone()), paths(), segments.clone(), end);
+        let mut out = Vec::new();
+        cursor.next(end + 50, &mut out).unwrap();
+        assert!(out.is_empty(), "not there yet");
+        let place = Place { replid: ReplId::from_random([1; 20]), offset: end + 50, db: 0 };
+        lock(&segments).open_next(place).unwrap();
+        let error = cursor.next(end + 50, &mut out).unwrap_err();
+        let said = format!("ends at offset {end}, the next begins at {} only", end + 50);
+        assert!(error.to_string().contains(&said), "{error}");
     }
 
     #[test]

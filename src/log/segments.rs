@@ -22,7 +22,7 @@ use super::survey::holds_stream;
 use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
 use crate::error::{Corrupt, IoFailure};
 use crate::format::aof::{Chain, Place};
-use crate::format::history::History;
+use crate::format::history::{Born, History};
 use crate::format::manifest::{Entry, FileType, Manifest, ManifestError};
 use crate::ring::{Found, Ring};
 use crate::units::Offset;
@@ -142,19 +142,26 @@ pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result
         let name = paths.relative(&entry.name);
         history.bases.iter().any(|base| base.placed && base.files.iter().any(|file| file.name == name))
     };
-    let Some(base) = manifest.history.iter().find(names) else { return Ok(None) };
+    let base = manifest.history.iter().find(names);
     if Some(begun) <= newest {
         return Ok(None); // a base of the new log is in force
     }
     let of = |file_type| move |entry: &Entry| Entry { file_type, ..entry.clone() };
-    let behind = |entry: &&Entry| *entry != base && entry.start_offset >= base.start_offset;
+    let led_from = base.map_or(Some(Offset::ZERO), |base| base.start_offset);
+    let behind = |entry: &&Entry| paths.is_segment(&entry.name) && entry.start_offset >= led_from;
     let mut incrs: Vec<Entry> = manifest.history.iter().filter(behind).map(of(FileType::Incr)).collect();
     incrs.sort_by_key(|entry| entry.seq);
+    // Without a base of its own it goes on from a snapshot beside it, or from birth.
+    let outside = newest.or((history.born != Born::Import).then_some(Offset::ZERO));
+    let leads = incrs.first().is_some_and(|entry| entry.start_offset <= outside);
+    if base.is_none() && !leads {
+        return Ok(None);
+    }
     // The manifest last: a crash before it finds the same, with less to do.
     for entry in &manifest.incrs {
         set_aside(disk, &paths.log_file(&entry.name))?;
     }
-    let mut reach = base.start_offset;
+    let mut reach = led_from;
     for entry in &incrs {
         let len = disk.len(&paths.log_file(&entry.name))?.unwrap_or(0); // with marks: more than its stream bytes
         reach = reach.max(entry.start_offset.map(|start| start + len));
@@ -164,7 +171,7 @@ pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result
     {
         set_aside(disk, &paths.ring())?; // what it knows of is behind a gap
     }
-    let past = Manifest { base: Some(of(FileType::Base)(base)), history: Vec::new(), incrs };
+    let past = Manifest { base: base.map(of(FileType::Base)), history: Vec::new(), incrs };
     durable::replace(disk, &paths.manifest(), past.emit().as_bytes())?;
     Ok(Some(begun))
 }
@@ -323,25 +330,16 @@ impl Segments {
 
     /// Another log is to begin that does not go on where this one ends, and no base of it is there yet: what the manifest names
     /// becomes history *without being deleted*, so that a crash before that base is in force comes back to it
-    /// ([`restore_past`]). Segments without a base lead nowhere and go.
+    /// ([`restore_past`]). Also segments without a base: they may go on from a snapshot beside them, or from birth.
     pub fn leave_behind(&mut self) -> Result<()> {
         let mut manifest = self.manifest.clone();
-        let needless = match manifest.base.take() {
-            Some(base) => {
-                let old = std::iter::once(base).chain(manifest.incrs.drain(..));
-                manifest.history.extend(old.map(|entry| Entry { file_type: FileType::History, ..entry }));
-                Vec::new()
-            }
-            None => std::mem::take(&mut manifest.incrs),
-        };
+        let old = manifest.base.take().into_iter().chain(manifest.incrs.drain(..));
+        manifest.history.extend(old.map(|entry| Entry { file_type: FileType::History, ..entry }));
         if manifest == self.manifest {
             return Ok(());
         }
         self.replace(manifest)?;
-        self.left_behind |= needless.is_empty();
-        for entry in needless {
-            durable::remove_if_there(&*self.disk, &self.paths.log_file(&entry.name))?;
-        }
+        self.left_behind = true;
         Ok(())
     }
 
@@ -381,6 +379,14 @@ impl Segments {
     /// Whether there is history that no replica needs.
     pub fn has_passed(&self) -> bool {
         !self.left_behind && self.manifest.history.iter().any(|entry| !self.is_needed(entry))
+    }
+
+    /// The segment that begins last at or before what replicas need, if there are others before it.
+    pub fn first_needed(&self) -> Option<u64> {
+        let needed = Offset(self.needed.load(Ordering::Acquire));
+        let reaching = |entry: &&Entry| entry.start_offset.is_some_and(|start| start <= needed);
+        let first = self.manifest.incrs.iter().filter(reaching).map(|entry| entry.seq).max()?;
+        self.manifest.incrs.iter().any(|entry| entry.seq < first).then_some(first)
     }
 
     fn delete_all_but(&mut self, kept: Vec<Entry>) -> Result<()> {
@@ -628,7 +634,7 @@ mod tests {
     /// Until the new log has a base, a start finds the old one again; what lies between them is held by nobody.
     #[test]
     fn a_log_that_was_left_behind_stays_until_there_is_a_base() {
-        for based in [false, true] {
+        for (based, had_base) in [(false, true), (true, true), (false, false), (true, false)] {
             let disk = SimDisk::new();
             let mut log = segments(&disk);
             log.open_next(place(0)).unwrap();
@@ -639,7 +645,7 @@ mod tests {
                 log.commit_base(&name, seq, Offset(at), first).unwrap();
                 name
             };
-            let old = write_base(&mut log, 0);
+            let old = had_base.then(|| write_base(&mut log, 0));
             let before = log.manifest.clone();
             log.leave_behind().unwrap();
             log.open_next(place(900)).unwrap();
@@ -653,7 +659,7 @@ mod tests {
                 placed: true,
                 files: vec![BaseFile { name: paths().relative(name), len: 5, checksum: 0 }],
             };
-            history.bases = vec![named(&old, 0)];
+            history.bases = old.iter().map(|old| named(old, 0)).collect();
             if based {
                 let new = write_base(&mut log, 900);
                 history.bases.push(named(&new, 900));

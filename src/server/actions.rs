@@ -318,7 +318,7 @@ fn kept(driver: &Driver, purpose: Purpose) -> Kind {
     let node = driver.node.borrow();
     let persist = driver.persist();
     let is_rewrite = purpose == Purpose::Rewrite && persist.appendonly;
-    let is_spill = !persist.appendonly && !persist.is_pinned() && !persist.exports();
+    let is_spill = !persist.appendonly && !persist.exports(); // what replicas need of it stays
     let rotated = persist.sender().filter(|_| is_rewrite || is_spill).map(|sender| {
         let (send, receive) = mpsc::channel();
         let done = Box::new(move |rotated| {

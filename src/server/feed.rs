@@ -189,6 +189,7 @@ impl Feed {
                 Piece::Ring(Ok(n)) => {
                     sent += n as u64;
                     turn += n;
+                    self.persist_mut()?.sent(self.slot, sent);
                     self.count(n, Some(sent));
                     if turn >= TURN {
                         turn = 0;

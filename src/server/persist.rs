@@ -240,7 +240,6 @@ impl Persist {
             } else {
                 sender.push(units, self.end, db);
             }
-            self.ring.note(sender.written(), sender.durable());
             if !self.waiting.is_empty() {
                 sender.mark();
             }
@@ -263,6 +262,10 @@ impl Persist {
     }
 
     fn put_in_ring(&mut self, units: &[u8], db: u32) {
+        if let Some(sender) = &self.sender {
+            // Before the ring gives up what only the log holds then: so its file says that a log led to its start.
+            self.ring.note(sender.written(), sender.durable());
+        }
         self.ring.append(units, db);
         if self.sender.is_none() {
             let start = self.ring.start();
@@ -346,7 +349,7 @@ impl Persist {
             // Segments must follow one another. Those of before are needless if all from the base on is in the ring; else
             // they are what a crash comes back to, until the new log has a base.
             let mut segments = lock(&self.files.segments);
-            let gone = match self.promise.is_whole() {
+            let gone = match self.promise.is_whole() && !self.promise.is_in_log() {
                 true => segments.drop_before(u64::MAX).and_then(|()| segments.delete_history()),
                 false => {
                     warning!(
@@ -405,14 +408,12 @@ impl Persist {
     /// Removes all segments that the manifest names now, on a thread.
     fn drop_segments(&mut self) {
         let next = lock(&self.files.segments).next_seq();
+        self.ring.forget_log(); // here only: as long as there is a log, a start asks for it
         self.tidy("a snapshot made needless", move |files| drop_log(files, next));
     }
 
     fn tidy(&mut self, what: &'static str, remove: impl FnOnce(&Files) -> io::Result<()> + Send + 'static) {
         self.finish_tidying();
-        if self.sender.is_none() {
-            self.ring.forget_log();
-        }
         let files = self.files.clone();
         let work = move || {
             if let Err(why) = remove(&files) {

@@ -83,6 +83,11 @@ impl Promise {
         (self.kept && self.whole).then_some(self.to)
     }
 
+    /// The manifest's segments are a part of what leads to [`Promise::to`].
+    pub fn is_in_log(&self) -> bool {
+        self.in_log
+    }
+
     /// A log that begins at `from` goes on where the manifest's segments end.
     pub fn is_continued_at(&self, from: Cut) -> bool {
         self.in_log && from.offset == self.to.offset
@@ -111,6 +116,11 @@ impl Promise {
     /// That was after a failed fsync.
     pub fn log_was_sealed(&mut self) {
         self.in_doubt = true;
+    }
+
+    /// Nothing is kept, and segments that only replicas needed are removed as these pass them.
+    pub fn segments_went(&mut self) {
+        self.whole = false;
     }
 
     /// A log runs, and a base is in force whose cut is `cut`.

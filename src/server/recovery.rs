@@ -112,8 +112,10 @@ pub fn make_directory(dir: &Path) -> Result<(), String> {
 pub fn recover(disk: Arc<dyn Disk>, config: &Config, progress: &LoadProgress) -> Result<Recovered, String> {
     let started = Instant::now();
     let paths = paths(config);
-    for done in tidy_up(&*disk, &paths).map_err(text)? {
-        notice!("{done}");
+    let tidied = tidy_up(&*disk, &paths).map_err(text)?;
+    tidied.done.iter().for_each(|done| notice!("{done}"));
+    if let Some(lost) = tidied.lost {
+        warning!("{lost}");
     }
     let settings = plan::Settings {
         appendonly: config.settings.appendonly,

@@ -2,6 +2,12 @@
 //!
 //! A pin keeps the stream from its place on. Where there is no log, a spill begins at the pin's cut before the ring moves
 //! beyond it, and ends when nobody needs it any more; a slow replica costs disk, never memory.
+//!
+//! A pin has two places. Where the replica last had everything is a boundary between units, so a log can begin there, and
+//! a spill is not ended before it has everything again. How far it has been sent moves with every piece, and gives
+//! segments back one by one: also a replica that never catches up keeps no more than what it has not been sent and
+//! the rest of one segment. So that there are boundaries to cross, a spill that serves replicas only is rotated every
+//! [`SPILL_SEGMENT`] bytes. Rejected: one place that moves every so many bytes, as no log can begin inside a unit.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -17,11 +23,16 @@ use crate::units::Offset;
 
 /// Stream bytes given to a replica's socket at a time.
 const FEED_PIECE: u64 = 256 * 1024;
+/// Bytes of a segment of a spill that serves replicas only. Other segments end at a snapshot or a rewrite.
+const SPILL_SEGMENT: u64 = 64 << 20;
 /// A spill that serves replicas only goes on at least this long: with a small ring the next one would begin at once.
 const SPILL_LEAST: u64 = 4 << 20;
 
 pub(super) struct Pin {
+    /// It has been sent what lies before.
     at: Offset,
+    /// A log that serves it reaches back to here, until it has everything.
+    since: Offset,
     /// A spill may begin here for it.
     pub(super) cut: Option<Cut>,
     /// It is fed from the ring and had everything when it was here.
@@ -32,13 +43,13 @@ impl Persist {
     /// Keeps the stream from `at` on for a replica, in the log if the ring moves on.
     pub fn pin(&mut self, slot: Slot, at: Offset) {
         let cut = self.pins.get(&slot).and_then(|pin| pin.cut);
-        self.pins.insert(slot, Pin { at, cut, online: false });
+        self.pins.insert(slot, Pin { at, since: at, cut, online: false });
         self.note_needed();
     }
 
     /// The same from the cut of its snapshot on; a spill begins for it where there is no log.
     pub fn pin_cut(&mut self, slot: Slot, cut: Cut) {
-        self.pins.insert(slot, Pin { at: cut.offset, cut: Some(cut), online: false });
+        self.pins.insert(slot, Pin { at: cut.offset, since: cut.offset, cut: Some(cut), online: false });
         self.note_needed();
     }
 
@@ -46,10 +57,20 @@ impl Persist {
     /// here.
     pub fn caught_up(&mut self, slot: Slot, at: Offset) {
         let cut = (at == self.end).then(|| self.cut());
-        self.pins.insert(slot, Pin { at, cut, online: true });
+        self.pins.insert(slot, Pin { at, since: at, cut, online: true });
         self.note_needed();
         if self.end.since(self.promise.to().offset) >= SPILL_LEAST {
             self.end_spill_if_needless();
+        }
+    }
+
+    /// The replica has been sent the stream up to `at`, from the ring, and lags on.
+    pub fn sent(&mut self, slot: Slot, at: Offset) {
+        let Some(pin) = self.pins.get_mut(&slot) else { return };
+        let was_oldest = self.needed.load(Ordering::Acquire) >= pin.at.0;
+        pin.at = pin.at.max(at);
+        if was_oldest {
+            self.note_needed();
         }
     }
 
@@ -67,20 +88,45 @@ impl Persist {
         self.needed.store(oldest.unwrap_or(NOTHING), Ordering::Release);
     }
 
-    /// Removes segments that were replaced and kept, once replicas have passed them. Called on every tick.
+    /// Removes segments that were replaced and kept, once replicas have passed them, and those of a spill that nobody else
+    /// needs. Called on every tick.
     pub fn drop_passed(&mut self) {
-        let busy = self.tidying.as_ref().is_some_and(|thread| !thread.is_finished());
-        if !busy && self.files.segments.try_lock().is_ok_and(|segments| segments.has_passed()) {
+        let serves_replicas = self.serves_replicas();
+        if let (true, Some(sender)) = (serves_replicas, &self.sender)
+            && sender.segment_len() >= SPILL_SEGMENT
+        {
+            sender.rotate(Box::new(|rotated| {
+                if let Err(why) = rotated {
+                    warning!("Another segment for replicas could not be opened: {why}");
+                }
+            }));
+        }
+        if self.tidying.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let (passed, first) = match self.files.segments.try_lock() {
+            Ok(segments) => (segments.has_passed(), segments.first_needed().filter(|_| serves_replicas)),
+            Err(_) => return,
+        };
+        if let Some(first) = first {
+            self.promise.segments_went();
+            self.tidy("replicas have passed", move |files| drop_log(files, first));
+        } else if passed {
             self.tidy("replicas have passed", |files| {
                 lock(&files.segments).delete_passed().map_err(io::Error::other)
             });
         }
     }
 
+    /// A log runs, and recovery needs nothing of it.
+    fn serves_replicas(&self) -> bool {
+        self.log.is_some() && !self.promise.is_kept()
+    }
+
     /// Those for which more is kept than the ring holds, and from where on.
     pub fn pinned(&self) -> impl Iterator<Item = (Slot, Offset)> {
         let start = self.ring.start();
-        let kept = move |(_, pin): &(&Slot, &Pin)| !pin.online || pin.at < start;
+        let kept = move |(_, pin): &(&Slot, &Pin)| !pin.online || pin.since < start;
         self.pins.iter().filter(kept).map(|(slot, pin)| (*slot, pin.at))
     }
 
@@ -90,7 +136,7 @@ impl Persist {
     }
 
     fn end_spill_if_needless(&mut self) {
-        if self.log.is_some() && !self.promise.is_kept() && !self.is_pinned() {
+        if self.serves_replicas() && !self.is_pinned() {
             self.end_spill();
         }
     }
@@ -101,6 +147,7 @@ impl Persist {
         let Some(log) = self.log.take() else { return };
         self.promise.log_ended(None, Offset::ZERO);
         let next = lock(&self.files.segments).next_seq();
+        self.ring.forget_log();
         self.tidy("served replicas", move |files| {
             if let Err(Unclosed { why, .. }) = log.stop() {
                 warning!("Ending the segments written for replicas: {why}");
