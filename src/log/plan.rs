@@ -259,7 +259,8 @@ impl<'a> Planner<'a> {
             LogShape::Damaged => LogKind::StockDamaged,
         };
         let Settings { appendonly, load_truncated, .. } = *self.settings;
-        let short = self.promised().is_some_and(|promised| self.reached() < Some(promised));
+        let short = self.promised().is_some_and(|promised| self.reached() < Some(promised))
+            || self.ring_is_damaged_alone();
         Inputs { history, snapshot, log, ring: self.ring_kind(), short, appendonly, load_truncated }
     }
 
@@ -268,11 +269,28 @@ impl<'a> Planner<'a> {
     }
 
     /// What is known to have been there: by `replication.toml`, bases in force and the end of a clean shutdown; by the ring,
-    /// that a log led to it, though none is there.
+    /// that a log led to it, though none is there, and what it held itself where it is damaged now.
     fn promised(&self) -> Option<Offset> {
         let history = self.survey.history.good()?;
         let placed = history.bases.iter().filter(|base| base.placed).map(|base| base.cut);
-        placed.chain(history.clean.iter().map(|clean| clean.end)).chain(self.led_to_ring()).max()
+        let ring = self.led_to_ring().into_iter().chain(self.ring_held());
+        placed.chain(history.clean.iter().map(|clean| clean.end)).chain(ring).max()
+    }
+
+    /// Where the ring ended, if it is damaged though only the process crashed, which damages nothing. A crash of the machine
+    /// takes pages of it, in any pattern: that is said, and no reason to refuse.
+    fn ring_held(&self) -> Option<Offset> {
+        self.survey.ring_damage.as_ref().filter(|_| self.last_run() == LastRun::ProcessCrashed)?;
+        let (_, check, end) = self.ring()?;
+        Some(check.claimed.end.min(end))
+    }
+
+    /// The ring is not usable as a whole, and what came since the last base was in it only. No crash cuts its file or damages
+    /// all slots of its header, which take turns.
+    fn ring_is_damaged_alone(&self) -> bool {
+        let crashed = self.survey.history.good().is_some_and(|history| history.clean.is_none());
+        let whole = self.survey.ring.is_none() && self.survey.ring_damage.is_some();
+        crashed && whole && matches!(self.log().shape, LogShape::None)
     }
 
     /// Where the ring begins, if a log led up to there that is gone or an older one: the ring knows what was written to one,

@@ -721,6 +721,53 @@ fn the_position_is_a_whole_unit() {
     assert_eq!(start_on(&disk, true).0.end, whole);
 }
 
+/// Scenario 42: the clone of a *running* machine is two writers under one name, which no name can show (README says so). From
+/// the next start of either on, its name is its own.
+#[test]
+fn a_clone_of_a_running_machine_is_told_apart_from_its_next_start_on() {
+    let conf = Conf { policy: Some(Policy::Always), ring: 64 << 10 };
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    server.write(&mut world, &set(50)).unwrap();
+    let (shared, name) = (server.end(), server.store.get().replid);
+    let clone = disk.after_process_crash();
+    let mut ends = Vec::new();
+    for (disk, len) in [(&disk, 10), (&clone, 20)] {
+        // The clone's memory is the original's: it goes on where that stood, under its name.
+        let segments = Segments::new(Arc::new(disk.clone()), paths(), manifest_of(disk)).unwrap();
+        let place = Place { replid: name, offset: shared, db: 0 };
+        let options = Options {
+            policy: Policy::Always,
+            timestamps: false,
+            no_fsync_on_rewrite: false,
+            mark_interval: mark_interval(64 << 10),
+        };
+        let segments = Arc::new(Mutex::new(segments));
+        let mut writer = LogWriter::open(segments, options, place, shared, Now::default()).unwrap();
+        let mut batch = Batch { bytes: set(len), ..Batch::default() };
+        let end = shared + set(len).len() as u64;
+        batch.bounds.push(Bound { at: set(len).len(), end, db: 0 });
+        writer.take(batch);
+        writer.advance(Now::default());
+        writer.close(Now::default()).unwrap();
+        ends.push(end);
+    }
+    let mut names = Vec::new();
+    for (disk, end) in [(disk, ends[0]), (clone, ends[1])] {
+        let (server, plan) = Server::start(&disk, &mut world, conf).unwrap();
+        assert_eq!((plan.end, plan.history.replid), (end, name), "neither can tell");
+        names.push(server.store.get().replid);
+    }
+    assert!(names[0] != names[1] && !names.contains(&name));
+}
+
+fn manifest_of(disk: &SimDisk) -> crate::format::manifest::Manifest {
+    match crate::log::segments::read_manifest(disk, &paths()).unwrap() {
+        crate::log::segments::ManifestFound::Good(manifest) => manifest,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Scenario 31: `save ""` and no log: nothing promised; a new history when the ring no longer reaches back.
 #[test]
 fn a_cache_without_base_begins_anew() {

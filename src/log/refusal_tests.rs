@@ -172,6 +172,67 @@ fn a_ring_that_went_back_is_said() {
     assert!(loss.starts_with("backlog.ring is not there: what it alone held"), "{loss}");
 }
 
+/// Neither ring nor `replication.toml`: what the log holds is loaded, and what it may lack is said.
+#[test]
+fn a_log_alone_says_what_it_may_lack() {
+    let (disk, stream) = ran(Some(Policy::Always), 20, false);
+    disk.remove(&paths().ring()).unwrap();
+    disk.remove(&paths().history()).unwrap();
+    let (plan, dataset) = start_on(&disk, true);
+    assert!(dataset == stream);
+    let said = format!("backlog.ring are not there: what was acknowledged behind stream offset {}", plan.end);
+    assert!(plan.loss.as_ref().is_some_and(|loss| loss.contains(&said)), "{:?}", plan.loss);
+}
+
+/// P5, P7: after a kill the ring alone holds what came since the last base. Damage to it is no trace of a kill: a start is
+/// refused, by file and place, and goes on when the operator moves the ring away. Pages that a crash of the machine took are
+/// said.
+#[test]
+fn a_damaged_ring_that_alone_holds_the_stream_is_refused() {
+    type Damage = fn(&mut Vec<u8>);
+    let flip: Damage = |bytes| {
+        let at = bytes.len() - 60 * 1024;
+        bytes[at] ^= 4;
+    };
+    let cases: [(&str, Damage); 3] = [
+        ("a bit", flip),
+        ("header", |bytes| bytes[..4096].fill(7)),
+        ("cut", |bytes| bytes.truncate(bytes.len() / 2)),
+    ];
+    for saved in [false, true] {
+        for (what, damage) in cases {
+            let (disk, mut world) = (SimDisk::new(), World::default());
+            let (mut server, _) = Server::start(&disk, &mut world, Conf { policy: None, ring: 64 << 10 }).unwrap();
+            server.write(&mut world, &set(100)).unwrap();
+            if saved {
+                server.save().unwrap();
+            }
+            for _ in 0..40 {
+                server.write(&mut world, &set(1000)).unwrap();
+            }
+            let end = server.end();
+            drop(server);
+            let ring = paths().ring();
+            disk.damage(&ring, damage);
+            let refusal = refusal_on(&disk, true);
+            assert_eq!(refusal.file, ring, "{saved} {what}: {refusal}");
+            assert!(refusal.what.contains("would be lost"), "{saved} {what}: {refusal}");
+            let mut history = History::parse(&contents(&disk, &paths().history())).unwrap();
+            history.boot_id = "another".into();
+            let machine = disk.after_process_crash();
+            machine.damage(&paths().history(), |bytes| *bytes = history.emit().into_bytes());
+            if what == "a bit" {
+                let (plan, _) = start_on(&machine, false);
+                assert!(plan.end < end && plan.log_line.contains("are lost: the ring was damaged"), "{}", plan.log_line);
+            } else {
+                assert_eq!(refusal_on(&machine, true).file, ring, "{what}");
+            }
+            disk.remove(&ring).unwrap();
+            assert_eq!(start_on(&disk, false).1.len(), if saved { set(100).len() } else { 0 }, "{what}");
+        }
+    }
+}
+
 /// A base in force that is gone is asked for, by its name.
 #[test]
 fn a_base_that_is_gone_is_refused() {

@@ -182,6 +182,46 @@ fn write_until_latched(server: &Server, c: &mut Client) -> u64 {
     panic!("no fsync failed");
 }
 
+/// Rule 29: the ring is not fsynced while the log is on; at a clean end it is, by which the trace is known to show it.
+#[test]
+fn the_ring_is_not_synced_while_the_log_is_on() {
+    if !subject_is_ours() {
+        return;
+    }
+    let mut server = Launch::ours(&[("appendonly", "yes"), ("appendfsync", "everysec")]).start();
+    let mut c = server.connect();
+    let trace = server.launch().scratch().join("trace");
+    let pid = server.pid().as_raw_nonzero().to_string();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-q", "-y", "-e", "trace=fsync,fdatasync,msync,sync_file_range", "-o"]);
+    command.arg(&trace).args(["-p", &pid]).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut strace) = command.spawn() else {
+        eprintln!("skipped: strace is missing");
+        return;
+    };
+    let seen = || fs::read_to_string(&trace).unwrap_or_default();
+    let status = format!("/proc/{pid}/status");
+    while fs::read_to_string(&status).unwrap_or_default().contains("TracerPid:\t0") {
+        if strace.try_wait().unwrap().is_some() {
+            eprintln!("skipped: strace may not trace");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let value = "v".repeat(1000);
+    let mut n = 0;
+    eventually("the log is synced several times", LIMIT, || {
+        n += 1;
+        c.must(&["SET".to_string(), format!("key:{n}"), value.clone()]);
+        (seen().matches(".incr.aof").count() >= 3).then_some(())
+    });
+    let running = seen();
+    assert!(!running.contains("msync(") && !running.contains("backlog.ring"), "{running}");
+    assert_eq!(server.stop().code, Some(0));
+    strace.wait().ok();
+    assert!(seen().contains("msync("), "{}", seen());
+}
+
 /// Rule 29, scenario 38: the ring's file is cut from outside, so that a store into its map is a SIGBUS. That is said as the I/O error
 /// it is, in the log too; what was acknowledged is in the log.
 #[test]

@@ -6,6 +6,7 @@ use crate::units::{Offset, ReplId};
 
 pub(super) const RESTORE_OR_LEAVE: &str = "restore it from a copy, or move replication.toml and backlog.ring away to start with \
                                 what is left";
+const RING_OR_LEAVE: &str = "restore it from a copy, or move it away to go on without what it held";
 pub(super) const OF_NO_HISTORY: &str = "replication.toml does not know: it comes from another server, or from a copy of this directory that went on by itself";
 
 impl Planner<'_> {
@@ -54,6 +55,21 @@ impl Planner<'_> {
                 base.cut
             );
             return Refusal { file: self.paths.data.join(name), what, ..refusal };
+        }
+        let held = self.ring_held().filter(|held| reached < *held);
+        if let Some(damage) = &self.survey.ring_damage
+            && history.clean.is_none()
+            && (held.is_some() || self.ring_is_damaged_alone())
+        {
+            let lost = match held {
+                Some(held) => format!("{} bytes of stream behind offset {reached}", held.since(reached)),
+                None => format!("all that it alone held of the stream behind offset {reached}"),
+            };
+            let what = format!(
+                "{}, though the server was not closed cleanly and nothing tells of a crash of the machine: {lost} would be lost",
+                damage.what
+            );
+            return Refusal { file: self.paths.ring(), at: damage.at, what, to_do: RING_OR_LEAVE, ..refusal };
         }
         let Some(clean) = &history.clean else {
             let led = self.led_to_ring().unwrap_or(reached);

@@ -17,7 +17,12 @@ impl Planner<'_> {
             return;
         }
         let Some((start, end)) = log.range() else { return };
-        if plan.end < start || plan.end < end {
+        if plan.end < start {
+            // Of a cache, for its replicas: nothing leads to it, and the next segments must not follow these.
+            plan.aside = vec![self.paths.log()];
+            return;
+        }
+        if plan.end < end {
             return; // cannot be: the log itself leads to its end from any base within it
         }
         if end < plan.log_from.offset {

@@ -18,7 +18,10 @@ impl Planner<'_> {
     /// What is to be feared, or known, to be lost though every file is sound. Where that can be a crash of the machine it is no
     /// reason to refuse (rule 5), but never goes unsaid.
     pub(super) fn loss(&self, end: Offset) -> Option<String> {
-        let history = self.survey.history.good().filter(|history| history.clean.is_none())?;
+        let Some(history) = self.survey.history.good() else { return self.without_history_and_ring(end) };
+        if history.clean.is_some() {
+            return None;
+        }
         let behind = history.begun.since(end); // 0 if it is not
         let log_end = self.log().range().map_or(Offset::ZERO, |range| range.1);
         let cuts = history.bases.iter().filter(|base| base.placed).map(|base| base.cut);
@@ -62,20 +65,31 @@ impl Planner<'_> {
         (!words.is_empty()).then(|| words.join("; "))
     }
 
+    /// What the log does not hold is known to nobody then.
+    fn without_history_and_ring(&self, end: Offset) -> Option<String> {
+        let nothing = self.survey.ring.is_none() && self.survey.ring_damage.is_none();
+        nothing.then(|| {
+            format!(
+                "replication.toml and {} are not there: what was acknowledged behind stream offset {end} and stood in the ring \
+                 only, if anything, is lost, and with the names of before replicas may have to copy everything",
+                file_name(&self.paths.ring())
+            )
+        })
+    }
+
     /// Segments that hold stream bytes, but begin beyond the place that is reached.
     fn undermined(&self, end: Offset) -> Option<String> {
         let log = self.log();
-        if !matches!(log.shape, LogShape::Ours) {
-            return None;
-        }
-        let behind = log.files.get(log.last + 1..).unwrap_or_default().iter();
-        let ranges = behind.filter_map(|file| Some((file.report.as_ref()?.opening?.offset, file)));
-        let held = ranges.filter_map(|(from, file)| Some((from, file.report.as_ref()?.proven.offset)));
-        let (from, to) = held.filter(|(from, to)| from < to && *to > end).reduce(|a, b| (a.0, b.1))?;
-        let missing = from.since(end);
+        let segments = log.files.iter().skip(log.first).filter(|_| matches!(log.shape, LogShape::Ours));
+        let held = segments.filter_map(|file| {
+            let report = file.report.as_ref()?;
+            Some((report.opening?.offset, report.proven.offset))
+        });
+        let (from, to) = held.filter(|(from, to)| end < *from && from < to).reduce(|a, b| (a.0, b.1))?;
         Some(format!(
-            "the stream from offset {from} to {to} does not follow on what is recovered, {missing} bytes between them are \
-             lost: its segments are set aside"
+            "the stream from offset {from} to {to} does not follow on what is recovered, {} bytes between them are lost: its \
+             segments are set aside",
+            from.since(end)
         ))
     }
 
