@@ -536,6 +536,13 @@ fn start_on(disk: &SimDisk, appendonly: bool) -> (Plan, Vec<u8>) {
     (plan, dataset)
 }
 
+/// As if the machine had crashed, not the process.
+fn on_another_boot(disk: &SimDisk) {
+    let mut history = History::parse(&contents(disk, &paths().history())).unwrap();
+    history.boot_id = "another".into();
+    disk.damage(&paths().history(), |bytes| *bytes = history.emit().into_bytes());
+}
+
 fn refusal_on(disk: &SimDisk, load_truncated: bool) -> Refusal {
     refusal_with(disk, load_truncated, &paths())
 }
@@ -672,12 +679,8 @@ fn what_follows_a_failed_fsync_is_chained_to_it() {
         for _ in 0..20 {
             server.write(&mut world, &set(1000)).unwrap();
         }
-        let fault = Fault {
-            call: "fdatasync",
-            path: "1.incr".into(),
-            error: std::io::ErrorKind::Other,
-            times: 1,
-        };
+        let fault =
+            Fault { call: "fdatasync", path: "1.incr".into(), error: std::io::ErrorKind::Other, times: 1 };
         disk.fail(fault);
         server.sync();
         assert!(server.is_latched());
@@ -698,6 +701,7 @@ fn what_follows_a_failed_fsync_is_chained_to_it() {
         assert!(dataset == stream && plan.loss.is_none(), "{} {:?}", plan.log_line, plan.loss);
         assert!(plan.history.sealed.is_some(), "a base is due before service");
         let after = disk.after_power_cut(PowerCut::LoseAll);
+        on_another_boot(&after);
         let (plan, dataset) = start_on(&after, false);
         assert!(stream.starts_with(&dataset) && plan.end >= durable, "{}", plan.log_line);
         assert!(plan.end <= off_at);

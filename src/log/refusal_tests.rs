@@ -202,7 +202,8 @@ fn a_damaged_ring_that_alone_holds_the_stream_is_refused() {
     for saved in [false, true] {
         for (what, damage) in cases {
             let (disk, mut world) = (SimDisk::new(), World::default());
-            let (mut server, _) = Server::start(&disk, &mut world, Conf { policy: None, ring: 64 << 10 }).unwrap();
+            let (mut server, _) =
+                Server::start(&disk, &mut world, Conf { policy: None, ring: 64 << 10 }).unwrap();
             server.write(&mut world, &set(100)).unwrap();
             if saved {
                 server.save().unwrap();
@@ -217,13 +218,15 @@ fn a_damaged_ring_that_alone_holds_the_stream_is_refused() {
             let refusal = refusal_on(&disk, true);
             assert_eq!(refusal.file, ring, "{saved} {what}: {refusal}");
             assert!(refusal.what.contains("would be lost"), "{saved} {what}: {refusal}");
-            let mut history = History::parse(&contents(&disk, &paths().history())).unwrap();
-            history.boot_id = "another".into();
             let machine = disk.after_process_crash();
-            machine.damage(&paths().history(), |bytes| *bytes = history.emit().into_bytes());
+            on_another_boot(&machine);
             if what == "a bit" {
                 let (plan, _) = start_on(&machine, false);
-                assert!(plan.end < end && plan.log_line.contains("are lost: the ring was damaged"), "{}", plan.log_line);
+                assert!(
+                    plan.end < end && plan.log_line.contains("are lost: the ring was damaged"),
+                    "{}",
+                    plan.log_line
+                );
             } else {
                 assert_eq!(refusal_on(&machine, true).file, ring, "{what}");
             }

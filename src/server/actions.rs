@@ -318,7 +318,8 @@ fn kept(driver: &Driver, purpose: Purpose) -> Kind {
     let node = driver.node.borrow();
     let persist = driver.persist();
     let is_rewrite = purpose == Purpose::Rewrite && persist.appendonly;
-    let is_spill = !persist.appendonly && !persist.exports(); // what replicas need of it stays
+    let exports = persist.exports(&node.config().settings);
+    let is_spill = !persist.appendonly && !exports; // what replicas need of it stays
     let rotated = persist.sender().filter(|_| is_rewrite || is_spill).map(|sender| {
         let (send, receive) = mpsc::channel();
         let done = Box::new(move |rotated| {
@@ -340,7 +341,7 @@ fn kept(driver: &Driver, purpose: Purpose) -> Kind {
             let commands = wanted.then_some(AsCommands { timestamp: settings.aof_timestamp_enabled });
             Kind::Rewrite { rotated, commands }
         }
-        None if persist.exports() => {
+        None if exports => {
             let (target, temporary) = persist.export_paths(&node.config().settings);
             Kind::Export { temporary, target }
         }
@@ -613,14 +614,8 @@ fn apply(
             };
             format!("{why}. Check server logs.")
         })?,
-        "dir" => {
-            if !settings.dir.is_dir() {
-                return Err("No such file or directory".into());
-            }
-            driver.persist_mut().dir_changed();
-        }
+        "dir" if !settings.dir.is_dir() => return Err("No such file or directory".into()),
         "tls-port" if settings.tls_port != 0 => return Err("TLS is not supported".into()),
-        "dbfilename" => driver.persist_mut().dir_changed(),
         "oom-score-adj" | "oom-score-adj-values" => process::adjust_oom_score(settings).map_err(|why| {
             warning!("Unable to write oom_score_adj: {why}");
             "Failed to apply new oom_score_adj configuration, check server logs.".to_string()

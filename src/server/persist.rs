@@ -137,8 +137,6 @@ pub struct Persist {
     /// Removes segments that are not needed any more.
     tidying: Option<hands::Task>,
     pub appendonly: bool,
-    /// CONFIG SET dir or dbfilename: snapshots are exports from then on (rule 26).
-    exports: bool,
     /// Bytes of closed segments and of the base of the log.
     log_closed_len: u64,
     /// What replicas still need: the log keeps it when the ring does not.
@@ -175,7 +173,6 @@ impl Persist {
             spill_failure: None,
             tidying: None,
             appendonly: false,
-            exports: false,
             log_closed_len: 0,
             pins: BTreeMap::new(),
             sends_durable: false,

@@ -76,8 +76,9 @@ fn reload(driver: &Rc<Driver>, save: bool, flush: bool, merge: bool) -> Result<(
             ..LoadOptions::default()
         };
         let persist = driver.persist();
-        let path = match persist.exports() {
-            true => persist.export_paths(&node.config().settings).0,
+        let settings = &node.config().settings;
+        let path = match persist.exports(settings) {
+            true => persist.export_paths(settings).0,
             false => persist.snapshot_paths().0,
         };
         (path, options)

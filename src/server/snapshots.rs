@@ -174,7 +174,11 @@ pub(super) fn wait_until_durable(job: &Job) -> Result<(), String> {
         let _asker_gone = send.send(done);
     }));
     log.work(true);
-    let durable = await_log(job, &receive)?;
+    // A log that was switched off meanwhile synced all it had when it was closed.
+    let durable = await_log(job, &receive).or_else(|why| {
+        let durable = log.durable();
+        if durable >= job.cut.offset { Ok(durable) } else { Err(why) }
+    })?;
     if durable < job.cut.offset {
         return Err(format!("the log is durable only up to {durable}, before the cut {}", job.cut.offset));
     }

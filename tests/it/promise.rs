@@ -294,6 +294,32 @@ fn an_export_is_no_base() {
     kill_and_expect(server, SPILL, 155);
 }
 
+/// Pointed elsewhere and back, as for a backup: what goes into the named snapshot's place is a base again.
+#[test]
+fn a_snapshot_that_is_pointed_elsewhere_and_back_is_a_base() {
+    for directives in [LOG, SPILL] {
+        let Some(launch) = launch(directives) else { return };
+        let server = launch.with("enable-protected-configs", "yes").start();
+        let mut c = server.connect();
+        fill(&mut c, "a", 5);
+        c.must(&["SAVE"]);
+        let elsewhere = server.launch().scratch().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let here = server.data().to_str().unwrap().to_string();
+        for (name, there, back) in
+            [("dir", elsewhere.to_str().unwrap(), here.as_str()), ("dbfilename", "other.rdb", "dump.rdb")]
+        {
+            c.must(&["CONFIG", "SET", name, there]);
+            c.must(&["CONFIG", "SET", name, back]);
+        }
+        c.must(&["CONFIG", "SET", "dir", &format!("{here}/.")]);
+        fill(&mut c, "b", 60);
+        c.must(&["SAVE"]);
+        fill(&mut c, "c", 90);
+        kill_and_expect(server, directives, 155);
+    }
+}
+
 /// The spill cannot open its segment: writes are refused in words, reads go on, and when it can they are taken again.
 #[test]
 fn a_spill_that_cannot_begin_refuses_writes() {
@@ -410,7 +436,7 @@ fn a_state_of_the_past_stays_until_there_is_a_new_base() {
     }
 }
 
-/// The log is switched off while a snapshot waits for it: the snapshot fails or succeeds, and the server goes on.
+/// The log is switched off while a snapshot waits for it: it was synced when it ended, so the snapshot succeeds, and writes go on.
 #[test]
 fn a_snapshot_does_not_wait_for_a_log_that_has_ended() {
     let Some(ours) = launch(LOG) else { return };
@@ -423,6 +449,8 @@ fn a_snapshot_does_not_wait_for_a_log_that_has_ended() {
     eventually("the snapshot's end", Duration::from_secs(20), || {
         (info(&mut c, "rdb_bgsave_in_progress") == "0").then_some(())
     });
+    assert_eq!(info(&mut c, "rdb_last_bgsave_status"), "ok");
+    fill(&mut c, "a", 20);
     c.must(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
     let end = server.stop();
     assert_eq!(end.code, Some(0), "{end}");

@@ -60,12 +60,17 @@ impl Persist {
         self.log_closed_len = closed_len;
     }
 
-    pub fn dir_changed(&mut self) {
-        self.exports = true;
-    }
-
-    pub fn exports(&self) -> bool {
-        self.exports
+    /// CONFIG SET dir or dbfilename has pointed snapshots elsewhere: they are exports (rule 26). By where they go, not by whether
+    /// anything was set: back in its place a snapshot is a base again, as an export there would pass for an
+    /// operator's restore.
+    pub fn exports(&self, settings: &Settings) -> bool {
+        let own = &self.files.paths;
+        let same_dir = settings.dir == own.data
+            || match (settings.dir.canonicalize(), own.data.canonicalize()) {
+                (Ok(there), Ok(here)) => there == here,
+                _ => false,
+            };
+        !same_dir || settings.dbfilename != own.snapshot
     }
 
     /// Where an export goes and under which temporary name it is written.
