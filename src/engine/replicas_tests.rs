@@ -1,7 +1,7 @@
 //! What time, followers and Sentinel bring about in the stream.
 
-use crate::engine::Action;
 use crate::engine::testing::NodeBench;
+use crate::engine::{Action, Input};
 use crate::format::history::Born;
 use crate::repl::verdict::Verdict;
 use crate::state::{Slot, Stage};
@@ -124,6 +124,26 @@ fn a_silent_follower_is_late() {
         assert!(!is_late(&mut bench), "{psync}");
         bench.pass(1);
         assert_eq!(is_late(&mut bench), late, "{psync}");
+    }
+}
+
+/// A replica that loads for longer than repl-timeout says nothing but newlines meanwhile.
+#[test]
+fn a_newline_is_a_word() {
+    let mut bench = NodeBench::default();
+    let replica = follower(&mut bench);
+    bench.node.follower_is(replica, Stage::Online);
+    for _ in 0..4 {
+        bench.pass(40_000);
+        bench.actions();
+        let mut input = Input::default();
+        input.push(b"\n");
+        bench.node.handle_input(replica, &mut input, &mut bench.clock);
+        bench.pass(59_000);
+        assert!(!bench.actions().iter().any(|action| matches!(action, Action::Late(_))));
+        let mut input = Input::default();
+        input.push(b"\n");
+        bench.node.handle_input(replica, &mut input, &mut bench.clock);
     }
 }
 

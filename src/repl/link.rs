@@ -196,9 +196,10 @@ impl Link {
 
     /// The payload is in force: the stream may come. Tells the primary at once how far we are; after a payload
     /// that ended with a mark it waits for that.
-    pub fn loaded(&mut self, applied: Offset, durable: Option<Offset>) {
+    pub fn loaded(&mut self, applied: Offset, durable: Option<Offset>, now_ms: i64) {
         if matches!(self.state, State::Loading) {
             self.state = State::Online;
+            self.last_io_ms = now_ms; // nothing was read while it was being loaded
             self.ack(applied, durable);
         }
     }

@@ -43,7 +43,7 @@ fn run(hello: &Hello, input: &[u8], sizes: &[usize]) -> Vec<String> {
         }
         assert!(link.line.len() <= MAX_LINE);
         if matches!(link.state, State::Loading) {
-            link.loaded(Offset(7), None);
+            link.loaded(Offset(7), None, 0);
             rest = &rest[rest.len() - after.len() - piece.len()..];
             continue;
         }
@@ -295,7 +295,7 @@ fn acks_and_signs_of_life() {
     let mut rest = b"*1\r\n".as_slice();
     assert_eq!(link.handle_input(&mut rest, 6000), None);
     assert_eq!(rest.len(), 4, "what follows the payload stays with the caller");
-    link.loaded(Offset(9), Some(Offset(8)));
+    link.loaded(Offset(9), Some(Offset(8)), 0);
     sent.clear();
     link.poll_send(&mut sent);
     assert_eq!(sent[0], b'\n');

@@ -150,21 +150,23 @@ impl Feed {
     }
 
     async fn first_ack(&self) -> Result<(), Over> {
-        let acks = || {
+        let told = || {
             let node = self.driver.node.borrow();
             let replica = node.server.sessions.get(self.slot).and_then(|session| session.replica.as_deref());
-            replica.map_or(0, |replica| replica.acks)
+            replica.map_or((0, 0), |replica| (replica.acks, replica.ack_ms))
         };
-        let patience = self.driver.node.borrow().config().settings.repl_timeout;
-        let limit = tokio::time::sleep(Duration::from_secs(patience.into()));
-        tokio::pin!(limit);
-        while acks() == 0 {
-            tokio::select! {
-                () = self.news.notified() => {}
-                () = &mut limit => return Err(Over("no ACK came after the snapshot".into())),
+        let patience = Duration::from_secs(self.driver.node.borrow().config().settings.repl_timeout.into());
+        loop {
+            let (acks, heard_ms) = told();
+            if acks > 0 {
+                return Ok(());
+            }
+            let news = tokio::time::timeout(patience, self.news.notified()).await;
+            // While it loads it says nothing but newlines, which are no news.
+            if news.is_err() && told().1 == heard_ms {
+                return Err(Over("no ACK came after the snapshot".into()));
             }
         }
-        Ok(())
     }
 
     // ---- stream ----

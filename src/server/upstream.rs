@@ -574,7 +574,7 @@ impl Connection {
         self.set_loads(false);
         self.driver.node.borrow_mut().server.stats.full_syncs_received += 1;
         let durable = self.driver.node.borrow().server.persistence.aof_enabled.then_some(cut.offset);
-        self.link.loaded(cut.offset, durable);
+        self.link.loaded(cut.offset, durable, process::now_ms());
         self.begin_stream(cut.db);
         Ok(())
     }

@@ -167,7 +167,7 @@ pub struct Downstream {
     pub sent: Offset,
     /// When its connection last took bytes of snapshot or stream (Unix milliseconds).
     pub took_ms: i64,
-    /// Its stream position, what it has made durable, and when it last said so (Unix milliseconds).
+    /// Its stream position, what it has made durable, and when it last said anything (Unix milliseconds).
     pub ack: Offset,
     pub durable: Offset,
     pub ack_ms: i64,

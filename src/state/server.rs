@@ -12,6 +12,12 @@ impl Server {
             && let Some(session) = self.sessions.get_mut(slot)
         {
             session.last_active_ms = now_ms;
+            // Also a bare newline, which is what a replica says while it loads.
+            if session.downstream().is_some()
+                && let Some(replica) = &mut session.replica
+            {
+                replica.ack_ms = now_ms;
+            }
         }
     }
 

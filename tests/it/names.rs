@@ -1,4 +1,4 @@
-//! What a replica knows of the names of its history (rule 20): whoever asks it is answered as its primary would answer.
+//! What a replica has from its primary besides the stream: the names of its history (rule 20), and payloads that take their time.
 
 use crate::client::Client;
 use crate::harness::{Launch, Server, bgsave, eventually, info, subject_is_ours};
@@ -115,4 +115,28 @@ fn a_whole_payload_outlives_its_sender() {
     let (_call, asked, next) = next_call(&listener);
     assert_eq!((asked.as_str(), next), (id, 1001), "{}", replica.log());
     assert_eq!(replica.connect().must(&["DBSIZE"]).int(), 2500);
+}
+
+/// Loading may take longer than the primary's repl-timeout: the replica says meanwhile that it lives.
+#[test]
+fn a_load_longer_than_the_primarys_patience_ends_in_sync() {
+    if !subject_is_ours() {
+        return;
+    }
+    for diskless in ["yes", "no"] {
+        let primary =
+            Launch::ours(&QUICK).with("repl-timeout", "4").with("repl-diskless-sync", diskless).start();
+        let mut p = primary.connect();
+        p.must(&["DEBUG", "POPULATE", "6000"]);
+        let upstream = format!("127.0.0.1 {}", primary.port());
+        let slow = Launch::ours(&QUICK).with("key-load-delay", "1000").with("replicaof", &upstream);
+        let replica = slow.start();
+        at_the_same_place(&primary, &replica);
+        assert_eq!(
+            (info(&mut p, "sync_full"), info(&mut p, "sync_partial_ok")),
+            ("1".into(), "0".into()),
+            "{}",
+            primary.log()
+        );
+    }
 }
