@@ -4,7 +4,7 @@
 //! session takes no replies from the moment its PSYNC is accepted: its socket carries the stream.
 //!
 //! Rule 12: a started primary appends nothing until a client writes, a replica attaches or repl-timeout has passed. The same
-//! goes for one that stood still (SIGSTOP, a suspended machine), for others may have taken its place meanwhile: what it
+//! goes for one that was promoted, which may be taken back, and for one that stood still (SIGSTOP, a suspended machine), for others may have taken its place meanwhile: what it
 //! would append by itself (PING, DEL of what expired) would take it beyond where its replicas left it, and cost it a
 //! full sync when it is made their replica. And the same goes for one whose followers are connected and say nothing: it
 //! may be the network that is gone. A follower that is there speaks each second, which ends this silence; a PING that is
@@ -105,6 +105,7 @@ impl Node {
         self.server.history.past.overwrite = true;
         self.stream.forget_db();
         self.server.pause_ended = true;
+        self.silence = Some(Silence::of(&self.server, self.now_ms()));
     }
 
     /// There is no new name: a replica as before, but without a link. Whose, to make that link again.

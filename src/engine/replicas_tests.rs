@@ -127,6 +127,23 @@ fn a_silent_follower_is_late() {
     }
 }
 
+/// A promotion that is taken back before anybody wrote costs no full sync: nothing was appended meanwhile.
+#[test]
+fn a_promoted_server_appends_nothing_of_its_own_at_first() {
+    let mut bench = NodeBench::default();
+    let client = bench.connect();
+    bench.check(client, "SET short v PX 50", "+OK");
+    bench.node.will_follow("10.0.0.1", 6379, true);
+    bench.node.will_lead();
+    bench.node.lead();
+    bench.stream();
+    bench.pass(1000);
+    assert_eq!((bench.stream(), bench.send(client, "GET short")), (String::new(), "$-1".into()));
+    bench.check(client, "SET k v", "+OK");
+    bench.pass(100);
+    assert_eq!(bench.stream(), "SET k v DEL short");
+}
+
 /// A replica that loads for longer than repl-timeout says nothing but newlines meanwhile.
 #[test]
 fn a_newline_is_a_word() {

@@ -26,7 +26,7 @@
 //! "Refuse" keeps a server that lost its history from wiping a replica that still has it (P6). "Continue" is sound by
 //! the argument in the project's rules: an id has one writer, so (id, offset) fixes the bytes.
 
-use crate::format::history::{Ancestor, Born, Cause};
+use crate::format::history::{Ancestor, Born, Cause, MAX_LINEAGE};
 use crate::units::{Offset, ReplId};
 
 /// What a replica asks for.
@@ -161,8 +161,12 @@ impl Held<'_> {
         }
         let exempt = ask.operator || self.overwrite || self.replaced.contains(&id);
         if self.born.from_nothing() && ask.next > 1 && !exempt {
+            let never = match self.lineage.len() < MAX_LINEAGE {
+                true => "never had".to_string(),
+                false => format!("does not know (it remembers the latest {MAX_LINEAGE} names)"),
+            };
             return Verdict::Refuse(format!(
-                "this server's history began on an empty directory and never had history {id}, of which the replica holds \
+                "this server's history began on an empty directory and {never} history {id}, of which the replica holds \
                  {position} bytes. If its data may go, give this server REPLICAOF NO ONE (or repl-better-replica \
                  overwrite)"
             ));
