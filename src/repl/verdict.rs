@@ -13,7 +13,7 @@
 //! | 5 | an id of our lineage, beyond its end | a start set that end; nothing exempts | refuse |
 //! | 6 | the same | else | full |
 //! | 7 | an unknown id | its lineage shows its position under an id of ours, within its end; `capa psync2` | as 2, 3 |
-//! | 8 | an unknown id | its lineage reaches beyond an end that a start set; nothing exempts | refuse |
+//! | 8 | an unknown id | its lineage reaches beyond an end that a start set, or up to it and goes on from there under other names; nothing exempts | refuse |
 //! | 9 | an unknown id | our history was born on an empty directory, or copied from one that was; the replica holds something; nothing exempts | refuse |
 //! | 10 | an unknown id | else | full |
 //!
@@ -71,6 +71,10 @@ pub enum Verdict {
     /// Answer `-NOMASTERLINK` with this text.
     Refuse(String),
 }
+
+/// What can be done about a server that lost what its replica holds.
+const WAYS: &str = "Start this server from the data that the replica has, or give it REPLICAOF NO ONE (or \
+     repl-better-replica overwrite) to let the replica copy what is here";
 
 /// Why a name ended, as the table needs it.
 struct Known {
@@ -142,9 +146,7 @@ impl Held<'_> {
             return Verdict::Full(format!("it is at {reach}, beyond the end {end} of {id}"));
         }
         Verdict::Refuse(format!(
-            "this server came back with history {id} up to {end}, the replica holds it up to {reach}. Start this \
-             server from the data that the replica has, or give it REPLICAOF NO ONE (or repl-better-replica \
-             overwrite) to let the replica copy what is here"
+            "this server came back with history {id} up to {end}, the replica holds it up to {reach}. {WAYS}"
         ))
     }
 
@@ -152,10 +154,22 @@ impl Held<'_> {
     fn unknown(&self, id: ReplId, position: Offset, ask: &Ask<'_>) -> Verdict {
         for (name, reach) in ask.shown {
             let Some(known) = self.known(*name) else { continue };
-            if *reach > known.end && known.ended_by_start {
-                return self.beyond(*name, known.end, *reach, ask);
+            let reach = position.min(*reach); // its own primary may have told it more of a name than it holds
+            if reach > known.end && known.ended_by_start {
+                return self.beyond(*name, known.end, reach, ask);
             }
-            if ask.psync2 && position <= *reach && position <= known.end {
+            if reach == known.end
+                && position > reach
+                && known.ended_by_start
+                && !ask.operator
+                && !self.overwrite
+            {
+                return Verdict::Refuse(format!(
+                    "this server came back with history {name} up to {reach}, from where the replica went on to {position} \
+                     under other names. {WAYS}"
+                ));
+            }
+            if ask.psync2 && position <= reach && position <= known.end {
                 return self.within(known.current, position, ask);
             }
         }
@@ -275,6 +289,14 @@ mod tests {
         check(401, &[(id(1), Offset(400)), (id(8), Offset(350))], "refuse"); // row 9
         check(401, &[(id(1), Offset(400)), (id(7), Offset(301))], "refuse"); // row 8
         check(51, &[(id(7), Offset(50))], "full"); // no longer held
+        // Its primary told it more than it holds.
+        check(251, &[(id(1), Offset(250)), (id(7), Offset(500))], "continue 250");
+        // It went on from where this server, whose history may have come from anywhere, stopped.
+        let went_on = [(id(1), Offset(400)), (id(7), Offset(300))];
+        let imported = Held { born: Born::Import, ..held(&lineage) };
+        let asked = Ask { shown: &went_on, ..ask(Some(1), 401) };
+        assert_eq!(word(&imported.verdict(&asked)), "refuse");
+        assert_eq!(word(&imported.verdict(&Ask { operator: true, ..asked })), "full");
     }
 
     /// Scenario 13: who may be overwritten all the same.
