@@ -260,7 +260,7 @@ impl<'a> Planner<'a> {
         };
         let Settings { appendonly, load_truncated, .. } = *self.settings;
         let short = self.promised().is_some_and(|promised| self.reached() < Some(promised))
-            || self.ring_is_damaged_alone();
+            || self.ring_is_damaged_whole();
         Inputs { history, snapshot, log, ring: self.ring_kind(), short, appendonly, load_truncated }
     }
 
@@ -285,12 +285,12 @@ impl<'a> Planner<'a> {
         Some(check.claimed.end.min(end))
     }
 
-    /// The ring is not usable as a whole, and what came since the last base was in it only. No crash cuts its file or damages
-    /// all slots of its header, which take turns.
-    fn ring_is_damaged_alone(&self) -> bool {
-        let crashed = self.survey.history.good().is_some_and(|history| history.clean.is_none());
+    /// The ring is not usable as a whole though only the process crashed, so that nobody knows what it alone held: all since the
+    /// last base, or what was acknowledged and not yet in the log.
+    fn ring_is_damaged_whole(&self) -> bool {
         let whole = self.survey.ring.is_none() && self.survey.ring_damage.is_some();
-        crashed && whole && matches!(self.log().shape, LogShape::None)
+        let alone = matches!(self.log().shape, LogShape::None | LogShape::Ours);
+        whole && alone && self.last_run() == LastRun::ProcessCrashed
     }
 
     /// Where the ring begins, if a log led up to there that is gone or an older one: the ring knows what was written to one,
@@ -301,7 +301,11 @@ impl<'a> Planner<'a> {
             self.tagged_ring().filter(|_| self.survey.history.good().is_some_and(|h| h.clean.is_none()))?;
         let gone = match self.log().shape {
             LogShape::None => ring.start() > Offset::ZERO,
-            _ => self.last_run() == LastRun::ProcessCrashed,
+            // One that reaches the ring, though no base leads to it, served the replicas of a cache.
+            _ => {
+                let ends_before = self.log().range().is_none_or(|(_, end)| end < ring.start());
+                ends_before && self.last_run() == LastRun::ProcessCrashed
+            }
         };
         (gone && check.written >= ring.start()).then(|| ring.start())
     }

@@ -41,8 +41,8 @@
 //! at an offset beyond the one reached. No crash leaves that: a base is durable before it is named in force, and the clean
 //! mark is the last thing written. Or the ring, which knows what was written to a log, begins behind what is reached, and no
 //! log is there (its directory is durable before a byte is written to it) or, if only the process crashed, one that ends
-//! before. Or the ring itself is damaged where only it held the stream, and either only the process crashed (the boot id
-//! decides here about a refusal, never about a byte), or the damage is none that a crash leaves. So something was removed,
+//! before. Or the ring itself is damaged where only it held the stream, though only the process crashed (the boot id decides
+//! here about a refusal, never about a byte). So something was removed,
 //! exchanged or damaged, and to go on with less would be a silent
 //! roll-back. Likewise a name that stands in ring or log and not in `replication.toml`, which always has it first (rule 1):
 //! the file comes from a copy that went another way, and bytes of two ways must not be mixed (P3).

@@ -220,20 +220,75 @@ fn a_damaged_ring_that_alone_holds_the_stream_is_refused() {
             assert!(refusal.what.contains("would be lost"), "{saved} {what}: {refusal}");
             let machine = disk.after_process_crash();
             on_another_boot(&machine);
-            if what == "a bit" {
-                let (plan, _) = start_on(&machine, false);
-                assert!(
-                    plan.end < end && plan.log_line.contains("are lost: the ring was damaged"),
-                    "{}",
-                    plan.log_line
-                );
-            } else {
-                assert_eq!(refusal_on(&machine, true).file, ring, "{what}");
+            let (plan, _) = start_on(&machine, false);
+            assert!(plan.end < end, "{}", plan.log_line);
+            match what {
+                "a bit" => {
+                    assert!(plan.log_line.contains("are lost: the ring was damaged"), "{}", plan.log_line)
+                }
+                _ => assert!(plan.loss.is_some(), "{what} {}", plan.log_line),
             }
             disk.remove(&ring).unwrap();
             assert_eq!(start_on(&disk, false).1.len(), if saved { set(100).len() } else { 0 }, "{what}");
         }
     }
+}
+
+/// With the log on it held what was acknowledged and not yet written or marked there.
+#[test]
+fn a_ring_without_header_is_refused_beside_a_log() {
+    for policy in [Policy::Always, Policy::EverySec] {
+        let (disk, _) = ran(Some(policy), 20, false);
+        disk.damage(&paths().ring(), |bytes| bytes[..4096].fill(7));
+        let refusal = refusal_on(&disk, true);
+        assert!(
+            refusal.file == paths().ring() && refusal.what.contains("which damages nothing"),
+            "{refusal}"
+        );
+        disk.remove(&paths().ring()).unwrap();
+        assert!(start_on(&disk, true).0.loss.is_some(), "{policy:?}");
+        let (clean, stream) = ran(Some(policy), 20, true);
+        clean.damage(&paths().ring(), |bytes| bytes[..4096].fill(7));
+        assert!(start_on(&clean, true).1 == stream, "closed cleanly, the log has it all");
+    }
+}
+
+/// A cache is killed while it writes segments for a replica that lags: no base leads to them, and they are set aside.
+#[test]
+fn segments_for_the_replicas_of_a_cache_are_no_older_log() {
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let conf = Conf { policy: None, ring: 16 << 10 };
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    server.write(&mut world, &set(100)).unwrap();
+    server.save().unwrap();
+    let saved = server.stream.clone();
+    for begun in [false, true] {
+        if begun {
+            let place = Place { replid: server.store.get().replid, offset: server.end(), db: 0 };
+            server.open_log(place, place.offset).unwrap();
+        }
+        for _ in 0..40 {
+            let unit = set(1000);
+            server.stream.extend_from_slice(&unit);
+            server.ring.append(&unit, 0); // `save ""`: the ring moves on
+            let Some(writer) = &mut server.writer else { continue };
+            let mut batch = Batch { bytes: unit.clone(), ..Batch::default() };
+            batch.bounds.push(Bound { at: unit.len(), end: Offset(server.stream.len() as u64), db: 0 });
+            batch.orders.push((unit.len(), Order::Mark));
+            writer.take(batch);
+            writer.advance(server.now);
+            server.ring.note(writer.written(), writer.durable());
+        }
+    }
+    drop(server);
+    for _ in 0..2 {
+        let (plan, dataset) = start_on(&disk, false);
+        assert!(dataset == saved, "{}", plan.log_line);
+        assert_eq!(plan.aside, [paths().log()]);
+    }
+    let (_, plan) = Server::start(&disk, &mut world, conf).unwrap();
+    assert_eq!(plan.end.0, saved.len() as u64);
+    assert_eq!(start_on(&disk, true).1, saved, "and again");
 }
 
 /// A base in force that is gone is asked for, by its name.

@@ -97,6 +97,7 @@ impl Planner<'_> {
             ),
             None => "an empty directory: a new history begins".into(),
         };
+        plan.loss = self.survey.ring_damage.as_ref().map(|damage| format!("{damage}: what it held is lost"));
         plan
     }
 

@@ -59,14 +59,14 @@ impl Planner<'_> {
         let held = self.ring_held().filter(|held| reached < *held);
         if let Some(damage) = &self.survey.ring_damage
             && history.clean.is_none()
-            && (held.is_some() || self.ring_is_damaged_alone())
+            && (held.is_some() || self.ring_is_damaged_whole())
         {
             let lost = match held {
                 Some(held) => format!("{} bytes of stream behind offset {reached}", held.since(reached)),
                 None => format!("all that it alone held of the stream behind offset {reached}"),
             };
             let what = format!(
-                "{}, though the server was not closed cleanly and nothing tells of a crash of the machine: {lost} would be lost",
+                "{}, though only the process crashed, which damages nothing: {lost} would be lost",
                 damage.what
             );
             return Refusal { file: self.paths.ring(), at: damage.at, what, to_do: RING_OR_LEAVE, ..refusal };

@@ -30,6 +30,7 @@ impl Planner<'_> {
         let newest: Vec<ReplId> = newer.iter().map(|(name, _)| *name).chain([history.replid]).collect();
         let ring = match (&self.survey.ring, self.tagged_ring()) {
             (None, _) if self.survey.ring_damage.is_none() => Some("is not there"),
+            (None, _) => Some("is damaged"),
             (Some(_), None) => Some("is of another history"),
             // The ring had the name before any byte of it (rule 1).
             (_, Some((ring, _))) if (used || behind > 0) && !newest.contains(&ring.replid()) => {
