@@ -95,8 +95,8 @@ pub fn remove_leftovers(disk: &dyn Disk, data: &Path, runs: impl Fn(u32) -> bool
     Ok(gone)
 }
 
-/// Whose temporary file this is: `temp-PID.rdb`, `temp-repl-PID.rdb` or `temp-sync-PID-SERIAL.rdb`.
-fn writer_of(name: &str) -> Option<u32> {
+/// The process whose temporary file this is: `temp-PID.rdb`, `temp-repl-PID.rdb` or `temp-sync-PID-SERIAL.rdb`.
+pub fn writer_of(name: &str) -> Option<u32> {
     let middle = name.strip_prefix("temp-")?.strip_suffix(".rdb")?;
     let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?;
     match middle.split_once('-') {

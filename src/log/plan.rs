@@ -329,7 +329,11 @@ impl<'a> Planner<'a> {
         let Some((ring, _)) = &self.survey.ring else { return false };
         let behind_snapshot = match &self.survey.snapshot {
             SnapshotFact::Found { peek, .. } => {
-                Some(peek.replid == Some(ring.replid()) && peek.offset < Some(ring.end()))
+                Some(peek.replid.zip(peek.offset).is_some_and(|(id, cut)| {
+                    // A start gives the ring a newer name, which came into force in the ring, behind the snapshot.
+                    let renamed = (ring.start()..ring.begun()).contains(&cut);
+                    (id == ring.replid() || renamed) && cut < ring.end()
+                }))
             }
             _ => None,
         };
@@ -548,7 +552,10 @@ impl<'a> Planner<'a> {
                 let mut names = self.log_names();
                 let first = (self.settings.fresh_replid, Offset::ZERO);
                 let (replid, begun) = if names.is_empty() { first } else { names.remove(0) };
-                (History::new(replid, begun, Born::Import, self.settings.fresh_tag), names)
+                // Where the log holds everything since offset 0, it goes on to be a base of itself.
+                let from_birth = self.best.as_ref().is_some_and(|(base, _)| base.load.is_empty());
+                let born = if from_birth { Born::Empty } else { Born::Import };
+                (History::new(replid, begun, born, self.settings.fresh_tag), names)
             }
         };
         for (replid, at) in newer.into_iter().filter(|(_, at)| *at <= end) {

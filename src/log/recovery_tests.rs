@@ -24,6 +24,8 @@ use crate::ring::Begin;
 
 #[path = "refusal_tests.rs"]
 mod refusals;
+#[path = "stranger_tests.rs"]
+mod strangers;
 #[path = "takeover_tests.rs"]
 mod takeover;
 

@@ -243,9 +243,16 @@ impl Segments {
     /// and the rewrite rule.
     pub fn closed_len(&self) -> u64 {
         let newest = self.manifest.incrs.last().map(|entry| &entry.name);
-        let closed = self.manifest.loaded().filter(|entry| Some(&entry.name) != newest);
-        let len = |entry: &Entry| self.disk.len(&self.paths.log_file(&entry.name)).ok().flatten();
-        closed.filter_map(len).sum()
+        self.measured(self.manifest.loaded().filter(|entry| Some(&entry.name) != newest))
+    }
+
+    /// Bytes of the base and of all segments.
+    pub fn loaded_len(&self) -> u64 {
+        self.measured(self.manifest.loaded())
+    }
+
+    fn measured<'a>(&self, entries: impl Iterator<Item = &'a Entry>) -> u64 {
+        entries.filter_map(|entry| self.disk.len(&self.paths.log_file(&entry.name)).ok().flatten()).sum()
     }
 
     /// The number that the next segment will have.

@@ -17,7 +17,7 @@ use crate::disk::{Disk, DiskFile, Mode, Result, read_all};
 use crate::error::Corrupt;
 use crate::format::aof::{Ending, Place, SegmentReport, SegmentWalk};
 use crate::format::crc::SealCrc;
-use crate::format::history::{Base, BaseFile, Clean, History};
+use crate::format::history::{Base, BaseFile, Born, Clean, History};
 use crate::format::manifest::{Entry, FileType, Manifest};
 use crate::ring::{Check, Found, Ring};
 use crate::units::{Offset, ReplId};
@@ -384,7 +384,7 @@ impl LogReader<'_> {
         Ok(None)
     }
 
-    /// The last of `files` must be a segment of ours, since it continues a file of ours and the manifest gives its offset, but
+    /// The last of `files` must be a segment of ours, since it continues a file of ours or the history and the manifest gives its offset, but
     /// its opening, which was durable before the manifest named it, is gone.
     fn lost_opening(&self, files: &[LogFile], entry: &Entry) -> Option<Refusal> {
         let (file, before) = files.split_last()?;
@@ -395,9 +395,16 @@ impl LogReader<'_> {
                 || self
                     .history
                     .is_some_and(|history| find_base(history, &base).is_some_and(|base| base.cut == start));
+        // The log's first file, where none is a base of it: the history goes on from nothing, or from a snapshot elsewhere.
+        let begins = entry.file_type == FileType::Incr
+            && before.is_empty()
+            && self.history.is_some_and(|history| {
+                let from_birth = start == Offset::ZERO && history.born == Born::Empty;
+                from_birth || history.bases.iter().any(|base| base.placed && base.cut == start)
+            });
         let named = |clean: &Clean| clean.segments.iter().any(|segment| segment.name == file.name);
         let what = format!("the opening of the segment at stream offset {start} is damaged or missing");
-        (continues || self.clean().is_some_and(named))
+        (continues || begins || self.clean().is_some_and(named))
             .then(|| Refusal { what, ..refusal_at(file.path.clone(), REPAIR) })
     }
 

@@ -75,6 +75,29 @@ struct Shared {
     here: Mutex<Option<Worker>>,
 }
 
+impl Shared {
+    fn new(options: Options, place: Place, durable: Offset, segment_len: u64, waker: Waker) -> Arc<Shared> {
+        let begin = || AtomicU64::new(place.offset.0);
+        Arc::new(Shared {
+            mailbox: Mutex::default(),
+            news: Condvar::new(),
+            handed: begin(),
+            written: begin(),
+            marked: begin(),
+            mark_interval: AtomicU64::new(options.mark_interval),
+            mark_wanted: AtomicBool::new(false),
+            durable: AtomicU64::new(durable.0),
+            segment_len: AtomicU64::new(segment_len),
+            syncing: AtomicBool::new(false),
+            delays: AtomicU64::new(0),
+            health: AtomicU8::new(HealthKind::Ok as u8),
+            health_text: Mutex::default(),
+            waker,
+            here: Mutex::default(),
+        })
+    }
+}
+
 #[derive(Default)]
 struct Mailbox {
     batch: Batch,
@@ -94,7 +117,7 @@ pub struct LogThread {
 }
 
 impl LogThread {
-    /// Opens the next segment at `place` and starts writing.
+    /// Opens the next segment at `place` and starts writing. Blocks while the opening is synced.
     pub fn start(
         segments: Arc<Mutex<Segments>>,
         options: Options,
@@ -104,34 +127,49 @@ impl LogThread {
     ) -> Result<LogThread> {
         let clock = Clock::start();
         let writer = LogWriter::open(segments, options, place, durable, clock.now())?;
-        let shared = Arc::new(Shared {
-            mailbox: Mutex::default(),
-            news: Condvar::new(),
-            handed: AtomicU64::new(place.offset.0),
-            written: AtomicU64::new(place.offset.0),
-            marked: AtomicU64::new(place.offset.0),
-            mark_interval: AtomicU64::new(options.mark_interval),
-            mark_wanted: AtomicBool::new(false),
-            durable: AtomicU64::new(durable.0),
-            segment_len: AtomicU64::new(writer.segment_len()),
-            syncing: AtomicBool::new(false),
-            delays: AtomicU64::new(0),
-            health: AtomicU8::new(HealthKind::Ok as u8),
-            health_text: Mutex::default(),
-            waker,
-            here: Mutex::default(),
-        });
+        let shared = Shared::new(options, place, durable, writer.segment_len(), waker);
         let worker = Worker::new(writer, clock);
-        let sender = LogSender { shared: shared.clone() };
         if hands::is_simulated() {
             *lock(&shared.here) = Some(worker);
-            return Ok(LogThread { sender, thread: None });
+            return Ok(LogThread { sender: LogSender { shared }, thread: None });
         }
+        LogThread::run(shared, move |_| Some(worker))
+    }
+
+    /// The same for a data thread that serves: its thread opens the segment. Until then nothing counts as written; while
+    /// it cannot be opened the log is healing, as one on a full disk is.
+    pub fn start_soon(
+        segments: Arc<Mutex<Segments>>,
+        options: Options,
+        place: Place,
+        durable: Offset,
+        waker: Waker,
+    ) -> Result<LogThread> {
+        if hands::is_simulated() {
+            return LogThread::start(segments, options, place, durable, waker);
+        }
+        LogThread::run(Shared::new(options, place, durable, 0, waker), move |shared| {
+            let clock = Clock::start();
+            let open = || LogWriter::open(Arc::clone(&segments), options, place, durable, clock.now());
+            Some(Worker::new(open_patiently(shared, open)?, clock))
+        })
+    }
+
+    fn run(
+        shared: Arc<Shared>,
+        begin: impl FnOnce(&Shared) -> Option<Worker> + Send + 'static,
+    ) -> Result<LogThread> {
+        let sender = LogSender { shared: Arc::clone(&shared) };
         let failed = |e| IoFailure::new("starting the log writer's thread for", "log".as_ref(), e);
         let (jobs, job_queue) = mpsc::channel::<SyncJob>();
-        let for_sync = shared.clone();
+        let for_sync = Arc::clone(&shared);
         spawn("log-sync", move || sync_loop(&for_sync, &job_queue)).map_err(failed)?;
-        let thread = spawn("log-writer", move || write_loop(&shared, worker, &jobs)).map_err(failed)?;
+        let work = move || {
+            if let Some(worker) = begin(&shared) {
+                write_loop(&shared, worker, &jobs);
+            }
+        };
+        let thread = spawn("log-writer", work).map_err(failed)?;
         Ok(LogThread { sender, thread: Some(thread) })
     }
 
@@ -443,6 +481,34 @@ impl Worker {
         mailbox.batch.refuse_orders(ENDED);
         drop(mailbox);
         (shared.waker)();
+    }
+}
+
+/// Tries until the segment is open; `None` if the log is to end and it still is not.
+fn open_patiently(shared: &Shared, open: impl Fn() -> Result<LogWriter>) -> Option<LogWriter> {
+    let mut tries = TRIES_AT_THE_END;
+    loop {
+        let why = match open() {
+            Ok(writer) => return Some(writer),
+            Err(failure) => failure.to_string(),
+        };
+        lock(&shared.health_text).clone_from(&why);
+        let known = shared.health.swap(HealthKind::Healing as u8, Ordering::AcqRel);
+        let mut mailbox = lock(&shared.mailbox);
+        mailbox.batch.refuse_orders(&why);
+        tries -= u32::from(mailbox.stop);
+        if tries == 0 {
+            (mailbox.closed, mailbox.ended) = (Some(Err(Unclosed::lost(&why))), true);
+            drop(mailbox);
+            (shared.waker)();
+            return None;
+        }
+        if known != HealthKind::Healing as u8 {
+            drop(mailbox);
+            (shared.waker)();
+            mailbox = lock(&shared.mailbox);
+        }
+        drop(wait_until(shared, mailbox, Instant::now() + RETRY));
     }
 }
 

@@ -65,6 +65,9 @@ pub enum LogStatus {
     Failed(String),
 }
 
+/// [`LogThread::start`] or [`LogThread::start_soon`].
+type StartLog = fn(Arc<Mutex<Segments>>, Options, Place, Offset, Waker) -> crate::disk::Result<LogThread>;
+
 /// A place between two units with the database selected there.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
@@ -302,8 +305,10 @@ impl Persist {
                 "The ring is about to overrun the last snapshot: writing the stream to segments until the next one"
             );
         }
-        let started = self.start_log(Options { policy: Policy::Spill, ..self.options_off() }, from);
-        match (started, needed.is_some()) {
+        let options = Options { policy: Policy::Spill, ..self.options_off() };
+        // What fails for replicas only is given up at once; what recovery needs is not, and its opening can take its time.
+        let start = if needed.is_some() { LogThread::start_soon } else { LogThread::start };
+        match (self.start_log(start, options, from), needed.is_some()) {
             (Ok(()), _) => self.spill_failure = None,
             (Err(why), true) => self.spill_failure = Some(why),
             (Err(why), false) => {
@@ -337,7 +342,7 @@ impl Persist {
     }
 
     /// The log begins at `from`; what the stream has from there on is handed to it first.
-    fn start_log(&mut self, options: Options, from: Cut) -> Result<(), String> {
+    fn start_log(&mut self, start: StartLog, options: Options, from: Cut) -> Result<(), String> {
         if self.ring.start() > from.offset {
             return Err("the ring does not hold what the log lacks".into());
         }
@@ -358,19 +363,15 @@ impl Persist {
             };
             gone.map_err(|failure| failure.to_string())?;
         }
-        let log = LogThread::start(
-            Arc::clone(&self.files.segments),
-            options,
-            from.place(),
-            self.promise.durable_at(from),
-            Arc::clone(&self.waker),
-        )
-        .map_err(|failure| failure.to_string())?;
+        // Not later: the log's thread holds the lock while it opens the next segment.
+        self.log_closed_len = lock(&self.files.segments).loaded_len();
+        let (segments, waker) = (Arc::clone(&self.files.segments), Arc::clone(&self.waker));
+        let log = start(segments, options, from.place(), from.offset, waker)
+            .map_err(|failure| failure.to_string())?;
         self.hand_over(&log.sender(), from)?;
         self.promise.log_began(from);
         self.sender = Some(log.sender());
         self.log = Some(log);
-        self.measure_log();
         Ok(())
     }
 
@@ -435,7 +436,7 @@ impl Persist {
     pub fn start_aof(&mut self, settings: &Settings) -> Result<(), String> {
         self.stop_log();
         let from = if self.promise.is_whole() { self.promise.to() } else { self.cut() };
-        self.start_log(self.options(settings), from)?;
+        self.start_log(LogThread::start, self.options(settings), from)?;
         self.spill_failure = None;
         self.promise.keep(true);
         self.appendonly = true;

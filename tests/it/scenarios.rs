@@ -46,11 +46,26 @@ impl Follower {
 
     /// Takes the snapshot that follows `+FULLRESYNC`.
     pub fn skip_snapshot(&mut self) {
+        self.take_payload();
+        self.say("REPLCONF ACK 0");
+    }
+
+    /// Its bytes: so many as are announced, or up to the mark.
+    fn take_payload(&mut self) {
         let head = self.line();
+        if let Some(mark) = head.strip_prefix("$EOF:") {
+            let mut payload = Vec::new();
+            while !payload.ends_with(mark.as_bytes()) {
+                let piece = self.0.fill_buf().unwrap();
+                assert!(!piece.is_empty(), "the connection ended in the payload");
+                payload.push(piece[0]);
+                self.0.consume(1);
+            }
+            return;
+        }
         let len: u64 =
             head.strip_prefix('$').and_then(|len| len.parse().ok()).unwrap_or_else(|| panic!("{head}"));
         std::io::copy(&mut self.0.by_ref().take(len), &mut std::io::sink()).unwrap();
-        self.say("REPLCONF ACK 0");
     }
 
     /// The stream's next `len` bytes.
@@ -102,6 +117,44 @@ fn psync_arithmetic() {
     check(&server, false, &id, end + 1, "+FULLRESYNC");
     // Beyond an end that a start has set: it holds what this server has lost.
     check(&server, true, &id, end + 2, "-NOMASTERLINK");
+}
+
+/// A replica that needs longer than repl-timeout to load its payload says a newline each second, as Redis' do, and is kept;
+/// one that falls silent is not.
+#[test]
+fn a_replica_that_loads_and_says_so_is_kept() {
+    if !subject_is_ours() {
+        return;
+    }
+    const TIMEOUT: u32 = 3;
+    let timeout = TIMEOUT.to_string();
+    let server = Launch::ours(&[QUIET.as_slice(), &[("repl-timeout", timeout.as_str())]].concat()).start();
+    let mut c = server.connect();
+    let mut followers: Vec<Follower> = ["yes", "no"]
+        .into_iter()
+        .map(|diskless| {
+            c.must(&["CONFIG", "SET", "repl-diskless-sync", diskless]);
+            let mut follower =
+                Follower(BufReader::new(TcpStream::connect(("127.0.0.1", server.port())).unwrap()));
+            follower.say("REPLCONF capa eof capa psync2");
+            assert_eq!(follower.line(), "+OK");
+            follower.say("PSYNC ? -1");
+            assert!(follower.line().starts_with("+FULLRESYNC"));
+            follower.take_payload();
+            follower
+        })
+        .collect();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(2 * u64::from(TIMEOUT) + 1) {
+        for follower in &mut followers {
+            follower.0.get_mut().write_all(b"\n").unwrap();
+        }
+        assert_eq!(info(&mut c, "connected_slaves"), "2", "{}", server.log());
+        std::thread::sleep(Duration::from_millis(200)); // the replicas' pace
+    }
+    eventually("the silent ones to be given up", LIMIT, || {
+        (info(&mut c, "connected_slaves") == "0").then_some(())
+    });
 }
 
 /// Rule 5: what a crash of the machine may have taken, a replica may lose as well; what a crash of the process cannot have

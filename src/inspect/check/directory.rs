@@ -14,6 +14,7 @@ use crate::disk::{Disk, OsDisk};
 use crate::error::Corrupt;
 use crate::inspect::input::{self, Found, Input, Kind};
 use crate::inspect::{Failure, Result};
+use crate::log::commit::writer_of;
 use crate::log::plan::{Recovered, Settings, recover};
 use crate::log::rdb_probe::FormatProbe;
 use crate::log::segments::{ManifestFound, Paths, read_manifest as read_manifest_of};
@@ -149,6 +150,7 @@ fn agreement(disk: &OsDisk, paths: &Paths) -> Result<FileReport> {
                 report.add(Verdict::Torn, Corrupt::new(cut.keep, what).in_file(&cut.path));
             }
             report.facts.push(("a start would say", plan.log_line));
+            report.facts.extend(plan.loss.map(|loss| ("a start would warn", loss)));
         }
         Err(refusal) => {
             let what = format!("a start would be refused: {}; {}", refusal.what, refusal.to_do);
@@ -199,7 +201,8 @@ pub fn layout(disk: &dyn Disk, directory: &Path, names: &[String; 3]) -> Result<
     }
     if !disk.exists(&paths.snapshot())? {
         let names = disk.list(&paths.data)?;
-        let snapshots: Vec<&String> = names.iter().filter(|name| name.ends_with(".rdb")).collect();
+        let is_snapshot = |name: &&String| name.ends_with(".rdb") && writer_of(name).is_none();
+        let snapshots: Vec<&String> = names.iter().filter(is_snapshot).collect();
         if let [only] = snapshots.as_slice() {
             paths.snapshot = only.to_string();
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Cut, Persist, lock};
 use crate::config::Settings;
+use crate::log::thread::LogThread;
 use crate::log::writer::{Options, Policy};
 use crate::server::logging::warning;
 use crate::server::promise::Promise;
@@ -28,7 +29,7 @@ impl Persist {
         }
         if self.sender.is_none() {
             let options = Options { policy: Policy::Spill, ..self.options_off() };
-            if let Err(why) = self.start_log(options, self.cut()) {
+            if let Err(why) = self.start_log(LogThread::start_soon, options, self.cut()) {
                 warning!("Cannot write the stream to segments: {why}");
             }
         }
