@@ -58,12 +58,16 @@ pub fn tidy_up(disk: &dyn Disk, paths: &Paths) -> Result<Tidied> {
         && let Ok(history) = History::parse(&read_all(disk, &paths.history(), 1 << 20)?)
     {
         done = settle_generation(disk, paths, history.generation)?;
-        if let Some(at) = restore_past(disk, paths, &history)? {
-            lost = Some(format!(
-                "the log that began anew at stream offset {at} never got a base: what was written from there on is lost. \
-                 Its segments are set aside as ….aside, so is the backlog if it begins behind a gap, and the log of before \
-                 is taken up again"
-            ));
+        match restore_past(disk, paths, &history)? {
+            Some(Some(at)) => {
+                lost = Some(format!(
+                    "the log that began anew at stream offset {at} never got a base: what was written from there on is \
+                     lost. Its segments are set aside as ….aside, so is the backlog if it begins behind a gap, and the \
+                     log of before is taken up again"
+                ));
+            }
+            Some(None) => done.push("took up again the log that was to begin anew, and had not yet".into()),
+            None => {}
         }
     }
     let resized = paths.new_ring();

@@ -132,18 +132,21 @@ pub fn read_manifest(disk: &dyn Disk, paths: &Paths) -> Result<ManifestFound> {
 }
 
 /// At start: a log that had begun anew ([`Segments::leave_behind`]) has no base in force, so the one before it is the log
-/// again, and the new one's segments are put aside. Returns where that one began, if so it was.
-pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result<Option<Offset>> {
+/// again, and the new one's segments are put aside. Returns where that one began (`None`: not yet), if so it was.
+pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result<Option<Option<Offset>>> {
     let ManifestFound::Good(manifest) = read_manifest(disk, paths)? else { return Ok(None) };
-    let (None, Some(first)) = (&manifest.base, manifest.incrs.first()) else { return Ok(None) };
-    let Some(begun) = first.start_offset else { return Ok(None) };
+    let begun = manifest.incrs.first().map(|first| first.start_offset);
+    if manifest.base.is_some() || begun == Some(None) {
+        return Ok(None);
+    }
+    let begun = begun.flatten();
     let newest = history.bases.iter().filter(|base| base.placed).map(|base| base.cut).max();
     let names = |entry: &&Entry| {
         let name = paths.relative(&entry.name);
         history.bases.iter().any(|base| base.placed && base.files.iter().any(|file| file.name == name))
     };
     let base = manifest.history.iter().find(names);
-    if Some(begun) <= newest {
+    if begun.is_some() && begun <= newest {
         return Ok(None); // a base of the new log is in force
     }
     let of = |file_type| move |entry: &Entry| Entry { file_type, ..entry.clone() };
@@ -156,6 +159,11 @@ pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result
     let leads = incrs.first().is_some_and(|entry| entry.start_offset <= outside);
     if base.is_none() && !leads {
         return Ok(None);
+    }
+    for entry in base.into_iter().chain(&incrs) {
+        if !disk.exists(&paths.log_file(&entry.name))? {
+            return Ok(None); // it was being deleted
+        }
     }
     // The manifest last: a crash before it finds the same, with less to do.
     for entry in &manifest.incrs {
@@ -655,10 +663,6 @@ mod tests {
             let old = had_base.then(|| write_base(&mut log, 0));
             let before = log.manifest.clone();
             log.leave_behind().unwrap();
-            log.open_next(place(900)).unwrap();
-            let readable: Vec<_> = log.readable().map(|entry| entry.start_offset.unwrap()).collect();
-            assert_eq!(readable, [Offset(900)]);
-            log.delete_passed().unwrap();
             let mut history = History::new(ReplId::NONE, Offset::ZERO, Born::Empty, 1);
             let named = |name: &str, cut: u64| Base {
                 cut: Offset(cut),
@@ -667,11 +671,18 @@ mod tests {
                 files: vec![BaseFile { name: paths().relative(name), len: 5, checksum: 0 }],
             };
             history.bases = old.iter().map(|old| named(old, 0)).collect();
+            let killed = disk.after_process_crash(); // before it has a segment
+            assert_eq!(restore_past(&killed, &paths(), &history).unwrap(), Some(None));
+            assert_eq!(manifest(&killed), before);
+            log.open_next(place(900)).unwrap();
+            let readable: Vec<_> = log.readable().map(|entry| entry.start_offset.unwrap()).collect();
+            assert_eq!(readable, [Offset(900)]);
+            log.delete_passed().unwrap();
             if based {
                 let new = write_base(&mut log, 900);
                 history.bases.push(named(&new, 900));
             }
-            let expected = (!based).then_some(Offset(900));
+            let expected = (!based).then_some(Some(Offset(900)));
             assert_eq!(restore_past(&disk, &paths(), &history).unwrap(), expected);
             let found = manifest(&disk);
             assert_eq!(found == before, !based, "{found:?}");
