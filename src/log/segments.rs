@@ -22,9 +22,7 @@ use super::survey::holds_stream;
 use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
 use crate::error::{Corrupt, IoFailure};
 use crate::format::aof::{Chain, Place};
-use crate::format::history::{Born, History};
 use crate::format::manifest::{Entry, FileType, Manifest, ManifestError};
-use crate::ring::{Found, Ring};
 use crate::units::Offset;
 
 /// Where things are in a data directory.
@@ -129,59 +127,6 @@ pub fn read_manifest(disk: &dyn Disk, paths: &Paths) -> Result<ManifestFound> {
         Ok(manifest) => ManifestFound::Good(manifest),
         Err(error) => ManifestFound::Bad(error),
     })
-}
-
-/// At start: a log that had begun anew ([`Segments::leave_behind`]) has no base in force, so the one before it is the log
-/// again, and the new one's segments are put aside. Returns where that one began (`None`: not yet), if so it was.
-pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result<Option<Option<Offset>>> {
-    let ManifestFound::Good(manifest) = read_manifest(disk, paths)? else { return Ok(None) };
-    let begun = manifest.incrs.first().map(|first| first.start_offset);
-    if manifest.base.is_some() || begun == Some(None) {
-        return Ok(None);
-    }
-    let begun = begun.flatten();
-    let newest = history.bases.iter().filter(|base| base.placed).map(|base| base.cut).max();
-    let names = |entry: &&Entry| {
-        let name = paths.relative(&entry.name);
-        history.bases.iter().any(|base| base.placed && base.files.iter().any(|file| file.name == name))
-    };
-    let base = manifest.history.iter().find(names);
-    if begun.is_some() && begun <= newest {
-        return Ok(None); // a base of the new log is in force
-    }
-    let of = |file_type| move |entry: &Entry| Entry { file_type, ..entry.clone() };
-    let led_from = base.map_or(Some(Offset::ZERO), |base| base.start_offset);
-    let behind = |entry: &&Entry| paths.is_segment(&entry.name) && entry.start_offset >= led_from;
-    let mut incrs: Vec<Entry> = manifest.history.iter().filter(behind).map(of(FileType::Incr)).collect();
-    incrs.sort_by_key(|entry| entry.seq);
-    // Without a base of its own it goes on from a snapshot beside it, or from birth.
-    let outside = newest.or((history.born != Born::Import).then_some(Offset::ZERO));
-    let leads = incrs.first().is_some_and(|entry| entry.start_offset <= outside);
-    if base.is_none() && !leads {
-        return Ok(None);
-    }
-    for entry in base.into_iter().chain(&incrs) {
-        if !disk.exists(&paths.log_file(&entry.name))? {
-            return Ok(None); // it was being deleted
-        }
-    }
-    // The manifest last: a crash before it finds the same, with less to do.
-    for entry in &manifest.incrs {
-        set_aside(disk, &paths.log_file(&entry.name))?;
-    }
-    let mut reach = led_from;
-    for entry in &incrs {
-        let len = disk.len(&paths.log_file(&entry.name))?.unwrap_or(0); // with marks: more than its stream bytes
-        reach = reach.max(entry.start_offset.map(|start| start + len));
-    }
-    if let Found::Ring(ring, _) = Ring::open(disk, &paths.ring())?
-        && Some(ring.start()) > reach
-    {
-        set_aside(disk, &paths.ring())?; // what it knows of is behind a gap
-    }
-    let past = Manifest { base: base.map(of(FileType::Base)), history: Vec::new(), incrs };
-    durable::replace(disk, &paths.manifest(), past.emit().as_bytes())?;
-    Ok(Some(begun))
 }
 
 /// Renames `path` (file or directory), if it is there, to the first free `….aside`, `….aside2`, …, which it returns.
@@ -577,6 +522,10 @@ fn split_pending<'a>(name: &'a str, paths: &Paths) -> Option<(&'a str, u64)> {
 pub fn manifest_damage(paths: &Paths, error: ManifestError) -> Corrupt {
     Corrupt::from(error).in_file(&paths.manifest())
 }
+
+mod past;
+
+pub use past::restore_past;
 
 #[cfg(test)]
 mod tests {

@@ -607,13 +607,20 @@ impl LogReader<'_> {
 
 /// Does this segment hold stream bytes, or anything that is not merely an opening?
 pub fn holds_stream(disk: &dyn Disk, path: &Path) -> Result<bool> {
-    const OPENING_MOST: usize = 2048; // an annotation of at most 1023 bytes and a SELECT
+    let (report, got) = read_opening(disk, path)?;
+    Ok(got == OPENING_MOST || report.opening.is_some() && report.body < got as u64)
+}
+
+/// An annotation of at most 1023 bytes and a SELECT.
+const OPENING_MOST: usize = 2048;
+
+/// What the first bytes of a segment say, and how many there were.
+pub fn read_opening(disk: &dyn Disk, path: &Path) -> Result<(SegmentReport, usize)> {
     let mut bytes = vec![0; OPENING_MOST];
     let got = disk.open(path, Mode::Read)?.read_at(&mut bytes, 0)?;
     let mut walk = SegmentWalk::new(0);
     walk.feed(&bytes[..got]);
-    let report = walk.finish();
-    Ok(got == OPENING_MOST || report.opening.is_some() && report.body < got as u64)
+    Ok((walk.finish(), got))
 }
 
 mod tail;

@@ -1,0 +1,82 @@
+//! A log that was left behind is taken up again where the one that was to follow it never got a base.
+
+use std::path::Path;
+
+use super::{ManifestFound, Paths, read_manifest, set_aside};
+use crate::disk::{Disk, Result, durable};
+use crate::format::history::{Born, History};
+use crate::format::manifest::{Entry, FileType, Manifest};
+use crate::log::survey::read_opening;
+use crate::ring::{Found, Ring};
+use crate::units::Offset;
+
+/// At start: a log that had begun anew ([`super::Segments::leave_behind`]) has no base in force, so the one before it is the log
+/// again, and the new one's segments are put aside. Returns where that one began (`None`: not yet), if so it was.
+pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result<Option<Option<Offset>>> {
+    let ManifestFound::Good(manifest) = read_manifest(disk, paths)? else { return Ok(None) };
+    let begun = manifest.incrs.first().map(|first| first.start_offset);
+    if manifest.base.is_some() || begun == Some(None) {
+        return Ok(None);
+    }
+    let begun = begun.flatten();
+    let newest = history.bases.iter().filter(|base| base.placed).map(|base| base.cut).max();
+    let names = |entry: &&Entry| {
+        let name = paths.relative(&entry.name);
+        history.bases.iter().any(|base| base.placed && base.files.iter().any(|file| file.name == name))
+    };
+    let base = manifest.history.iter().find(names);
+    if begun.is_some() && begun <= newest {
+        return Ok(None); // a base of the new log is in force
+    }
+    let of = |file_type| move |entry: &Entry| Entry { file_type, ..entry.clone() };
+    let led_from = base.map_or(Some(Offset::ZERO), |base| base.start_offset);
+    let behind = |entry: &&Entry| paths.is_segment(&entry.name) && entry.start_offset >= led_from;
+    let mut incrs: Vec<Entry> = manifest.history.iter().filter(behind).map(of(FileType::Incr)).collect();
+    incrs.sort_by_key(|entry| entry.seq);
+    // Without a base of its own it goes on from a snapshot beside it, or from birth.
+    let outside = newest.or((history.born != Born::Import).then_some(Offset::ZERO));
+    let leads = |entry: &Entry| -> Result<bool> {
+        let ours = || match begun {
+            Some(_) => Ok(true),
+            // They may also be another history's, which a full sync replaced and a crash left.
+            None => is_named(disk, &paths.log_file(&entry.name), history),
+        };
+        Ok(entry.start_offset <= outside && ours()?)
+    };
+    if base.is_none() && !incrs.first().map_or(Ok(false), leads)? {
+        return Ok(None);
+    }
+    for entry in base.into_iter().chain(&incrs) {
+        if !disk.exists(&paths.log_file(&entry.name))? {
+            return Ok(None); // it was being deleted
+        }
+    }
+    // The manifest last: a crash before it finds the same, with less to do.
+    for entry in &manifest.incrs {
+        set_aside(disk, &paths.log_file(&entry.name))?;
+    }
+    let mut reach = led_from;
+    for entry in &incrs {
+        let len = disk.len(&paths.log_file(&entry.name))?.unwrap_or(0); // with marks: more than its stream bytes
+        reach = reach.max(entry.start_offset.map(|start| start + len));
+    }
+    if let Found::Ring(ring, _) = Ring::open(disk, &paths.ring())?
+        && Some(ring.start()) > reach
+    {
+        set_aside(disk, &paths.ring())?; // what it knows of is behind a gap
+    }
+    let past = Manifest { base: base.map(of(FileType::Base)), history: Vec::new(), incrs };
+    durable::replace(disk, &paths.manifest(), past.emit().as_bytes())?;
+    Ok(Some(begun))
+}
+
+/// Whether the segment opens under a name of this history.
+fn is_named(disk: &dyn Disk, path: &Path, history: &History) -> Result<bool> {
+    let opening = match disk.exists(path)? {
+        true => read_opening(disk, path)?.0.opening,
+        false => None,
+    };
+    let past = || history.lineage.iter().map(|past| past.replid);
+    Ok(opening
+        .is_some_and(|place| std::iter::once(history.replid).chain(past()).any(|id| id == place.replid)))
+}
