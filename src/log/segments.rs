@@ -531,7 +531,7 @@ pub use past::restore_past;
 mod tests {
     use super::*;
     use crate::disk::{PowerCut, SimDisk};
-    use crate::format::history::{Base, BaseFile, Born};
+    use crate::format::history::{Base, BaseFile, Born, History};
     use crate::units::ReplId;
 
     fn paths() -> Paths {
