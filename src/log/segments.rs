@@ -612,7 +612,7 @@ mod tests {
             let old = had_base.then(|| write_base(&mut log, 0));
             let before = log.manifest.clone();
             log.leave_behind().unwrap();
-            let mut history = History::new(ReplId::NONE, Offset::ZERO, Born::Empty, 1);
+            let mut history = History::new(place(0).replid, Offset::ZERO, Born::Empty, 1);
             let named = |name: &str, cut: u64| Base {
                 cut: Offset(cut),
                 db: 0,

@@ -223,7 +223,7 @@ fn the_ring_is_not_synced_while_the_log_is_on() {
 }
 
 /// Rule 29, scenario 38: the ring's file is cut from outside, so that a store into its map is a SIGBUS. That is said as the I/O error
-/// it is, in the log too; what was acknowledged is in the log.
+/// it is, in the log too. The next start does not go on without it unasked; what was acknowledged is in the log.
 #[test]
 fn a_ring_that_is_cut_from_outside_is_named() {
     if !subject_is_ours() {
@@ -247,6 +247,9 @@ fn a_ring_that_is_cut_from_outside_is_named() {
     assert!(end.stderr.contains(&named), "{end}");
     let log = fs::read_to_string(server.data().join("server.log")).unwrap();
     assert!(log.contains(&named), "{log}");
+    let refused = server.launch().start_failing();
+    assert!(refused.stderr.contains("backlog.ring: at byte 0: no sound header slot"), "{refused}");
+    fs::remove_file(&ring).unwrap();
     let (_server, mut c) = server.restart_and_connect();
     assert_eq!(c.must(&["GET", "key"]).text(), "v");
     for n in 0..acked {
