@@ -289,6 +289,26 @@ impl Ring {
         self.publish();
     }
 
+    /// After [`Ring::keep`] at a start, before the first append: seals of blocks outside the window go, durably. A start may
+    /// come back to a place before bytes that are still sealed in the file (after a power cut that took a block between).
+    /// The stream then goes on with *other* bytes at the same offsets, and a second power cut that loses these and keeps
+    /// the newer header would prove the old ones: seals know offset and history, not which of two branches. Flushed
+    /// before, as what the window holds must not depend on the seals that go.
+    pub fn forget_outside(&mut self) -> Result<()> {
+        self.flush()?;
+        let table =
+            self.layout.seal_at(Offset::ZERO)..self.layout.seal_at(Offset(self.layout.capacity - 1)) + 8;
+        let mut seals = vec![0; table.len()];
+        let mut block = block_start(self.window.start);
+        while block + BLOCK <= self.window.end {
+            let at = self.layout.seal_at(block);
+            seals[at - table.start..][..8].copy_from_slice(&self.region.bytes()[at..at + 8]);
+            block += BLOCK;
+        }
+        self.region.bytes_mut()[table].copy_from_slice(&seals);
+        self.flush()
+    }
+
     /// All stores so far survive a power cut. Blocks: not for the data thread while it serves.
     pub fn flush(&self) -> Result<()> {
         self.region.flush()

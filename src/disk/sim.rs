@@ -4,10 +4,12 @@
 //! them; names likewise, as a journal of directory operations not yet synced. So assumptions 1 to 5 of the
 //! parent module are the model itself: `fdatasync` copies dirty pages, a *failed* one marks them clean without
 //! copying, [`SimDisk::after_power_cut`] keeps a chosen subset of what was not synced, a process crash
-//! ([`SimDisk::fail_from`]) keeps everything up to the step and half of a write that it interrupts.
+//! ([`SimDisk::fail_from`]) keeps everything up to the step and half of a write that it interrupts;
+//! [`SimDisk::write_back`] is the kernel, which puts some pages on the medium at a time of its own.
 //!
 //! A mapped region is a copy that is stored back when it is flushed or dropped (dropping is how a test ends the
-//! process); until then reads of the file do not see it.
+//! process); until then reads of the file do not see it. Each borrow for storing is a step as a write is: if the process
+//! ends there, the region stays as it was then, with some words of what is stored next (memcpy copies in no order).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};
@@ -25,7 +27,7 @@ const SECTOR: usize = 512;
 pub enum PowerCut {
     LoseAll,
     KeepAll,
-    /// Any subset of pages, some of them by sectors, and a prefix of the directory operations, chosen by the seed.
+    /// Any subset of pages, some of them by sectors, and a prefix of each directory's operations, chosen by the seed.
     Seeded(u64),
 }
 
@@ -56,11 +58,31 @@ struct State {
     dirs: BTreeSet<PathBuf>,
     inodes: Vec<Inode>,
     faults: Vec<Fault>,
+    /// Files whose `fdatasync` was made to fail.
+    failed_syncs: Vec<PathBuf>,
     /// Mutating steps until the process is dead.
     steps_left: Option<u64>,
     steps: u64,
+    /// Seeds of [`SimDisk::write_back`], for regions that were mapped then.
+    write_backs: Vec<u64>,
     free: Option<u64>,
     sync_hook: Option<SyncHook>,
+}
+
+/// A small generator, as a whole disk must follow from one number.
+struct Choice(u64);
+
+impl Choice {
+    fn new(seed: u64) -> Choice {
+        Choice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+    /// 0 to `most`.
+    fn up_to(&mut self, most: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % (most as u64 + 1)) as usize
+    }
 }
 
 #[derive(Clone, Default)]
@@ -80,6 +102,20 @@ impl Inode {
             let from = (page * PAGE).min(self.seen.len());
             let to = (from + PAGE).min(self.seen.len());
             self.medium[from..to].copy_from_slice(&self.seen[from..to]);
+        }
+    }
+    /// Some dirty pages go to the medium, which is as long then as they need it to be.
+    fn write_back(&mut self, choice: &mut Choice) {
+        for page in self.dirty.clone() {
+            let (from, to) = (page * PAGE, ((page + 1) * PAGE).min(self.seen.len()));
+            if from >= to || choice.up_to(1) == 0 {
+                continue;
+            }
+            if self.medium.len() < to {
+                self.medium.resize(to, 0);
+            }
+            self.medium[from..to].copy_from_slice(&self.seen[from..to]);
+            self.dirty.remove(&page);
         }
     }
 }
@@ -119,6 +155,19 @@ impl SimDisk {
         }
     }
 
+    /// The kernel writes some dirty pages to the medium, and some new names, chosen by the seed.
+    pub fn write_back(&self, seed: u64) {
+        let mut state = self.lock();
+        let mut choice = Choice::new(seed);
+        state.inodes.iter_mut().for_each(|inode| inode.write_back(&mut choice));
+        state.write_backs.push(seed);
+        let kept = choice.up_to(state.journal.len());
+        for (from, from_id, to, to_id) in state.journal.drain(..kept).collect::<Vec<_>>() {
+            set_name(&mut state.durable_names, &from, from_id);
+            set_name(&mut state.durable_names, &to, to_id);
+        }
+    }
+
     /// Whether [`SimDisk::fail_from`]'s last step was made.
     pub fn is_dead(&self) -> bool {
         self.lock().steps_left == Some(0)
@@ -127,6 +176,11 @@ impl SimDisk {
     /// Mutating steps made so far.
     pub fn steps(&self) -> u64 {
         self.lock().steps
+    }
+
+    /// How many `fdatasync` calls were made to fail on files with this in their path.
+    pub fn failed_syncs(&self, part: &str) -> usize {
+        self.lock().failed_syncs.iter().filter(|path| path.to_string_lossy().contains(part)).count()
     }
 
     /// All files as they are read now.
@@ -150,12 +204,18 @@ impl SimDisk {
     /// The disk as a new process finds it after the old one was killed: nothing is lost.
     pub fn after_process_crash(&self) -> SimDisk {
         let state = self.lock();
+        let mut inodes = state.inodes.clone();
+        let journaled = state.journal.iter().flat_map(|(_, from, _, to)| from.iter().chain(to));
+        forget_nameless(
+            &mut inodes,
+            state.names.values().chain(state.durable_names.values()).chain(journaled),
+        );
         let copy = State {
             names: state.names.clone(),
             durable_names: state.durable_names.clone(),
             journal: state.journal.clone(),
             dirs: state.dirs.clone(),
-            inodes: state.inodes.clone(),
+            inodes,
             ..State::default()
         };
         SimDisk { state: Arc::new(Mutex::new(copy)) }
@@ -164,24 +224,22 @@ impl SimDisk {
     /// The disk as found after the power failed now.
     pub fn after_power_cut(&self, cut: PowerCut) -> SimDisk {
         let state = self.lock();
-        let mut random = match cut {
-            PowerCut::Seeded(seed) => seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-            _ => 1,
-        };
+        let mut choice = Choice::new(if let PowerCut::Seeded(seed) = cut { seed } else { 1 });
         let mut keep = |among: usize| -> usize {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
             match cut {
                 PowerCut::LoseAll => 0,
                 PowerCut::KeepAll => among,
-                PowerCut::Seeded(_) => (random % (among as u64 + 1)) as usize,
+                PowerCut::Seeded(_) => choice.up_to(among),
             }
         };
         let mut names = state.durable_names.clone();
-        for (from, from_id, to, to_id) in &state.journal[..keep(state.journal.len())] {
-            set_name(&mut names, from, *from_id);
-            set_name(&mut names, to, *to_id);
+        let dirs: BTreeSet<Option<&Path>> = state.journal.iter().map(|(.., to, _)| to.parent()).collect();
+        for dir in dirs {
+            let inside = || state.journal.iter().filter(|(.., to, _)| to.parent() == dir);
+            for (from, from_id, to, to_id) in inside().take(keep(inside().count())) {
+                set_name(&mut names, from, *from_id);
+                set_name(&mut names, to, *to_id);
+            }
         }
         let mut inodes = state.inodes.clone();
         for inode in &mut inodes {
@@ -207,10 +265,18 @@ impl SimDisk {
             }
             inode.seen.clone_from(&inode.medium);
         }
+        forget_nameless(&mut inodes, names.values());
         let dirs = state.dirs.clone();
         let copy = State { durable_names: names.clone(), names, dirs, inodes, ..State::default() };
         SimDisk { state: Arc::new(Mutex::new(copy)) }
     }
+}
+
+/// Files without a name go with the process that had them open.
+fn forget_nameless<'a>(inodes: &mut [Inode], named: impl Iterator<Item = &'a usize>) {
+    let named: BTreeSet<usize> = named.copied().collect();
+    let nameless = inodes.iter_mut().enumerate().filter(|(id, _)| !named.contains(id));
+    nameless.for_each(|(_, inode)| *inode = Inode::default());
 }
 
 fn set_name(names: &mut BTreeMap<PathBuf, usize>, path: &Path, id: Option<usize>) {
@@ -227,14 +293,16 @@ fn set_name(names: &mut BTreeMap<PathBuf, usize>, path: &Path, id: Option<usize>
 impl State {
     /// Counts a mutating step and applies the faults. `Err` carries whether the call may do half of its work.
     fn step(&mut self, call: &'static str, doing: &'static str, path: &Path) -> Result<()> {
-        if let Some(left) = &mut self.steps_left {
-            if *left == 0 {
-                return Err(IoFailure::new(doing, path, Error::other("the simulated process has ended")));
-            }
-            *left -= 1;
+        if self.steps_left == Some(0) {
+            return Err(IoFailure::new(doing, path, Error::other("the simulated process has ended")));
         }
-        self.steps += 1;
+        self.count_step();
         self.fault(call, doing, path)
+    }
+
+    fn count_step(&mut self) {
+        self.steps_left = self.steps_left.map(|left| left.saturating_sub(1));
+        self.steps += 1;
     }
 
     fn fault(&mut self, call: &'static str, doing: &'static str, path: &Path) -> Result<()> {
@@ -243,6 +311,9 @@ impl State {
         match hit {
             Some(fault) => {
                 fault.times -= 1;
+                if call == "fdatasync" {
+                    self.failed_syncs.push(path.to_path_buf());
+                }
                 Err(IoFailure::new(doing, path, fault.error.into()))
             }
             None => Ok(()),
@@ -444,7 +515,9 @@ impl DiskFile for SimFile {
         match state.step("fdatasync", "syncing", &self.path) {
             Ok(()) => state.inodes[self.inode].sync(),
             Err(failed) => {
-                state.inodes[self.inode].dirty.clear(); // assumption 5
+                if state.steps_left != Some(0) {
+                    state.inodes[self.inode].dirty.clear(); // assumption 5
+                }
                 return Err(failed);
             }
         }
@@ -489,7 +562,14 @@ impl DiskFile for SimFile {
             return Err(IoFailure::new("mapping", &self.path, short));
         }
         let bytes = seen[..len].to_vec();
-        Ok(Box::new(SimRegion { disk: self.disk.clone(), inode: self.inode, path: self.path.clone(), bytes }))
+        Ok(Box::new(SimRegion {
+            disk: self.disk.clone(),
+            inode: self.inode,
+            path: self.path.clone(),
+            bytes,
+            write_backs: state.write_backs.len(),
+            kept: None,
+        }))
     }
 }
 
@@ -498,19 +578,45 @@ struct SimRegion {
     inode: usize,
     path: PathBuf,
     bytes: Vec<u8>,
+    /// How many of them it took part in.
+    write_backs: usize,
+    kept: Option<Kept>,
+}
+
+/// What the file holds, as the process has ended.
+struct Kept {
+    bytes: Vec<u8>,
+    /// The end came while something was stored, some words of which are in the file.
+    torn: Option<u64>,
 }
 
 impl SimRegion {
-    fn store_back(&self) {
-        let mut state = self.disk.lock();
-        let file = &mut state.inodes[self.inode];
-        for (page, bytes) in self.bytes.chunks(PAGE).enumerate() {
+    fn store(state: &mut State, inode: usize, from: &[u8]) {
+        let file = &mut state.inodes[inode];
+        for (page, bytes) in from.chunks(PAGE).enumerate() {
             let at = page * PAGE;
             if file.seen.len() >= at + bytes.len() && file.seen[at..at + bytes.len()] != *bytes {
                 file.seen[at..at + bytes.len()].copy_from_slice(bytes);
                 file.dirty.insert(page);
             }
         }
+    }
+
+    fn tear(&mut self) {
+        let Some(Kept { bytes, torn }) = &mut self.kept else { return };
+        let Some(seed) = torn.take() else { return };
+        let mut choice = Choice::new(seed);
+        for (old, new) in bytes.chunks_mut(8).zip(self.bytes.chunks(8)) {
+            if old != new && choice.up_to(1) == 1 {
+                old.copy_from_slice(new);
+            }
+        }
+    }
+
+    fn store_back(&mut self) {
+        self.tear();
+        let bytes = self.kept.as_ref().map_or(&self.bytes, |kept| &kept.bytes);
+        SimRegion::store(&mut self.disk.lock(), self.inode, bytes);
     }
 }
 
@@ -519,13 +625,38 @@ impl Region for SimRegion {
         &self.bytes
     }
     fn bytes_mut(&mut self) -> &mut [u8] {
+        self.tear();
+        let mut state = self.disk.lock();
+        if let Some(&seed) = state.write_backs[self.write_backs..].last() {
+            self.write_backs = state.write_backs.len();
+            SimRegion::store(&mut state, self.inode, &self.bytes);
+            state.inodes[self.inode].write_back(&mut Choice::new(seed));
+        }
+        if self.kept.is_none() {
+            let was_dead = state.steps_left == Some(0);
+            state.count_step();
+            if state.steps_left == Some(0) {
+                let torn = (!was_dead).then_some(state.steps);
+                self.kept = Some(Kept { bytes: self.bytes.clone(), torn });
+            }
+        }
+        drop(state);
         &mut self.bytes
     }
     fn flush(&self) -> Result<()> {
-        self.store_back();
         let mut state = self.disk.lock();
-        state.step("fdatasync", "syncing the map of", &self.path)?;
-        state.inodes[self.inode].sync();
+        if self.kept.is_none() {
+            SimRegion::store(&mut state, self.inode, &self.bytes);
+        }
+        match state.step("fdatasync", "syncing the map of", &self.path) {
+            Ok(()) => state.inodes[self.inode].sync(),
+            Err(failed) => {
+                if state.steps_left != Some(0) {
+                    state.inodes[self.inode].dirty.clear(); // assumption 5
+                }
+                return Err(failed);
+            }
+        }
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | the torn tail, unless the ring holds the same, is copied aside, fsynced | the same directory and a copy |
 //! | the file is cut (and its end marked), fsynced | the same log without the tail |
-//! | the kept files are fsynced: a killed server leaves bytes in the page cache only | the same log |
+//! | the kept files and the names in the log's directory are fsynced: a killed server leaves both in the page cache only | the same log |
 //! | an old log is taken in; what does not belong is moved aside | the same, under the manifest |
 //! | the manifest names what is kept | the same |
 //! | [`super::history_file::HistoryFile::begin`]: `replication.toml` with the new name (**commit**) | the recovered position, named in the lineage |
@@ -137,6 +137,10 @@ pub fn prepare(disk: Arc<dyn Disk>, paths: &Paths, plan: &mut Plan) -> Result<Pr
         // A killed server leaves bytes in the page cache that no fsync covered; those to come must not be called
         // durable before these are.
         disk.open(&paths.log_file(name), Mode::Write)?.fdatasync()?;
+    }
+    if disk.is_dir(&paths.log()) {
+        // Likewise names: a base that this start takes to be in force must be named after any other crash.
+        disk.fsync_dir(&paths.log())?;
     }
     if !plan.keep_segments.is_empty() && !sealed {
         plan.durable = plan.durable.max(plan.log_from.offset);

@@ -12,7 +12,7 @@
 //!           plan.load:    each file's RDB (first `rdb` bytes), then RunReader::of_load(disk, load)? for its commands (db 0)
 //!           plan.replay:  RunReader::of_run(disk, run)?; while reader.next(ring, &mut piece)? { feed the node, db = run.db }
 //!           let prepared = commit::prepare(disk, &paths, &mut plan)?;    cut, aside, old log, manifest
-//!           ring:  Some(r) → RingPlan::Keep { start } → r.keep(start..plan.end, plan.db)
+//!           ring:  Some(r) → RingPlan::Keep { start } → r.keep(start..plan.end, plan.db), r.forget_outside()?
 //!                            RingPlan::Refill { at, db } → r.restart(Begin { at, db, replid/begun/tag of plan.history }),
 //!                            then append what was replayed (runs read from the ring come first: read before restarting)
 //!                  None    → Ring::create(…, Begin { at: plan.end … })

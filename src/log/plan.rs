@@ -248,7 +248,7 @@ impl<'a> Planner<'a> {
             LogShape::Ours => {
                 let from_birth = self.log().first == 0
                     && self.born_empty()
-                    && self.log().range().is_some_and(|r| r.0 == Offset::ZERO);
+                    && self.log().range().is_some_and(|(start, _)| self.leads_from_birth(start));
                 let own_base = self.log().base.is_some() || from_birth;
                 LogKind::Ours { own_base, tail: self.log().tail }
             }
@@ -262,6 +262,12 @@ impl<'a> Planner<'a> {
         let short = self.promised().is_some_and(|promised| self.reached() < Some(promised))
             || self.ring_is_damaged_whole();
         Inputs { history, snapshot, log, ring: self.ring_kind(), short, appendonly, load_truncated }
+    }
+
+    /// The stream from its first byte to where the log begins is in the ring, if the log does not begin there.
+    fn leads_from_birth(&self, start: Offset) -> bool {
+        let reached = |(base, reach): &(Candidate, Reach)| base.cut == Offset::ZERO && reach.end >= start;
+        start == Offset::ZERO || self.best.as_ref().is_some_and(reached)
     }
 
     fn reached(&self) -> Option<Offset> {

@@ -198,7 +198,10 @@ impl Server {
         let mut ring = match ring {
             Some(mut ring) => {
                 match plan.ring {
-                    RingPlan::Keep { start } => ring.keep(start..plan.end, plan.db),
+                    RingPlan::Keep { start } => {
+                        ring.keep(start..plan.end, plan.db);
+                        ring.forget_outside()?;
+                    }
                     RingPlan::Refill { at, db } => ring.restart(begin(at, db)),
                 }
                 ring
@@ -298,6 +301,7 @@ impl Server {
             }
         }
         self.stream.extend_from_slice(bytes);
+        world.names.insert(self.store.get().replid, self.stream.clone());
         self.ring.append(bytes, 0);
         self.unit_ends.push(end.0);
         if let Some(writer) = &mut self.writer {
@@ -307,12 +311,14 @@ impl Server {
             writer.advance(self.now);
             self.ring.note(writer.written(), writer.durable());
         }
+        if self.disk.is_dead() {
+            return Err(refused("answering")); // it ended while it stored into the ring
+        }
         // Rule 8: a unit that the ring cannot hold is acknowledged when the log proves it.
         let proven = self.writer.as_ref().map_or(cut, |writer| writer.marked());
         if self.ring.start() <= proven || proven >= end {
             self.acked = end;
         }
-        world.names.insert(self.store.get().replid, self.stream.clone());
         Ok(())
     }
 
@@ -427,7 +433,14 @@ impl Server {
 /// P2 and P3 of a start: the dataset is a prefix of what was, in whole units, and every name is true.
 fn check_start(server: &Server, plan: &Plan, before: &[u8], unit_ends: &[u64], world: &World, what: &str) {
     let taken = matches!(plan.verdict, Verdict::Continue | Verdict::Empty);
-    assert!(taken && before.starts_with(&server.stream), "{what}: not a prefix {:?}", server.inputs);
+    let same = before.iter().zip(&server.stream).take_while(|(a, b)| a == b).count();
+    let lens = (before.len(), server.stream.len(), same);
+    assert!(
+        taken && before.starts_with(&server.stream),
+        "{what}: not a prefix {lens:?} {:?}: {}",
+        server.inputs,
+        plan.log_line
+    );
     assert_eq!(server.end(), plan.end, "{what}: the position lies");
     assert!(unit_ends.contains(&plan.end.0), "{what}: {} is inside a unit", plan.end);
     for past in &server.store.get().lineage {

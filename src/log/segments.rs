@@ -219,6 +219,12 @@ impl Segments {
         self.manifest.incrs.iter().map(|entry| Ok((entry.name.clone(), len(entry)?.unwrap_or(0)))).collect()
     }
 
+    /// All segments that the manifest names, oldest first.
+    pub fn open_all(&self) -> Result<Vec<Arc<dyn DiskFile>>> {
+        let path = |entry: &Entry| self.paths.log_file(&entry.name);
+        self.manifest.incrs.iter().map(|entry| self.disk.open(&path(entry), Mode::Write)).collect()
+    }
+
     /// Opens the next segment at `place`, between two units; durable and named by the manifest when it returns.
     pub fn open_next(&mut self, place: Place) -> Result<OpenSegment> {
         let doubtful = self.doubtful.iter().filter(|entry| entry.file_type == FileType::Incr);

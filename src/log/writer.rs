@@ -198,7 +198,8 @@ const COPY_BELOW: usize = 1 << 20;
 const SYNC_INTERVAL_MS: u64 = 1000;
 
 impl LogWriter {
-    /// Opens the next segment at `place`. `durable`: how far the log before it is known durable.
+    /// Opens the next segment at `place`. `durable`: how far the log before it is known durable; if not to its end, the
+    /// next fsync is of that log's segments, too.
     pub fn open(
         segments: Arc<Mutex<Segments>>,
         options: Options,
@@ -206,6 +207,7 @@ impl LogWriter {
         durable: Offset,
         now: Now,
     ) -> Result<LogWriter> {
+        let unsynced = if durable < place.offset { lock(&segments).open_all()? } else { Vec::new() };
         let segment = lock(&segments).open_next(place)?;
         let cursor = Cursor::at(&segment, place);
         Ok(LogWriter {
@@ -213,7 +215,7 @@ impl LogWriter {
             options,
             segment,
             cursor,
-            unsynced: Vec::new(),
+            unsynced,
             durable,
             epoch: 0,
             sync_running: false,

@@ -170,6 +170,26 @@ fn a_power_cut_loses_pages_but_never_lies() {
     }
 }
 
+/// A start comes back to a place before bytes that are still sealed in the file; the stream goes on with others, and a power
+/// cut brings the old pages back under the new header. Nothing may prove the old bytes.
+#[test]
+fn bytes_of_a_branch_that_was_left_are_never_proven() {
+    let disk = SimDisk::new();
+    let mut ring = create(&disk, 64 << 10, 0);
+    append(&mut ring, 5 * BLOCK);
+    ring.flush().unwrap();
+    ring.keep(Offset(0)..Offset(BLOCK + 100), 0);
+    ring.forget_outside().unwrap();
+    let left = disk.files().remove(0).1;
+    ring.append(&vec![0; 3 * BLOCK as usize], 0);
+    ring.flush().unwrap();
+    drop(ring);
+    let table = Layout::for_capacity(64 << 10).seal_at(Offset::ZERO);
+    disk.damage(Path::new(PATH), |bytes| bytes[table..].copy_from_slice(&left[table..]));
+    let (_, check) = open(&disk);
+    assert_eq!((check.claimed.end, check.proven), (Offset(4 * BLOCK + 100), vec![Offset(0)..Offset(BLOCK)]));
+}
+
 #[test]
 fn an_id_changes_in_mid_block_and_the_bytes_stay_proven() {
     let disk = SimDisk::new();

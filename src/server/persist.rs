@@ -478,10 +478,13 @@ impl Persist {
         let had_log = self.sender.is_some();
         self.finish_tidying();
         let cut = self.cut();
-        let synced = self.sync_log(); // a spill is not fsynced by itself, and the mark must not claim more than the disk holds
+        if let (false, Some(sender)) = (self.appendonly, &self.sender) {
+            // A spill is not fsynced by itself, and the clean mark must not claim more than the disk holds, the log's
+            // own last mark included.
+            sender.set_options(self.options_off());
+        }
         let closed = self.stop_log();
         let flushed = self.ring.flush().map_err(|failure| failure.to_string()); // needs no space
-        synced?;
         flushed?;
         if had_log && closed.is_none() || !self.waiting.is_empty() {
             return Err("the log was not closed cleanly".into());
@@ -490,7 +493,14 @@ impl Persist {
             Some(closed) => closed,
             None => {
                 // Also segments that are not written to now: another server may append to the last of them (rule 14).
-                let segments = lock(&self.files.segments).lens().map_err(|failure| failure.to_string())?;
+                let segments = lock(&self.files.segments);
+                if !self.promise.is_in_doubt() {
+                    // A spill that ended was not fsynced.
+                    let synced =
+                        segments.open_all().and_then(|all| all.iter().try_for_each(|file| file.fdatasync()));
+                    synced.map_err(|failure| failure.to_string())?;
+                }
+                let segments = segments.lens().map_err(|failure| failure.to_string())?;
                 Closed { place: cut.place(), durable: cut.offset, segments }
             }
         };

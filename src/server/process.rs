@@ -105,6 +105,9 @@ fn total_memory() -> u64 {
 
 /// Brings the figures that change up to date: resident set and CPU seconds. Called by the thread that owns the data.
 pub fn refresh(process: &mut Process) {
+    if hands::is_simulated() {
+        return; // figures of the simulator, which reading them would only slow down
+    }
     process.used_memory = super::alloc::used();
     process.used_memory_peak = process.used_memory_peak.max(process.used_memory);
     let page = rustix::param::page_size() as u64;

@@ -312,6 +312,7 @@ fn ready_ring(
     };
     if let (RingPlan::Keep { start }, Some(mut ring)) = (&plan.ring, ring) {
         ring.keep(*start..plan.end, plan.db);
+        ring.forget_outside().map_err(text)?;
         return Ok(ring); // another size is a matter for later: it may hold what the log lacks
     }
     let (at, db) = match &plan.ring {

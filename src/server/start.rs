@@ -342,18 +342,23 @@ async fn tick(driver: Rc<Driver>) {
         pace.tick().await;
         for _ in 0..hz {
             pace.tick().await;
-            driver.try_again();
-            feed::limit_pins(&driver);
-            if driver.is_open() {
-                driver.persist_mut().drop_passed();
-            }
-            driver.with_node(|node| {
-                process::refresh(&mut node.server.process);
-                driver.note_progress(node);
-                node.handle_tick(&mut WallClock);
-            });
+            strike(&driver);
         }
     }
+}
+
+/// What is done at each tick.
+pub fn strike(driver: &Rc<Driver>) {
+    driver.try_again();
+    feed::limit_pins(driver);
+    if driver.is_open() {
+        driver.persist_mut().drop_passed();
+    }
+    driver.with_node(|node| {
+        process::refresh(&mut node.server.process);
+        driver.note_progress(node);
+        node.handle_tick(&mut WallClock);
+    });
 }
 
 fn tell_what_is_held(node: &Node) {
