@@ -21,6 +21,7 @@
 //! | [`ring`], [`log`] | the ring file; segments, writer, recovery, rewrite | disk, format, store |
 //! | [`inspect`] | the library half of the inspection tool | format, log, ring, engine |
 //! | [`server`] | the only async code: listener, connections, driver, threads | all |
+//! | [`crash`] | the library half of the crash-recovery harness: a server on a simulated disk, a model, verdicts | all |
 //!
 //! **Layer rule** (checked by `tests/tidy.rs`): everything down to `engine` is pure — no tokio, no files, no
 //! sockets, no clock — so that it runs under a simulator and a fuzzer. Only `disk` touches files, only `server`
@@ -28,6 +29,7 @@
 
 pub mod commands;
 pub mod config;
+pub mod crash;
 pub mod disk;
 pub mod engine;
 pub mod error;

@@ -1,0 +1,25 @@
+//! Library half of the crash-recovery harness `ringhold-crash`.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`world`] | one real server on a simulated disk, single-threaded |
+//! | [`model`] | the stream as a witness saw it, and the dataset after any prefix of it |
+//! | [`scenario`] | settings and steps, made from a seed |
+//! | [`sim`] | runs a scenario, judges every recovery |
+//! | [`search`] | many seeds, all short workloads; a failure made small and told |
+//! | [`corrupt`] | every byte of every file damaged, the outcome judged |
+//!
+//! **What is real**: commands, node, driver, ring, log, snapshots, rewrites, recovery, shutdown: the server's own code.
+//! **What is simulated**: the disk ([`crate::disk::SimDisk`]), clock, randomness, and the order in which threads get on.
+//!
+//! **What is not covered yet**: the network, replicas and full syncs; the server as a process on a real file system; directories
+//! that are made or renamed but not synced (a directory's own name is durable at once here); the data thread running
+//! *while* a snapshot's thread is in the middle of its file (that work is done in one piece, though a crash may end it
+//! at any of its disk steps).
+
+pub mod corrupt;
+pub mod model;
+pub mod scenario;
+pub mod search;
+pub mod sim;
+pub mod world;

@@ -1,0 +1,173 @@
+//! What a run has found: counted, told as it goes, and written as JSON at the end.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use ringhold::crash::search::{Failure, Figures};
+use ringhold::inspect::text::Json;
+
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// A line of the table of damages.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    pub directory: &'static str,
+    pub file: String,
+    pub kind: &'static str,
+    pub outcome: String,
+}
+
+struct Wrong {
+    seed: Option<u64>,
+    place: String,
+    what: String,
+    timeline: Vec<String>,
+}
+
+pub struct Report {
+    pub figures: Figures,
+    pub seeds: Option<RangeInclusive<u64>>,
+    began: Instant,
+    drawn: Instant,
+    shows_progress: bool,
+    most: usize,
+    wrong: Vec<Wrong>,
+    rows: BTreeMap<Row, u64>,
+}
+
+impl Report {
+    /// `most` violations are enough.
+    pub fn new(most: usize) -> Report {
+        let now = Instant::now();
+        Report {
+            figures: Figures::default(),
+            seeds: None,
+            began: now,
+            drawn: now,
+            shows_progress: std::io::stderr().is_terminal(),
+            most: most.max(1),
+            wrong: Vec::new(),
+            rows: BTreeMap::new(),
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.wrong.len() >= self.most
+    }
+
+    pub fn failed(&mut self, failure: Failure) {
+        self.clear();
+        println!("{}", crate::told(&failure));
+        self.wrong.push(Wrong {
+            seed: Some(failure.seed),
+            place: failure.violation.promise.into(),
+            what: failure.violation.what,
+            timeline: failure.timeline,
+        });
+    }
+
+    pub fn wrong(&mut self, place: String, what: String) {
+        self.clear();
+        println!("{place}: {what}");
+        self.wrong.push(Wrong { seed: None, place, what, timeline: Vec::new() });
+    }
+
+    pub fn count(&mut self, row: Row) {
+        *self.rows.entry(row).or_default() += 1;
+    }
+
+    pub fn progress(&mut self, figures: &Figures) {
+        if !self.shows_progress || self.drawn.elapsed() < REDRAW {
+            return;
+        }
+        self.drawn = Instant::now();
+        let seconds = self.began.elapsed().as_secs_f64();
+        let rate = figures.cycles as f64 / seconds;
+        // A terminal that is gone is no reason to end.
+        let _gone = write!(
+            std::io::stderr(),
+            "\r\x1b[K{seconds:.0} s: {} recoveries, {rate:.0}/s, {} violations",
+            figures.cycles,
+            self.wrong.len()
+        );
+    }
+
+    fn clear(&self) {
+        if self.shows_progress {
+            eprint!("\r\x1b[K");
+        }
+    }
+
+    pub fn finish(self, json: Option<&Path>) -> ExitCode {
+        self.clear();
+        let seconds = self.began.elapsed().as_secs_f64();
+        let Figures { scenarios, cycles, commands, disk_steps } = self.figures;
+        let mut before: Option<(&str, &str)> = None;
+        for (Row { directory, file, kind, outcome }, count) in &self.rows {
+            if before != Some((directory, file)) {
+                println!("{directory} {file}");
+            }
+            before = Some((directory, file));
+            println!("  {kind:<7} {count:>7}  {outcome}");
+        }
+        println!(
+            "{scenarios} scenarios, {cycles} recoveries judged, {commands} commands, {disk_steps} disk steps in {seconds:.1} s \
+             ({:.0} recoveries/s); violations: {}",
+            cycles as f64 / seconds,
+            self.wrong.len()
+        );
+        if let Some(path) = json
+            && let Err(error) = std::fs::write(path, self.to_json(seconds))
+        {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::from(2);
+        }
+        ExitCode::from(u8::from(!self.wrong.is_empty()))
+    }
+
+    fn to_json(&self, seconds: f64) -> Vec<u8> {
+        let mut json = Json::new();
+        json.object(|j| {
+            j.key("version").text(env!("CARGO_PKG_VERSION").as_bytes());
+            j.key("first_seed").maybe(self.seeds.as_ref().map(|seeds| *seeds.start()));
+            j.key("last_seed").maybe(self.seeds.as_ref().map(|seeds| *seeds.end()));
+            j.key("seconds").plain(format!("{seconds:.3}"));
+            j.key("scenarios").plain(self.figures.scenarios);
+            j.key("recoveries").plain(self.figures.cycles);
+            j.key("commands").plain(self.figures.commands);
+            j.key("disk_steps").plain(self.figures.disk_steps);
+            j.key("damages").array(|j| self.rows.iter().for_each(|(row, count)| row.to_json(*count, j)));
+            j.key("violations").array(|j| self.wrong.iter().for_each(|wrong| wrong.to_json(j)));
+        });
+        let mut bytes = json.into_bytes();
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+impl Row {
+    fn to_json(&self, count: u64, json: &mut Json) {
+        json.object(|j| {
+            j.key("directory").text(self.directory.as_bytes());
+            j.key("file").text(self.file.as_bytes());
+            j.key("damage").text(self.kind.as_bytes());
+            j.key("outcome").text(self.outcome.as_bytes());
+            j.key("count").plain(count);
+        });
+    }
+}
+
+impl Wrong {
+    fn to_json(&self, json: &mut Json) {
+        json.object(|j| {
+            j.key("seed").maybe(self.seed);
+            j.key("place").text(self.place.as_bytes());
+            j.key("what").text(self.what.as_bytes());
+            j.key("timeline").array(|j| self.timeline.iter().for_each(|line| j.text(line.as_bytes())));
+        });
+    }
+}
