@@ -177,7 +177,7 @@ impl Node {
             if persistence.aof_enabled && now >= persistence.retry_rewrite_at_ms {
                 self.actions.push_back(Action::AutoRewrite);
             } else if !persistence.aof_enabled && now >= persistence.retry_save_at_ms {
-                self.actions.push_back(Action::AutoSave);
+                self.actions.push_back(Action::AutoBase);
             }
             return;
         }
@@ -188,10 +188,11 @@ impl Node {
         let since = now / 1000 - persistence.last_save_time;
         let retry_ok = persistence.last_save_ok || now >= persistence.retry_save_at_ms;
         let due = |seconds: u64, changes: u64| persistence.dirty >= changes && since > seconds as i64;
-        let save = persistence.save_scheduled
-            || (retry_ok
-                && (spilled || settings.save.0.iter().any(|point| due(point.seconds, point.changes))));
-        if save {
+        if persistence.save_scheduled {
+            self.actions.push_back(Action::AutoSave);
+        } else if retry_ok && (spilled || persistence.base_due) {
+            self.actions.push_back(Action::AutoBase);
+        } else if retry_ok && settings.save.0.iter().any(|point| due(point.seconds, point.changes)) {
             self.actions.push_back(Action::AutoSave);
         }
     }

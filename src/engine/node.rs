@@ -52,6 +52,8 @@ pub enum Action {
     Command(Slot, Request),
     /// A save point is due, or a scheduled save may start now.
     AutoSave,
+    /// The same, but it must be one that recovery finds, wherever CONFIG SET dir sends other saves (rule 26).
+    AutoBase,
     /// The log has grown past the auto-rewrite rule, or a scheduled rewrite may start now.
     AutoRewrite,
     /// Settings were changed and are in force here; the driver acts on those that concern it. If it cannot, it

@@ -61,6 +61,15 @@ pub struct Asker {
     on_failure: Result<&'static str, &'static str>,
 }
 
+/// Where a snapshot of this server goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// To `dir`, under `dbfilename`, as these are now.
+    Configured,
+    /// To where recovery looks for it, though CONFIG SET may have sent other saves elsewhere (rule 26).
+    InPlace,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Save,
@@ -251,12 +260,12 @@ pub fn give_up(driver: &Driver, remark: &str) -> bool {
     true
 }
 
-pub fn auto_save(driver: &Rc<Driver>) {
+pub fn auto_save(driver: &Rc<Driver>, to: Where) {
     if driver.running().is_some() {
         return;
     }
     notice!("{} changes since the last save. Saving...", driver.node.borrow().server.persistence.dirty);
-    if let Err(why) = start(driver, Purpose::Save, None) {
+    if let Err(why) = start_to(driver, Purpose::Save, to, None) {
         warning!("Can't save in background: {why}");
         failed(&mut driver.node.borrow_mut(), Purpose::Save);
     }
@@ -314,11 +323,11 @@ pub fn payload_here(driver: &Driver, replid: ReplId) -> Job {
 }
 
 /// What becomes of a snapshot that is kept here. A log is rotated at the cut.
-fn kept(driver: &Driver, purpose: Purpose) -> Kind {
+fn kept(driver: &Driver, purpose: Purpose, to: Where) -> Kind {
     let node = driver.node.borrow();
     let persist = driver.persist();
     let is_rewrite = purpose == Purpose::Rewrite && persist.appendonly;
-    let exports = persist.exports(&node.config().settings);
+    let exports = to == Where::Configured && persist.exports(&node.config().settings);
     let is_spill = !persist.appendonly && !exports; // what replicas need of it stays
     let rotated = persist.sender().filter(|_| is_rewrite || is_spill).map(|sender| {
         let (send, receive) = mpsc::channel();
@@ -357,7 +366,7 @@ pub fn save_here(driver: &Rc<Driver>) -> Result<(), String> {
 
 /// Writes a snapshot on this thread, with the server standing still.
 pub fn write_here(driver: &Rc<Driver>, purpose: Purpose) -> Result<(), String> {
-    let job = job(driver, kept(driver, purpose));
+    let job = job(driver, kept(driver, purpose, Where::Configured));
     let running = Running::now(driver, purpose, None, Arc::clone(&job.progress));
     let written = snapshots::write(&job)?;
     driver.persist_mut().log_rewritten(running.progress.log_closed_len.load(Ordering::Relaxed));
@@ -367,7 +376,9 @@ pub fn write_here(driver: &Rc<Driver>, purpose: Purpose) -> Result<(), String> {
 
 /// Saves in the background, for a shutdown.
 pub fn save(driver: &Rc<Driver>) -> Result<(), String> {
-    start(driver, Purpose::Save, None)
+    let base_due = driver.node.borrow().server.persistence.base_due;
+    let to = if base_due { Where::InPlace } else { Where::Configured };
+    start_to(driver, Purpose::Save, to, None)
 }
 
 /// Writes a base of the log in the background, for a shutdown.
@@ -377,7 +388,11 @@ pub fn rewrite(driver: &Rc<Driver>) -> Result<(), String> {
 
 /// Takes a snapshot and starts the thread that writes it.
 fn start(driver: &Rc<Driver>, purpose: Purpose, asker: Option<Asker>) -> Result<(), String> {
-    let job = job(driver, kept(driver, purpose));
+    start_to(driver, purpose, Where::Configured, asker)
+}
+
+fn start_to(driver: &Rc<Driver>, purpose: Purpose, to: Where, asker: Option<Asker>) -> Result<(), String> {
+    let job = job(driver, kept(driver, purpose, to));
     start_job(driver, purpose, asker, job, snapshots::write)
 }
 
@@ -478,6 +493,7 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
     if written.placed != Placed::Nowhere {
         persist.base_written(written.cut, written.placed == Placed::InLog);
         persist.describe(node);
+        node.server.persistence.base_due = false;
     }
     let persistence = &mut node.server.persistence;
     match running.purpose {
@@ -678,9 +694,7 @@ fn keep(driver: &Rc<Driver>, settings: &Settings) {
     let snapshot_due = driver.persist_mut().keep(!settings.save.0.is_empty());
     let mut node = driver.node.borrow_mut();
     driver.persist_mut().describe(&mut node);
-    if snapshot_due {
-        node.server.persistence.save_scheduled = true;
-    }
+    node.server.persistence.base_due = snapshot_due;
 }
 
 fn config_rewrite(driver: &Rc<Driver>, slot: Slot, all: bool) {

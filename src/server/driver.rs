@@ -26,7 +26,7 @@ use std::task::{Context, Waker};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::actions::{Purpose, Running};
+use super::actions::{Purpose, Running, Where};
 use super::connection::Socket;
 use super::garbage::Bin;
 use super::listener::Listeners;
@@ -381,7 +381,8 @@ impl Driver {
                 self.close(slot);
             }
             Action::Command(slot, request) => super::actions::command(self, slot, request),
-            Action::AutoSave => super::actions::auto_save(self),
+            Action::AutoSave => super::actions::auto_save(self, Where::Configured),
+            Action::AutoBase => super::actions::auto_save(self, Where::InPlace),
             Action::AutoRewrite => super::actions::auto_rewrite(self),
             Action::ConfigChanged(slot, change) => super::actions::config_changed(self, slot, change),
         }

@@ -300,7 +300,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     // Also of no keys: the base says that there are none.
     let has_history = recovered.keys > 0 || recovered.at.offset > Offset::ZERO;
     node.server.persistence.rewrite_scheduled = settings.appendonly && recovered.needs_base && has_history;
-    node.server.persistence.save_scheduled |= snapshot_due;
+    node.server.persistence.base_due = snapshot_due;
     node.server.persistence.load_keys = recovered.keys - recovered.expired;
     node.server.persistence.load_keys_expired = recovered.expired;
     // What cannot be told counts as small.

@@ -113,6 +113,8 @@ pub struct Persistence {
     pub loading: Option<Loading>,
     pub saving: bool,
     pub save_scheduled: bool,
+    /// Nothing on disk leads to the end of the stream: a snapshot is due where recovery looks for it.
+    pub base_due: bool,
     pub rewriting: bool,
     pub rewrite_scheduled: bool,
     pub last_save_ok: bool,

@@ -294,6 +294,31 @@ fn an_export_is_no_base() {
     kill_and_expect(server, SPILL, 155);
 }
 
+/// With CONFIG SET dir elsewhere the spill is still shortened, by snapshots that recovery finds: no export could end it.
+#[test]
+fn a_spill_ends_though_saves_go_elsewhere() {
+    let Some(launch) = launch(SPILL) else { return };
+    let launch = launch.with("enable-protected-configs", "yes").with("auto-aof-rewrite-min-size", "1mb");
+    let server = launch.start();
+    let mut c = server.connect();
+    let elsewhere = server.launch().scratch().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    c.must(&["CONFIG", "SET", "dir", elsewhere.to_str().unwrap()]);
+    for _ in 0..10 {
+        fill(&mut c, "a", 100); // ten laps of the ring over the same keys
+    }
+    eventually("the end of the spill", Duration::from_secs(30), || {
+        let segments = aof_files(server.data(), ".incr.aof");
+        let spilled: u64 = segments.iter().flat_map(fs::metadata).map(|m| m.len()).sum();
+        (spilled < 3 << 20 && info(&mut c, "rdb_bgsave_in_progress") == "0").then_some(())
+    });
+    assert!(server.data().join("dump.rdb").exists() && !elsewhere.join("dump.rdb").exists());
+    c.must(&["SAVE"]);
+    assert!(elsewhere.join("dump.rdb").exists());
+    fill(&mut c, "b", 10);
+    kill_and_expect(server, SPILL, 110);
+}
+
 /// Pointed elsewhere and back, as for a backup: what goes into the named snapshot's place is a base again.
 #[test]
 fn a_snapshot_that_is_pointed_elsewhere_and_back_is_a_base() {
