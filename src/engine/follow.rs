@@ -94,17 +94,22 @@ impl Follower {
             why: why.into(),
         };
         let misfit = |node: &Node, misfit: Misfit| stopped(node, &misfit.command, &misfit.why.text());
-        let Some(session) = node.server.sessions.get(self.slot) else {
+        if node.server.sessions.get(self.slot).is_none() {
             return Err(stopped(node, "", "the link was closed"));
-        };
-        let fits = self.incoming.judge_db(session.db, node.store.dbs.len());
-        fits.map_err(|why| misfit(node, why))?;
+        }
         node.server.begin_batch(self.slot, started / 1000, bytes.len());
         self.incoming.push(bytes);
         let mut fed = Fed::default();
         let end = loop {
-            match self.incoming.advance(node.store.dbs.len()) {
-                Ok(true) => node.apply_unit(self.slot, &self.incoming.unit(), &mut fed, clock),
+            let databases = node.store.dbs.len();
+            match self.incoming.advance(databases) {
+                Ok(true) => {
+                    let db = node.server.sessions.get(self.slot).map_or(0, |session| session.db);
+                    if let Err(why) = self.incoming.judge_db(db, databases) {
+                        break Err(misfit(node, why));
+                    }
+                    node.apply_unit(self.slot, &self.incoming.unit(), &mut fed, clock);
+                }
                 Ok(false) => break Ok(()),
                 Err(why) => break Err(misfit(node, why)),
             }

@@ -109,6 +109,14 @@ fn what_cannot_be_run_stops_before_its_unit() {
     let mut follower = Follower::new(&mut bench.node, 16, String::new(), String::new());
     let stopped = follower.feed(&mut bench.node, &encode("SET k 1"), &mut bench.clock).unwrap_err();
     assert_eq!(stopped.why, "the stream has selected database 16, this server has 16 databases");
+    assert_eq!((stopped.at, pending(&bench).len()), (bench.node.stream.end, 0));
+    // Another is selected before anything is done.
+    let mut bench = NodeBench::default();
+    let mut follower = Follower::new(&mut bench.node, 16, String::new(), String::new());
+    feed(&mut bench, &mut follower, "PING|MULTI|SELECT 3|SET k 1|EXEC|SET k 2");
+    let a = bench.connect();
+    bench.check(a, "SELECT 3", "+OK");
+    bench.check(a, "GET k", "$1 2");
     let mut bench = NodeBench::default();
     let mut follower = follow(&mut bench);
     bench.node.handle_disconnect(follower.slot());

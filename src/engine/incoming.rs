@@ -136,13 +136,18 @@ impl Incoming {
         }
     }
 
-    /// Whether there is a database for the first unit to act on; it was selected before the bytes pushed here.
+    /// Whether there is a database for the unit that [`Incoming::advance`] found to act on: `db` was selected before it.
+    /// One that this server has not is no matter as long as another is selected before anything is done.
     pub fn judge_db(&self, db: usize, databases: usize) -> Result<(), Misfit> {
-        if db < databases {
+        let first = self.commands.iter().find_map(|read| match read.deed {
+            Deed::Run(command) => Some(command.name),
+            Deed::Nothing(_) | Deed::Acknowledge => None,
+        });
+        if db < databases || first.is_none_or(|name| name == "select") {
             return Ok(());
         }
         let why = format!("the stream has selected database {db}, this server has {databases} databases");
-        Err(self.misfit("", Why::Other(why)))
+        Err(Misfit { at: self.before + self.start as u64, command: String::new(), why: Why::Other(why) })
     }
 
     /// The unit that [`Incoming::advance`] found.

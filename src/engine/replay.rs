@@ -32,8 +32,8 @@ impl Replay {
     /// that could not be applied.
     pub fn feed(&mut self, node: &mut Node, bytes: &[u8]) -> Result<(), Corrupt> {
         self.incoming.push(bytes);
-        self.incoming.judge_db(self.db(node) as usize, node.store.dbs.len()).map_err(damage)?;
         while self.incoming.advance(node.store.dbs.len()).map_err(damage)? {
+            self.incoming.judge_db(self.db(node) as usize, node.store.dbs.len()).map_err(damage)?;
             for (deed, args) in self.incoming.unit().commands() {
                 self.commands += 1;
                 if let Deed::Run(command) = deed {

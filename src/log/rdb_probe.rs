@@ -14,6 +14,9 @@ use crate::units::{Offset, ReplId};
 
 pub struct FormatProbe;
 
+/// No server ever comes so far, and clients and replicas read an offset as a signed number: beyond, a file says no place.
+const OFFSET_MOST: u64 = 1 << 62;
+
 /// RDB files of this version on end with a checksum.
 const CHECKSUM_SINCE: u16 = 5;
 
@@ -30,7 +33,7 @@ impl RdbProbe for FormatProbe {
             let number = || std::str::from_utf8(value).ok()?.parse::<u64>().ok();
             match name.as_slice() {
                 b"repl-id" => found.replid = ReplId::parse(value).filter(|id| *id != ReplId::NONE),
-                b"repl-offset" => found.offset = number().map(Offset),
+                b"repl-offset" => found.offset = number().filter(|at| *at < OFFSET_MOST).map(Offset),
                 b"repl-stream-db" => found.db = number().and_then(|db| u32::try_from(db).ok()),
                 name if name == EXPORT_AUX.as_bytes() => found.export = true,
                 _ => {}
@@ -101,6 +104,10 @@ mod tests {
 
     /// RDB 10 with a position, one string key in db 0, a checksum of zero.
     fn sample() -> Vec<u8> {
+        sample_at("777")
+    }
+
+    fn sample_at(offset: &str) -> Vec<u8> {
         let aux = |name: &str, value: &str| {
             let string = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
             [vec![0xfa], string(name), string(value)].concat()
@@ -108,7 +115,7 @@ mod tests {
         [
             b"REDIS0010".to_vec(),
             aux("repl-id", &"ab".repeat(20)),
-            aux("repl-offset", "777"),
+            aux("repl-offset", offset),
             aux("repl-stream-db", "3"),
             vec![0xfe, 0, 0, 1, b'k', 1, b'v', 0xff],
             7u64.to_le_bytes().to_vec(),
@@ -131,6 +138,17 @@ mod tests {
         let export = [&sample()[..9], &field, &sample()[9..]].concat();
         let marked = FormatProbe.peek(&*on_disk(&export)).unwrap().unwrap();
         assert_eq!(marked, RdbPeek { export: true, ..found });
+        for (said, expected) in [
+            ("4611686018427387903", Some(Offset(OFFSET_MOST - 1))),
+            ("4611686018427387904", None),
+            ("9223372036854775808", None),
+            ("18446744073709551615", None),
+            ("-1", None),
+            ("x", None),
+        ] {
+            let found = FormatProbe.peek(&*on_disk(&sample_at(said))).unwrap().unwrap();
+            assert_eq!(found.offset, expected, "{said}");
+        }
     }
 
     #[test]

@@ -309,3 +309,46 @@ fn the_walk_reads_marks_and_sees_a_false_one() {
         assert_eq!(segment(&bytes).ok(), sound.then_some((1000, 1000 + 3 * len)));
     }
 }
+
+/// An RDB of one key that says it is at `offset`, with `db` selected.
+fn snapshot_at(offset: &str, db: &str) -> Vec<u8> {
+    let string = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    let aux = |name: &str, value: &str| [vec![0xfa], string(name), string(value)].concat();
+    let aux =
+        [aux("repl-id", &"a".repeat(40)), aux("repl-offset", offset), aux("repl-stream-db", db)].concat();
+    [&b"REDIS0010"[..], &aux, &[0xfe, 0, 0, 1, b'k', 1, b'v', 0xff], &[0; 8]].concat()
+}
+
+/// A dump.rdb may state a place that no server has, or a database that this one has not: it is served, and what is written
+/// on top of it is there after a kill.
+#[test]
+fn what_a_snapshot_says_of_its_place_is_not_trusted_blindly() {
+    if !subject_is_ours() {
+        return;
+    }
+    for (offset, db, expected) in [
+        ("1000", "3", 1000),
+        ("1000", "16", 1000),
+        ("1000", "99999999999", 1000),
+        ("1000", "-1", 1000),
+        ("9223372036854775807", "0", 0),
+        ("9223372036854775808", "0", 0),
+        ("18446744073709551615", "0", 0),
+    ] {
+        for directives in [AOF_ON, AOF_OFF] {
+            let launch = Launch::ours(directives).with("repl-backlog-size", "64kb");
+            fs::write(launch.data().join("dump.rdb"), snapshot_at(offset, db)).unwrap();
+            let mut server = launch.start();
+            let mut c = server.connect();
+            assert_eq!(place(&mut c).offset, expected, "{offset} {db}");
+            for i in 0..150 {
+                c.must(&["SET", &format!("after{i}"), &"v".repeat(1000)]);
+            }
+            let before = place(&mut c).offset;
+            server.kill();
+            let (server, mut c) = server.restart_and_connect();
+            let found = (c.must(&["DBSIZE"]).int(), place(&mut c).offset);
+            assert_eq!(found, (151, before), "{offset} {db} {directives:?}: {}", server.log());
+        }
+    }
+}
