@@ -423,9 +423,7 @@ impl<'a> Planner<'a> {
             (Blame::Ring, ..) => Some(self.strange_ring()),
             (Blame::Missing, ..) => Some(self.missing()),
             (Blame::Log, ..) if self.stranger.is_some() => self.stranger.clone(),
-            (Blame::Log, ..)
-                if matches!(self.log().shape, LogShape::Ours) && self.log().tail == Tail::Whole =>
-            {
+            (Blame::Log, ..) if matches!(self.log().shape, LogShape::Ours) && self.tail_is_no_matter() => {
                 Some(self.without_base())
             }
             _ => self.log().refusal.clone(),
@@ -433,6 +431,14 @@ impl<'a> Planner<'a> {
         // The table blames only what was found to be bad.
         let what = "the directory cannot be recovered".into();
         found.unwrap_or_else(|| Refusal { what, ..self.refusal("restore it from a copy") })
+    }
+
+    fn tail_is_no_matter(&self) -> bool {
+        match self.log().tail {
+            Tail::Whole => true,
+            Tail::Torn => self.settings.load_truncated,
+            Tail::Damaged => false,
+        }
     }
 
     fn refusal(&self, to_do: &'static str) -> Refusal {
