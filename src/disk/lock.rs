@@ -3,6 +3,10 @@
 //! `flock` on `<dir>/ringhold.lock`: the kernel drops it when the holder ends in any way, so that a crash never
 //! leaves a stale lock, which a pid file alone would. The holder's pid is written into the file only to be named in
 //! the refusal. The file is never removed: removing a lock file races with the next opener of the old inode.
+//!
+//! Somebody else may remove it, as a stale one, from under a running server. So the directory itself is locked as well,
+//! which can be removed only with all that is in it. It is not locked alone, as a network file system may lock only files
+//! that are open for writing; there the file has to do.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -17,6 +21,8 @@ use crate::error::IoFailure;
 #[derive(Debug)]
 pub struct DirLock {
     _file: File,
+    /// `None`: this file system does not lock directories.
+    _dir: Option<File>,
 }
 
 /// Why the directory could not be locked.
@@ -62,21 +68,32 @@ impl DirLock {
             .truncate(false)
             .open(&path)
             .map_err(io("opening"))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut text = String::new();
-                let pid = file.take(16).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(LockRefused::Held { dir: dir.to_path_buf(), pid });
-            }
-            Err(e) => return Err(io("locking")(e.into())),
+        if !lock(&file).map_err(io("locking"))? {
+            let mut text = String::new();
+            let pid = file.take(16).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(LockRefused::Held { dir: dir.to_path_buf(), pid });
         }
+        let itself = File::open(dir).map_err(io("opening the directory of"))?;
+        let itself = match lock(&itself) {
+            Ok(true) => Some(itself),
+            Ok(false) => return Err(LockRefused::Held { dir: dir.to_path_buf(), pid: None }),
+            Err(_not_there) => None,
+        };
         // Only for people to read: a full disk must not keep the server from starting.
         let noted = file.set_len(0).and_then(|()| file.rewind());
         if noted.is_ok() {
             let _unimportant = writeln!(file, "{}", std::process::id());
         }
-        Ok(DirLock { _file: file })
+        Ok(DirLock { _file: file, _dir: itself })
+    }
+}
+
+/// `false`: another process has it.
+fn lock(file: &File) -> std::io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -91,6 +108,9 @@ mod tests {
         let refused = DirLock::acquire(dir.path()).unwrap_err().to_string();
         assert!(refused.contains(&dir.path().display().to_string()), "{refused}");
         assert!(refused.ends_with(&format!("process {}", std::process::id())), "{refused}");
+        std::fs::remove_file(dir.path().join("ringhold.lock")).unwrap();
+        let refused = DirLock::acquire(dir.path()).unwrap_err().to_string();
+        assert!(refused.ends_with("in use by another process"), "{refused}");
         drop(held);
         DirLock::acquire(dir.path()).unwrap();
     }
