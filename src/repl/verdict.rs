@@ -152,13 +152,15 @@ impl Held<'_> {
 
     /// Rows 7 to 10.
     fn unknown(&self, id: ReplId, position: Offset, ask: &Ask<'_>) -> Verdict {
-        for (name, reach) in ask.shown {
-            let Some(known) = self.known(*name) else { continue };
+        let in_common = ask.shown.iter().filter_map(|(name, reach)| Some((name, reach, self.known(*name)?)));
+        for (i, (name, reach, known)) in in_common.enumerate() {
             let reach = position.min(*reach); // its own primary may have told it more of a name than it holds
             if reach > known.end && known.ended_by_start {
                 return self.beyond(*name, known.end, reach, ask);
             }
-            if reach == known.end
+            let last_in_common = i == 0; // behind an older name both went on alike
+            if last_in_common
+                && reach == known.end
                 && position > reach
                 && known.ended_by_start
                 && !ask.operator
@@ -297,6 +299,9 @@ mod tests {
         let asked = Ask { shown: &went_on, ..ask(Some(1), 401) };
         assert_eq!(word(&imported.verdict(&asked)), "refuse");
         assert_eq!(word(&imported.verdict(&Ask { operator: true, ..asked })), "full");
+        // Both went on from there alike, and parted later, by a promotion.
+        let parted = [(id(1), Offset(600)), (id(8), Offset(500)), (id(7), Offset(300))];
+        assert_eq!(word(&imported.verdict(&Ask { shown: &parted, ..ask(Some(1), 601) })), "full");
     }
 
     /// Scenario 13: who may be overwritten all the same.
