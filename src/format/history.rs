@@ -212,6 +212,14 @@ impl History {
         }
     }
 
+    /// Up to where `name` stands for this history; the name in force has no end. `None`: it is not of it.
+    pub fn end_of(&self, name: ReplId) -> Option<Offset> {
+        if self.replid == name {
+            return Some(Offset(u64::MAX));
+        }
+        self.lineage.iter().find(|past| past.replid == name).map(|past| past.end)
+    }
+
     /// The same history under a new name from `at` on: the old name joins the lineage, the clean mark goes. A name may
     /// come into force again, when a server goes back to the primary that it had left: its latest entry counts then.
     /// What a primary told of names beyond `at` is of its history, and no longer of this one.

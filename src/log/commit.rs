@@ -8,7 +8,7 @@
 //! | the file is cut (and its end marked), fsynced | the same log without the tail |
 //! | the kept files and the names in the log's directory are fsynced: a killed server leaves both in the page cache only | the same log |
 //! | an old log is taken in; what does not belong is moved aside | the same, under the manifest |
-//! | the manifest names what is kept | the same |
+//! | the manifest names what is kept; of its history, segments kept for replicas that lead to the first of these, if their seals prove them and their names are this history's (rules 2, 3) | the same |
 //! | [`super::history_file::HistoryFile::begin`]: `replication.toml` with the new name (**commit**) | the recovered position, named in the lineage |
 //! | ring header, then the first segment's opening under the new name | the same; in-band names and `replication.toml` agree |
 //!
@@ -38,10 +38,10 @@ use super::plan::{Cut, Plan};
 use super::segments::{
     ManifestFound, Paths, Segments, read_manifest, restore_past, set_aside, settle_generation,
 };
-use super::survey::seal_file;
+use super::survey::{seal_file, walk_segment};
 use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
 use crate::format::history::History;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Entry, Manifest};
 
 /// The log's files, ready to be written on.
 pub struct Prepared {
@@ -152,8 +152,37 @@ pub fn prepare(disk: Arc<dyn Disk>, paths: &Paths, plan: &mut Plan) -> Result<Pr
     for path in plan.aside.clone().iter().filter(|path| **path != paths.log()) {
         set_aside_and_say(&*disk, path, plan)?;
     }
-    segments.delete_history()?;
+    let kept = leading_on(&*disk, paths, segments.manifest(), &plan.history);
+    segments.delete_history_but(kept)?;
     Ok(Prepared { segments, idle_segment: plan.idle_segment.clone() })
+}
+
+/// What was replaced, kept for replicas, and leads without a gap to the segments that are loaded. Recovery has not looked at
+/// these files; what cannot be read or proven is not worth a refusal, as nothing but replicas' convenience rests on it.
+fn leading_on(disk: &dyn Disk, paths: &Paths, manifest: &Manifest, history: &History) -> Vec<Entry> {
+    let Some(first) = manifest.incrs.first() else { return Vec::new() };
+    let mut older: Vec<&Entry> = manifest
+        .history
+        .iter()
+        .filter(|entry| entry.seq < first.seq && paths.is_segment(&entry.name))
+        .collect();
+    older.sort_by_key(|entry| entry.seq);
+    let mut next = first.start_offset;
+    let mut leads = |entry: &&Entry| {
+        let (Some(start), Some(end)) = (entry.start_offset, next) else { return false };
+        next = entry.start_offset;
+        walk_segment(disk, &paths.log_file(&entry.name)).is_ok_and(|report| {
+            report.opening.is_some_and(|opening| opening.offset == start)
+                && (report.proven.offset, report.unproven()) == (end, 0)
+                && report
+                    .ids
+                    .last()
+                    .is_some_and(|(id, _)| history.end_of(*id).is_some_and(|known| end <= known))
+        })
+    };
+    let mut kept: Vec<Entry> = older.into_iter().rev().take_while(&mut leads).cloned().collect();
+    kept.reverse();
+    kept
 }
 
 fn set_aside_and_say(disk: &dyn Disk, path: &Path, plan: &mut Plan) -> Result<()> {
@@ -213,6 +242,78 @@ fn reseal(disk: &dyn Disk, paths: &Paths, cut: &Cut, history: &mut History) -> R
 mod tests {
     use super::*;
     use crate::disk::SimDisk;
+    use crate::format::aof::{Chain, Place};
+    use crate::format::history::{Born, Cause};
+    use crate::format::manifest::FileType;
+    use crate::units::{Offset, ReplId};
+
+    fn paths() -> Paths {
+        Paths {
+            data: "/d".into(),
+            log_dir: "appendonlydir".into(),
+            log_name: "appendonly.aof".into(),
+            snapshot: "dump.rdb".into(),
+        }
+    }
+
+    /// Each segment ends with a mark at its last byte.
+    fn with_history(disk: &SimDisk, replid: ReplId, starts: [u64; 4]) -> Manifest {
+        let mut segments = Segments::new(Arc::new(disk.clone()), paths(), Manifest::default()).unwrap();
+        let unit = b"*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n";
+        for start in starts {
+            let place = Place { replid, offset: Offset(start), db: 0 };
+            let open = segments.open_next(place).unwrap();
+            let (mut chain, mut text) = (open.chain, unit.to_vec());
+            chain.cover(unit);
+            let end = Place { offset: Offset(start + unit.len() as u64), ..place };
+            Chain::mark(&mut chain, end, Offset(0), &mut text);
+            open.file.write_at(&text, open.len).unwrap();
+        }
+        let mut manifest = segments.manifest().clone();
+        let old = manifest.incrs.drain(..3);
+        manifest.history.extend(old.map(|entry| Entry { file_type: FileType::History, ..entry }));
+        manifest
+    }
+
+    #[test]
+    fn only_segments_that_provably_lead_on_are_kept_for_replicas() {
+        const UNIT: u64 = 20;
+        let chained = [100, 100 + UNIT, 100 + 2 * UNIT, 100 + 3 * UNIT];
+        let check = |starts: [u64; 4], named: Option<u64>, harm: &dyn Fn(&SimDisk), expected: &[u64]| {
+            let disk = SimDisk::new();
+            let replid = ReplId::from_random([1; 20]);
+            let manifest = with_history(&disk, replid, starts);
+            let mut history = History::new(ReplId::from_random([9; 20]), Offset(0), Born::Empty, 1);
+            if let Some(end) = named {
+                history = History::new(replid, Offset(0), Born::Empty, 1);
+                history.rename(ReplId::from_random([2; 20]), Offset(end), Cause::Start);
+            }
+            harm(&disk);
+            let kept = leading_on(&disk, &paths(), &manifest, &history);
+            let seqs: Vec<u64> = kept.iter().map(|entry| entry.seq).collect();
+            assert_eq!(seqs, expected, "{starts:?} {named:?}");
+        };
+        let end = chained[3] + UNIT;
+        let file = |seq: u64| paths().log_file(&format!("appendonly.aof.{seq}.incr.aof"));
+        let flip = |disk: &SimDisk, seq: u64| {
+            let open = disk.open(&file(seq), Mode::Write).unwrap();
+            open.write_at(b"x", open.size().unwrap() / 2).unwrap();
+        };
+        let truncate = |disk: &SimDisk, seq: u64| {
+            let open = disk.open(&file(seq), Mode::Write).unwrap();
+            open.truncate(open.size().unwrap() - 1).unwrap();
+        };
+        check(chained, Some(end), &|_| {}, &[1, 2, 3]);
+        check(chained, Some(chained[2]), &|_| {}, &[]);
+        check(chained, None, &|_| {}, &[]);
+        check([90, chained[1], chained[2], chained[3]], Some(end), &|_| {}, &[2, 3]);
+        check([100, 120, 140, 300], Some(400), &|_| {}, &[]);
+        for (seq, expected) in [(1, &[2, 3][..]), (2, &[3]), (3, &[])] {
+            check(chained, Some(end), &|disk| flip(disk, seq), expected);
+            check(chained, Some(end), &|disk| truncate(disk, seq), expected);
+            check(chained, Some(end), &|disk| disk.remove(&file(seq)).unwrap(), expected);
+        }
+    }
 
     #[test]
     fn files_of_killed_saves_go_and_no_others() {

@@ -5,7 +5,7 @@
 //! | operation | steps | a crash in between leaves |
 //! |---|---|---|
 //! | next segment | create file with its opening, fsync; fsync directory; replace manifest | an empty file that no manifest names: removed when its name comes up again |
-//! | new base | (base written and fsynced under its final, fresh name); fsync directory; manifest names it, and the replaced files as history; delete those, but for segments that replicas still need; manifest without them | old or new manifest, each naming only whole files; history files are deleted at the next start |
+//! | new base | (base written and fsynced under its final, fresh name); fsync directory; manifest names it, and the replaced files as history; delete those, but for segments that replicas still need; manifest without them | old or new manifest, each naming only whole files; history files are deleted at the next start, but for segments that lead on to what is loaded: replicas may come back for them |
 //! | new generation (rule 4) | manifest `….manifest.g7` and `backlog.ring.g7` beside the old ones, which `replication.toml` still names; **`replication.toml` with generation 7 is the commit**; then renames | before the commit: [`settle_generation`] deletes the pending files; after it: it finishes the renames |
 //!
 //! When the replacement of the manifest fails half-way (the rename was done, the directory's fsync failed), the one on disk is
@@ -328,9 +328,9 @@ impl Segments {
         durable::remove_if_there(&*self.disk, &self.paths.log_file(name))
     }
 
-    /// Deletes what the manifest calls history, then forgets it. Also at start, for what a crash left.
+    /// Deletes what the manifest calls history, then forgets it.
     pub fn delete_history(&mut self) -> Result<()> {
-        self.delete_all_but(Vec::new())
+        self.delete_history_but(Vec::new())
     }
 
     /// The same, but for what replicas still need.
@@ -339,7 +339,7 @@ impl Segments {
             return Ok(());
         }
         let kept = self.manifest.history.iter().filter(|entry| self.is_needed(entry)).cloned().collect();
-        self.delete_all_but(kept)
+        self.delete_history_but(kept)
     }
 
     /// Whether there is history that no replica needs.
@@ -355,7 +355,8 @@ impl Segments {
         self.manifest.incrs.iter().any(|entry| entry.seq < first).then_some(first)
     }
 
-    fn delete_all_but(&mut self, kept: Vec<Entry>) -> Result<()> {
+    /// Also at start, for what a crash left.
+    pub fn delete_history_but(&mut self, kept: Vec<Entry>) -> Result<()> {
         if self.manifest.history.len() == kept.len() {
             return Ok(());
         }

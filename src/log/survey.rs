@@ -605,6 +605,22 @@ impl LogReader<'_> {
     }
 }
 
+/// What a segment's own marks prove.
+pub fn walk_segment(disk: &dyn Disk, path: &Path) -> Result<SegmentReport> {
+    let file = disk.open(path, Mode::Read)?;
+    let mut walk = SegmentWalk::new(0);
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    loop {
+        let got = file.read_at(&mut piece, at)?;
+        if got == 0 {
+            return Ok(walk.finish());
+        }
+        walk.feed(&piece[..got]);
+        at += got as u64;
+    }
+}
+
 /// Does this segment hold stream bytes, or anything that is not merely an opening?
 pub fn holds_stream(disk: &dyn Disk, path: &Path) -> Result<bool> {
     let (report, got) = read_opening(disk, path)?;

@@ -25,6 +25,7 @@ use super::connection::Socket;
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, Persist};
+use super::process;
 use crate::log::cursor::LogCursor;
 use crate::state::{Slot, Stage};
 use crate::units::Offset;
@@ -224,7 +225,10 @@ impl Feed {
                 (cursor, bytes, read)
             });
             let (cursor, bytes, read) = read.await.map_err(|_| Over("reading the log ended early".into()))?;
-            read.map_err(|failure| Over(failure.to_string()))?;
+            if let Err(failure) = read {
+                self.persist_mut()?.await_no_more();
+                return Err(Over(failure.to_string()));
+            }
             if bytes.is_empty() {
                 self.news.notified().await;
             }
@@ -297,8 +301,14 @@ pub enum Piece {
 }
 
 /// `repl-pin-max-bytes`: ends the feeds of replicas for which more than that is kept, also while their sockets take
-/// nothing.
+/// nothing; and the wait for those that a restart cut off.
 pub fn limit_pins(driver: &Rc<Driver>) {
+    if let Some(mut persist) = driver.try_persist() {
+        let node = driver.node.borrow();
+        let settings = &node.config().settings;
+        let patience_ms = i64::from(settings.repl_timeout) * 1000;
+        persist.tend_awaited(process::now_ms(), patience_ms, settings.repl_pin_max_bytes);
+    }
     let too_far: Vec<(Slot, u64)> = {
         let node = driver.node.borrow();
         let most = node.config().settings.repl_pin_max_bytes;

@@ -3,7 +3,7 @@
 //! | setting | ring | log thread |
 //! |---|---|---|
 //! | `appendonly yes` | every byte | every byte, fsynced as `appendfsync` says |
-//! | `appendonly no`, save points | every byte | from the last cut on, once the ring is about to overrun it (the spill, rule 7) |
+//! | `appendonly no`, save points | every byte | from the last cut on, once the ring is about to overrun it (the spill, rule 7); at once where a start, or the log's switching off, leaves segments that reach further back than the ring: replicas may need them |
 //! | `appendonly no`, `save ""` | every byte | none |
 //!
 //! From where on the ring must hold the stream, and where a log therefore begins, is said in one place:
@@ -42,7 +42,7 @@ use crate::log::writer::{Closed, Health, Options, Policy, Unclosed, mark_interva
 use crate::ring::Ring;
 use crate::state::Slot;
 use crate::units::{Offset, ReplId};
-use pins::Pin;
+use pins::{Awaited, Pin};
 
 /// Between two attempts to record that the log has failed.
 const SEAL_AGAIN: Duration = Duration::from_secs(1);
@@ -144,6 +144,7 @@ pub struct Persist {
     log_closed_len: u64,
     /// What replicas still need: the log keeps it when the ring does not.
     pins: BTreeMap<Slot, Pin>,
+    awaited: Option<Awaited>,
     /// The oldest byte of all of that, for those who replace segments.
     needed: Arc<AtomicU64>,
     /// With `appendfsync always` nothing is sent to replicas that is not durable (rule 13).
@@ -178,6 +179,7 @@ impl Persist {
             appendonly: false,
             log_closed_len: 0,
             pins: BTreeMap::new(),
+            awaited: None,
             sends_durable: false,
             unannounced: false,
             held_from: at.offset,

@@ -26,7 +26,7 @@ use std::rc::Rc;
 use super::actions::{self, Purpose};
 use super::driver::Driver;
 use super::logging::{self, notice, warning};
-use super::upstream;
+use super::{process, upstream};
 use crate::disk::durable;
 use crate::error::ReplyError;
 use crate::state::Slot;
@@ -182,6 +182,7 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
 fn save(driver: &Rc<Driver>, mut plan: Plan) {
     if will_save(driver, &plan) {
         notice!("Saving the final RDB snapshot before exiting.");
+        driver.persist_mut().await_replicas(process::now_ms());
         driver.read_no_clients(true);
         plan.followed = upstream::end_link(driver);
         plan.stage = Stage::Saving;

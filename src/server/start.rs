@@ -288,7 +288,10 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
         persist.start_aof(&settings)?;
     }
     let snapshot_due = persist.keep(!settings.save.0.is_empty());
-    if let Some(idle) = recovered.idle_segment.filter(|_| settings.appendonly) {
+    if !recovered.sealed {
+        persist.await_replicas(process::now_ms());
+    }
+    if let Some(idle) = recovered.idle_segment.filter(|_| persist.sender().is_some()) {
         // Opened by a start that wrote nothing: the next segment takes its place.
         lock(&persist.files.segments).drop_segment(&idle).map_err(|failure| failure.to_string())?;
         persist.measure_log();
@@ -351,8 +354,10 @@ async fn tick(driver: Rc<Driver>) {
 pub fn strike(driver: &Rc<Driver>) {
     driver.try_again();
     feed::limit_pins(driver);
-    if driver.is_open() {
-        driver.persist_mut().drop_passed();
+    if let Some(mut persist) = driver.try_persist() {
+        persist.drop_passed();
+        // Also on a server that stands still: what has gone must not be offered.
+        persist.describe(&mut driver.node.borrow_mut());
     }
     driver.with_node(|node| {
         process::refresh(&mut node.server.process);

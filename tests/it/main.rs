@@ -28,6 +28,7 @@ mod promise;
 mod protocol;
 mod rdb;
 mod replication;
+mod returning;
 mod scenarios;
 mod sentinel;
 mod shutdown;

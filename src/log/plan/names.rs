@@ -6,7 +6,7 @@
 
 use super::refusals::{OF_NO_HISTORY, RESTORE_OR_LEAVE};
 use super::{LogShape, Planner, SnapshotFact};
-use crate::format::history::{Base, History, MAX_LINEAGE};
+use crate::format::history::{Base, MAX_LINEAGE};
 use crate::log::survey::{LogFile, Refusal};
 use crate::units::{Offset, ReplId};
 
@@ -30,7 +30,7 @@ impl Planner<'_> {
     pub(super) fn newer_names(&self) -> Vec<(ReplId, Offset)> {
         let Some(history) = self.survey.history.good() else { return Vec::new() };
         let mut names = self.log_names();
-        match names.iter().rposition(|(name, _)| end_of(history, *name).is_some()) {
+        match names.iter().rposition(|(name, _)| history.end_of(*name).is_some()) {
             Some(last) => names.split_off(last + 1),
             None if self.ring_names_log(&names) => names,
             None => Vec::new(),
@@ -66,7 +66,7 @@ impl Planner<'_> {
             .map(|((name, from), to)| (*name, *from, to))
             .filter(|n| n.2 > cut)
             .collect();
-        let known: Vec<Option<Offset>> = used.iter().map(|(name, ..)| end_of(history, *name)).collect();
+        let known: Vec<Option<Offset>> = used.iter().map(|(name, ..)| history.end_of(*name)).collect();
         let first = known.iter().position(Option::is_some).unwrap_or(used.len());
         let last = known.iter().rposition(Option::is_some);
         let forgotten = history.lineage.len() >= MAX_LINEAGE;
@@ -135,12 +135,4 @@ impl Planner<'_> {
         let db = peek.db.unwrap_or(0);
         (in_log || in_ring).then(|| Base { cut, db, placed: true, files: vec![file.clone()] })
     }
-}
-
-/// Up to where `name` stands for this history; the name in force has no end. `None`: it is not of it.
-fn end_of(history: &History, name: ReplId) -> Option<Offset> {
-    if history.replid == name {
-        return Some(Offset(u64::MAX));
-    }
-    history.lineage.iter().find(|past| past.replid == name).map(|past| past.end)
 }

@@ -25,6 +25,7 @@ impl Persist {
             return false;
         }
         if self.promise.is_whole() {
+            self.go_on_for_replicas();
             return self.promise.is_in_doubt();
         }
         if self.sender.is_none() {
@@ -34,6 +35,20 @@ impl Persist {
             }
         }
         true
+    }
+
+    /// The segments reach further back than the ring: the log goes on where they end, as only a log that runs gives them to
+    /// replicas and keeps them while these need them. The ring would overrun that place sooner or later anyway.
+    fn go_on_for_replicas(&mut self) {
+        let sealed = || lock(&self.files.history).get().sealed.is_some();
+        let goes_on = self.sender.is_none() && self.promise.is_in_log() && self.spill_failure.is_none();
+        if !goes_on || self.promise.is_in_doubt() || self.log_reaches_beyond_ring().is_none() || sealed() {
+            return;
+        }
+        let options = Options { policy: Policy::Spill, ..self.options_off() };
+        if let Err(why) = self.start_log(LogThread::start, options, self.promise.to()) {
+            warning!("Cannot write the stream to segments for replicas: {why}");
+        }
     }
 
     /// A base is in force that holds the state at `cut`: `dump.rdb`, or the log's own.

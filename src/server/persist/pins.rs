@@ -8,6 +8,13 @@
 //! segments back one by one: also a replica that never catches up keeps no more than what it has not been sent and
 //! the rest of one segment. So that there are boundaries to cross, a spill that serves replicas only is rotated every
 //! [`SPILL_SEGMENT`] bytes. Rejected: one place that moves every so many bytes, as no log can begin inside a unit.
+//!
+//! **A restart takes nothing from replicas** (P4). They are gone then, and back a moment later; the base that a shutdown or a
+//! start writes must not remove what the log holds for them meanwhile. So both keep all that the log holds beyond the ring
+//! ([`Persist::await_replicas`]) until repl-timeout has passed since the start, within `repl-pin-max-bytes`. What a
+//! shutdown or a crash leaves as history of the manifest a start takes up where its seals prove it
+//! (`log::commit`). Rejected: to note each replica's place in `replication.toml`, as who comes back, and from where, is
+//! known only when it asks.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -37,6 +44,13 @@ pub(super) struct Pin {
     pub(super) cut: Option<Cut>,
     /// It is fed from the ring and had everything when it was here.
     online: bool,
+}
+
+/// Replicas that a restart cut off are waited for.
+pub(super) struct Awaited {
+    /// The oldest byte that the log had then.
+    from: Offset,
+    since_ms: i64,
 }
 
 impl Persist {
@@ -82,9 +96,40 @@ impl Persist {
         }
     }
 
+    /// A start, or a shutdown before it saves: the log keeps what it holds beyond the ring for replicas that come back.
+    pub fn await_replicas(&mut self, now_ms: i64) {
+        let Some(from) = self.log_reaches_beyond_ring().filter(|_| self.sender.is_some()) else { return };
+        self.awaited = Some(Awaited { from, since_ms: now_ms });
+        self.note_needed();
+    }
+
+    /// Called on every tick, with `repl-timeout` and `repl-pin-max-bytes` (0: no limit). Behind a failed fsync there may
+    /// be gaps between segments: nothing is kept there for those who may never come.
+    pub fn tend_awaited(&mut self, now_ms: i64, patience_ms: i64, most: u64) {
+        let Some(Awaited { from, since_ms }) = self.awaited else { return };
+        let too_much = most > 0 && self.end.since(from) > most;
+        if too_much || now_ms - since_ms >= patience_ms || self.log_is_latched() {
+            self.await_no_more();
+        }
+    }
+
+    /// Also if what is kept proves to be unreadable: whoever is given it would ask again and again.
+    pub fn await_no_more(&mut self) {
+        if self.awaited.take().is_some() {
+            self.note_needed();
+        }
+    }
+
+    /// Where the log begins, if that is before the ring's start.
+    pub(super) fn log_reaches_beyond_ring(&self) -> Option<Offset> {
+        let oldest = lock(&self.files.segments).readable().filter_map(|entry| entry.start_offset).min();
+        oldest.filter(|oldest| *oldest < self.ring.start())
+    }
+
     /// A base may replace segments at any time, on another thread: it leaves those that replicas need.
     pub(super) fn note_needed(&self) {
-        let oldest = self.pins.values().map(|pin| pin.at.0).min();
+        let awaited = self.awaited.as_ref().map(|awaited| awaited.from.0);
+        let oldest = self.pins.values().map(|pin| pin.at.0).chain(awaited).min();
         self.needed.store(oldest.unwrap_or(NOTHING), Ordering::Release);
     }
 
