@@ -368,7 +368,7 @@ impl Persist {
         // Not later: the log's thread holds the lock while it opens the next segment.
         self.log_closed_len = lock(&self.files.segments).loaded_len();
         let (segments, waker) = (Arc::clone(&self.files.segments), Arc::clone(&self.waker));
-        let log = start(segments, options, from.place(), from.offset, waker)
+        let log = start(segments, options, from.place(), self.promise.durable_at(from), waker)
             .map_err(|failure| failure.to_string())?;
         self.hand_over(&log.sender(), from)?;
         self.promise.log_began(from);
