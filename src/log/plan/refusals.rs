@@ -1,6 +1,6 @@
 //! Why not to start: the file, what is the matter with it, and what to do.
 
-use super::{LogShape, Planner, file_name};
+use super::{LogShape, Planner, Tail, file_name};
 use crate::log::survey::Refusal;
 use crate::units::{Offset, ReplId};
 
@@ -73,14 +73,16 @@ impl Planner<'_> {
         }
         let Some(clean) = &history.clean else {
             let led = self.led_to_ring().unwrap_or(reached);
-            let gone = match self.log().shape {
-                LogShape::None => "the log is not there",
-                _ => "the log is an older one",
+            let damaged = self.log().refusal.as_ref().filter(|_| self.log().tail != Tail::Whole);
+            let (file, at, gone) = match (&self.log().shape, damaged) {
+                (LogShape::None, _) => (self.paths.manifest(), 0, "the log is not there"),
+                (_, Some(damage)) => (damage.file.clone(), damage.at, "the log is damaged or cut here"),
+                (_, None) => (self.paths.manifest(), 0, "the log is an older one"),
             };
             let what = format!(
                 "{gone}: it led to stream offset {led}, where backlog.ring begins, and what is there leads only to {reached}"
             );
-            return Refusal { file: self.paths.manifest(), what, ..refusal };
+            return Refusal { file, at, what, ..refusal };
         };
         let end = clean.end;
         let had_log = !clean.segments.is_empty();
