@@ -195,13 +195,15 @@ fn set_keepalive(socket: &TcpStream, seconds: u32) -> io::Result<()> {
 /// Protected mode: without a password, only this machine may connect.
 fn protected(driver: &Driver, peer: IpAddr) -> Option<&'static str> {
     let node = driver.node.borrow();
-    let settings = &node.config().settings;
-    let refuse = settings.protected_mode && settings.requirepass.get().is_none() && !peer.is_loopback();
-    refuse.then_some(
+    is_protected_from(&node.config().settings, peer).then_some(
         "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set \
          for the default user. Connect from the loopback interface, set 'requirepass', or disable protected \
          mode with 'protected-mode no' after making sure that the server is not reachable from outside.\r\n",
     )
+}
+
+fn is_protected_from(settings: &Settings, peer: IpAddr) -> bool {
+    settings.protected_mode && settings.requirepass.get().is_none() && !peer.is_loopback()
 }
 
 /// Opens the Unix socket, replacing a stale one; a file that is no socket is somebody's, and stays.
@@ -248,4 +250,29 @@ pub fn accept_unix(driver: &Rc<Driver>, listener: UnixListener, path: String) ->
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn protected_mode_is_about_strangers_without_a_password() {
+        let check = |protected_mode: bool, password: &str, peer: &str, expected: bool| {
+            let requirepass = Secret(password.into());
+            let settings = Settings { protected_mode, requirepass, ..Settings::default() };
+            let found = is_protected_from(&settings, peer.parse().unwrap());
+            assert_eq!(found, expected, "{protected_mode} {password:?} {peer}");
+        };
+        for peer in ["192.0.2.7", "10.0.0.1", "2001:db8::1", "fe80::1"] {
+            check(true, "", peer, true);
+            check(true, "secret", peer, false);
+            check(false, "", peer, false);
+        }
+        for peer in ["127.0.0.1", "127.1.2.3", "::1"] {
+            check(true, "", peer, false);
+        }
+        assert!(Settings::default().protected_mode);
+    }
 }

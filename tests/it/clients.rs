@@ -1,9 +1,11 @@
 //! What clients may count on while the server is busy with something else, and what it demands of them: -LOADING during a
-//! long load, whole iterations over a keyspace that grows, an end for those that do not read, CLIENT NO-TOUCH and NO-EVICT.
+//! long load, protected mode, whole iterations over a keyspace that grows, an end for those that do not read, CLIENT NO-TOUCH and NO-EVICT.
 
 use crate::client::{Client, Value, encode};
 use crate::harness::{Launch, START_LIMIT, Server, eventually, info};
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -254,4 +256,42 @@ fn the_limit_of_unread_input_spares_whole_arguments() {
     c.send_raw(&whole[..2_000_000]).ok();
     assert!(c.read_value().is_err(), "one argument above the limit");
     assert_eq!(server.connect().must(&["STRLEN", "a"]).int(), 600_000);
+}
+
+/// Without a password only this machine's loopback gets in, whatever the server listens on.
+#[test]
+fn protected_mode_denies_who_comes_from_elsewhere() {
+    let Some(address) = other_address() else {
+        return eprintln!("skipped: this machine has no other address than loopback");
+    };
+    let server = Launch::ours(&[("bind", "*")]).start();
+    let say = |c: &mut TcpStream| {
+        c.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut said = Vec::new();
+        c.read_to_end(&mut said).ok();
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    let ping = || {
+        let mut c = TcpStream::connect((address, server.port())).unwrap();
+        c.write_all(b"PING\r\nQUIT\r\n").ok();
+        say(&mut c)
+    };
+    let mut quiet = TcpStream::connect((address, server.port())).unwrap();
+    let denied = say(&mut quiet);
+    assert!(denied.starts_with("-DENIED ") && denied.ends_with("\r\n"), "{denied:?}");
+    let mut c = server.connect();
+    assert_eq!(c.must(&["PING"]).text(), "PONG");
+    c.must(&["CONFIG", "SET", "protected-mode", "no"]);
+    assert_eq!(ping(), "+PONG\r\n+OK\r\n");
+    c.must(&["CONFIG", "SET", "protected-mode", "yes"]);
+    c.must(&["CONFIG", "SET", "requirepass", "secret"]);
+    assert!(ping().starts_with("-NOAUTH "), "{}", ping());
+}
+
+/// This machine's address on the way out; no packet is sent.
+fn other_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
