@@ -3,7 +3,9 @@
 
 use crate::client::{Client, Value, encode};
 use crate::fill::noise;
-use crate::harness::{Launch, Server, aof_files, eventually, info, rewrite_aof, subject_is_ours};
+use crate::harness::{
+    Launch, START_LIMIT, Server, aof_files, eventually, info, rewrite_aof, subject_is_ours,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +42,7 @@ fn flip(bytes: &mut [u8], place: fn(usize) -> usize) {
 }
 
 /// What may come of a damaged file.
-#[derive(PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Allowed {
     /// Refuse by name, or come up with everything (another file may hold the same bytes).
     RefuseOrWhole,
@@ -48,159 +50,240 @@ enum Allowed {
     RefuseOrPrefix,
     /// Come up with everything: the file is a cache of others.
     Whole,
+    /// Another server's is obeyed, as an operator's restore (rule 15).
+    Restored,
 }
+use Allowed::{RefuseOrPrefix, RefuseOrWhole, Restored, Whole};
 
 struct Target {
     name: &'static str,
     find: fn(&Path) -> Vec<PathBuf>,
+    life: Life,
+    damaged: Allowed,
+    /// With the file removed, and with another server's of the same kind in its place.
+    gone: Allowed,
+    strange: Allowed,
+}
+
+/// What the server was started with, whether it wrote a base at the half, and how it went down.
+#[derive(Clone, Copy)]
+struct Life {
     directives: &'static [(&'static str, &'static str)],
-    /// How the server went down before.
+    base: bool,
     killed: bool,
-    allowed: Allowed,
 }
 
 const AOF_ON: &[(&str, &str)] = &[("appendonly", "yes"), ("repl-backlog-size", "1mb")];
 const AOF_OFF: &[(&str, &str)] = &[("appendonly", "no"), ("save", "3600 1"), ("repl-backlog-size", "1mb")];
+/// What was written runs over the ring.
+const SPILL: &[(&str, &str)] = &[("appendonly", "no"), ("save", "3600 1"), ("repl-backlog-size", "64kb")];
 
-const TARGETS: &[Target] = &[
-    Target {
-        name: "dump.rdb",
-        find: |d| vec![d.join("dump.rdb")],
-        directives: AOF_OFF,
-        killed: false,
-        allowed: Allowed::RefuseOrWhole,
-    },
-    Target {
-        name: "base",
-        find: |d| aof_files(d, ".base.rdb"),
-        directives: AOF_ON,
-        killed: false,
-        allowed: Allowed::RefuseOrWhole,
-    },
-    Target {
-        name: "manifest",
-        find: |d| aof_files(d, ".manifest"),
-        directives: AOF_ON,
-        killed: false,
-        allowed: Allowed::RefuseOrWhole,
-    },
-    Target {
-        name: "segment",
-        find: last_segment,
-        directives: AOF_ON,
-        killed: false,
-        allowed: Allowed::RefuseOrWhole,
-    },
-    Target {
-        name: "segment after a kill",
-        find: last_segment,
-        directives: AOF_ON,
-        killed: true,
-        allowed: Allowed::RefuseOrWhole,
-    },
-    Target {
-        name: "ring",
-        find: |d| vec![d.join("backlog.ring")],
-        directives: AOF_ON,
-        killed: false,
-        allowed: Allowed::Whole,
-    },
-    Target {
-        name: "ring after a kill",
-        find: |d| vec![d.join("backlog.ring")],
-        directives: AOF_ON,
-        killed: true,
-        allowed: Allowed::RefuseOrPrefix,
-    },
-    Target {
-        name: "replication.toml",
-        find: |d| vec![d.join("replication.toml")],
-        directives: AOF_ON,
-        killed: false,
-        allowed: Allowed::RefuseOrWhole,
-    },
+const STOPPED: Life = Life { directives: AOF_ON, base: true, killed: false };
+const KILLED: Life = Life { killed: true, ..STOPPED };
+const KILLED_WITHOUT_BASE: Life = Life { base: false, ..KILLED };
+const OFF_STOPPED: Life = Life { directives: AOF_OFF, base: false, killed: false };
+const OFF_KILLED: Life = Life { base: true, killed: true, ..OFF_STOPPED };
+const OFF_KILLED_WITHOUT_BASE: Life = Life { base: false, ..OFF_KILLED };
+const SPILL_KILLED: Life = Life { directives: SPILL, ..OFF_KILLED };
+const SPILL_KILLED_WITHOUT_BASE: Life = Life { base: false, ..SPILL_KILLED };
+
+const fn target(
+    name: &'static str,
+    find: fn(&Path) -> Vec<PathBuf>,
+    life: Life,
+    [damaged, gone, strange]: [Allowed; 3],
+) -> Target {
+    Target { name, find, life, damaged, gone, strange }
+}
+
+const AFTER_A_STOP: &[Target] = &[
+    target("dump.rdb", snapshot, OFF_STOPPED, [RefuseOrWhole, RefuseOrWhole, Restored]),
+    target("base", base, STOPPED, [RefuseOrWhole, RefuseOrWhole, Restored]),
+    target("manifest", manifest, STOPPED, [RefuseOrWhole; 3]),
+    target("segment", last_segment, STOPPED, [RefuseOrWhole; 3]),
+    target("ring", ring, STOPPED, [Whole; 3]),
+    target("replication.toml", history, STOPPED, [RefuseOrWhole; 3]),
 ];
+
+const AFTER_A_KILL: &[Target] = &[
+    target("base", base, KILLED, [RefuseOrWhole, RefuseOrWhole, Restored]),
+    target("manifest", manifest, KILLED, [RefuseOrWhole; 3]),
+    target("segment", last_segment, KILLED, [RefuseOrWhole; 3]),
+    target("ring", ring, KILLED, [RefuseOrPrefix; 3]),
+    target("replication.toml", history, KILLED, [RefuseOrWhole; 3]),
+    target("only segment", last_segment, KILLED_WITHOUT_BASE, [RefuseOrWhole; 3]),
+    target("manifest without base", manifest, KILLED_WITHOUT_BASE, [RefuseOrWhole; 3]),
+    target("replication.toml without base", history, KILLED_WITHOUT_BASE, [RefuseOrWhole; 3]),
+];
+
+const AFTER_A_KILL_WITH_THE_LOG_OFF: &[Target] = &[
+    target("dump.rdb", snapshot, OFF_KILLED, [RefuseOrWhole, RefuseOrWhole, Restored]),
+    target("ring", ring, OFF_KILLED, [RefuseOrPrefix; 3]),
+    target("replication.toml", history, OFF_KILLED, [RefuseOrWhole; 3]),
+    target("ring without base", ring, OFF_KILLED_WITHOUT_BASE, [RefuseOrPrefix; 3]),
+    // Of a ring alone that is not of the history that replication.toml tells nobody knows anything: that history begins anew.
+    target(
+        "replication.toml, ring alone",
+        history,
+        OFF_KILLED_WITHOUT_BASE,
+        [RefuseOrWhole, RefuseOrWhole, RefuseOrPrefix],
+    ),
+    target("dump.rdb under a spill", snapshot, SPILL_KILLED, [RefuseOrWhole, RefuseOrWhole, Restored]),
+    target("spilled segment", last_segment, SPILL_KILLED, [RefuseOrWhole; 3]),
+    target("spill's manifest", manifest, SPILL_KILLED, [RefuseOrWhole; 3]),
+    target("replication.toml of a spill", history, SPILL_KILLED, [RefuseOrWhole; 3]),
+    target("only spilled segment", last_segment, SPILL_KILLED_WITHOUT_BASE, [RefuseOrWhole; 3]),
+];
+
+fn snapshot(data: &Path) -> Vec<PathBuf> {
+    vec![data.join("dump.rdb")]
+}
+
+fn base(data: &Path) -> Vec<PathBuf> {
+    aof_files(data, ".base.rdb")
+}
+
+fn manifest(data: &Path) -> Vec<PathBuf> {
+    aof_files(data, ".manifest")
+}
 
 fn last_segment(data: &Path) -> Vec<PathBuf> {
     aof_files(data, ".incr.aof").pop().into_iter().collect()
 }
 
-/// Writes a list whose length tells how much came back: 20,000 numbers, a rewrite at the half.
-fn written(directives: &[(&str, &str)], killed: bool) -> Server {
-    let mut server = Launch::ours(directives).start();
+fn ring(data: &Path) -> Vec<PathBuf> {
+    vec![data.join("backlog.ring")]
+}
+
+fn history(data: &Path) -> Vec<PathBuf> {
+    vec![data.join("replication.toml")]
+}
+
+/// Writes a list whose length tells how much came back, 20,000 numbers, and goes down. The stream's end comes with it.
+fn written(life: Life, list: &str) -> (Server, String) {
+    let mut server = Launch::ours(life.directives).start();
     let mut c = server.connect();
     let push = |c: &mut Client, from: i64| {
         for start in (from..from + LENGTH / 2).step_by(100) {
-            let mut args = vec!["RPUSH".to_string(), "list".to_string()];
+            let mut args = vec!["RPUSH".to_string(), list.to_string()];
             args.extend((start..start + 100).map(|i| i.to_string()));
             c.must(&args);
         }
     };
     push(&mut c, 0);
-    if directives.contains(&("appendonly", "yes")) {
+    if life.base && life.directives.contains(&("appendonly", "yes")) {
         rewrite_aof(&mut c);
+    } else if life.base {
+        c.must(&["SAVE"]);
     }
     push(&mut c, LENGTH / 2);
-    if killed {
+    let end = info(&mut c, "master_repl_offset");
+    if life.killed {
         server.kill()
     } else {
         server.stop()
     };
-    server
+    (server, end)
 }
 
 const LENGTH: i64 = 20_000;
+const LIST: &str = "list";
+/// In another server.
+const STRANGE_LIST: &str = "another list";
 
 #[test]
-fn damaged_files_are_healed_or_refused_by_name() {
+fn files_damaged_after_a_stop_are_healed_or_refused_by_name() {
+    damage_all(AFTER_A_STOP);
+}
+
+#[test]
+fn files_damaged_after_a_kill_are_healed_or_refused_by_name() {
+    damage_all(AFTER_A_KILL);
+}
+
+#[test]
+fn files_damaged_after_a_kill_with_the_log_off_are_healed_or_refused_by_name() {
+    damage_all(AFTER_A_KILL_WITH_THE_LOG_OFF);
+}
+
+fn damage_all(targets: &[Target]) {
     if !subject_is_ours() {
         return; // stock loads many of these silently
     }
     let mut complaints = Vec::new();
-    for target in TARGETS {
-        let server = written(target.directives, target.killed);
+    for target in targets {
+        let (server, end) = written(target.life, LIST);
         let found = (target.find)(server.data());
         assert!(!found.is_empty(), "{}: no such file", target.name);
         let saved: Vec<(PathBuf, Vec<u8>)> = all_files(server.data());
-        for (damage, spoil) in DAMAGES {
+        let mut check = |damage: &str, allowed: Allowed, spoil: &dyn Fn(&Path)| {
             restore(server.data(), &saved);
-            for file in &found {
+            found.iter().for_each(|file| spoil(file));
+            if let Err(why) = judge(allowed, &found[0], &end, server.launch()) {
+                complaints.push(format!("{}, {damage}: {why}", target.name));
+            }
+        };
+        for (damage, spoil) in DAMAGES {
+            check(damage, target.damaged, &|file| {
                 let mut bytes = fs::read(file).unwrap();
                 spoil(&mut bytes);
                 fs::write(file, bytes).unwrap();
-            }
-            if let Err(why) = judge(&target.allowed, &found[0], server.launch().spawn()) {
-                complaints.push(format!("{}, {damage}: {why}", target.name));
-            }
+            });
         }
+        check("gone", target.gone, &|file| fs::remove_file(file).unwrap());
+        let (other, _) = written(target.life, STRANGE_LIST);
+        let theirs = (target.find)(other.data());
+        check("another server's", target.strange, &|file| {
+            fs::copy(&theirs[0], file).unwrap();
+        });
     }
     assert!(complaints.is_empty(), "{} cases:\n{}", complaints.len(), complaints.join("\n"));
 }
 
-/// Whether what came of a damaged `file` is allowed.
-fn judge(allowed: &Allowed, file: &Path, server: Server) -> Result<(), String> {
+/// Whether what comes of a damaged `file` is allowed, and holds: what came back, and a write acknowledged then, is there after
+/// a kill, too. `end`: of the stream, before.
+fn judge(allowed: Allowed, file: &Path, end: &str, launch: &Launch) -> Result<(), String> {
     let must = |holds: bool, what: String| if holds { Ok(()) } else { Err(what) };
-    let end = match server.ready(Duration::from_secs(20)) {
+    let last = match launch.spawn().ready(START_LIMIT) {
         Ok(mut server) => {
-            let there = server.connect().cmd(&["LRANGE", "list", "0", "-1"]).items();
+            let mut c = server.connect();
+            let there = c.cmd(&["LRANGE", LIST, "0", "-1"]).items();
             let is_prefix = there.iter().enumerate().all(|(i, v)| v.text() == i.to_string());
             must(is_prefix, "what came back is not a prefix".into())?;
-            let whole = there.len() as i64 == LENGTH;
+            let (whole, strange) =
+                (there.len() as i64 == LENGTH, c.must(&["EXISTS", STRANGE_LIST]).int() == 1);
+            must(!strange || there.is_empty(), "the data of two servers are mixed".into())?;
+            must(!strange || allowed == Restored, format!("another server's data: {}", server.log()))?;
+            let at = info(&mut c, "master_repl_offset");
             must(
-                whole || *allowed == Allowed::RefuseOrPrefix,
+                whole || strange || allowed == RefuseOrPrefix,
                 format!("{} of {LENGTH} came back: {}", there.len(), server.log()),
             )?;
+            must(!whole || at == end, format!("the position is {at}, not {end}: {}", server.log()))?;
+            c.must(&["SET", "after it", "1"]);
+            let state = |c: &mut Client| {
+                let lists = [c.must(&["LLEN", LIST]), c.must(&["LLEN", STRANGE_LIST])];
+                (lists, c.must(&["EXISTS", "after it"]).int(), info(c, "master_repl_offset"))
+            };
+            let before = state(&mut c);
+            server.kill();
+            let mut server = launch
+                .spawn()
+                .ready(START_LIMIT)
+                .map_err(|end| format!("after a further write and a kill: {end}\n{}", server.log()))?;
+            let after = state(&mut server.connect());
+            must(after == before, format!("{before:?}, after a kill {after:?}: {}", server.log()))?;
             server.stop()
         }
         Err(end) => {
-            must(*allowed != Allowed::Whole, format!("refused: {end}"))?;
+            must(allowed != Whole, format!("refused: {end}"))?;
             must(end.code != Some(0), format!("refused with exit code 0: {end}"))?;
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             must(end.said().contains(&name), format!("the refusal does not name {name}: {end}"))?;
             end
         }
     };
-    must(end.signal.is_none() && !end.said().contains("panicked"), format!("ended badly: {end}"))
+    must(last.signal.is_none() && !last.said().contains("panicked"), format!("ended badly: {last}"))
 }
 
 fn all_files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
