@@ -15,7 +15,7 @@
 //! **What is not covered yet**: the network, replicas and full syncs; the server as a process on a real file system; directories
 //! that are made or renamed but not synced (a directory's own name is durable at once here); the data thread running
 //! *while* a snapshot's thread is in the middle of its file (that work is done in one piece, though a crash may end it
-//! at any of its disk steps).
+//! at any of its disk steps); mistakes planted on purpose.
 
 pub mod corrupt;
 pub mod model;

@@ -536,6 +536,21 @@ mod tests {
             "a killed rewrite left the new manifest in the page cache, a start relied on it, a power cut brought the old one \
              back, and the next start refused the log for the base that it did not name",
         ),
+        (
+            11601,
+            "a power cut took the sector in which the synced part of the log ends and left the next one: with fewer than 64 \
+             bytes between, the tail was called damaged and refused",
+        ),
+        (
+            20415,
+            "likewise where the kernel had written an older state of that sector: it ends in zeros, though it does not begin \
+             with them",
+        ),
+        (
+            20266,
+            "the ring was told to forget its log before its last block was summed up again: the header that said so sealed \
+             nothing",
+        ),
     ];
 
     #[test]

@@ -130,6 +130,14 @@ pub fn recover(disk: Arc<dyn Disk>, config: &Config, progress: &LoadProgress) ->
     load_bases(&*disk, &plan, &mut node, config, progress)?;
     let mut ring = found.ring.map(|ring| *ring);
     replay(&*disk, &plan, &mut node, ring.as_ref(), progress)?;
+    if let (RingPlan::Keep { start }, Some(ring)) = (&plan.ring, &mut ring)
+        && plan.aside.contains(&paths.log())
+    {
+        // Before the log goes: a crash in between must not find a ring that asks for it.
+        ring.keep(*start..plan.end, plan.db);
+        ring.forget_log();
+        ring.flush().map_err(text)?;
+    }
     let prepared = prepare(Arc::clone(&disk), &paths, &mut plan).map_err(text)?;
     for name in remove_leftovers(&*disk, &paths.data, process::another_runs).map_err(text)? {
         notice!("removed {name}: the save that wrote it was killed");

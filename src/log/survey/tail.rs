@@ -77,7 +77,8 @@ impl LogReader<'_> {
         search.durable()
     }
 
-    /// Does the file hold a 512-byte sector of zeros at or after `from`? A failure to read is no evidence.
+    /// Does a 512-byte sector at or after `from`, or the file, end in zeros? So does a sector that a power cut left as it was
+    /// when the file did not reach so far yet. A failure to read is no evidence.
     fn zeroed_sector(&self, file: &LogFile, from: u64) -> bool {
         let Ok(open) = self.disk.open(&file.path, Mode::Read) else { return false };
         let mut piece = vec![0; PIECE];
@@ -89,11 +90,8 @@ impl LogReader<'_> {
             }
             for (i, sector) in piece[..got].chunks(512).enumerate() {
                 let begins = at + i as u64 * 512;
-                // The sector in which the proven part ends counts by its rest.
                 let skip = from.saturating_sub(begins).min(sector.len() as u64) as usize;
-                let rest = &sector[skip..];
-                let ends_file = begins + sector.len() as u64 == file.len;
-                if (rest.len() >= 64 || ends_file && !rest.is_empty()) && rest.iter().all(|b| *b == 0) {
+                if sector[skip..].last() == Some(&0) {
                     return true;
                 }
             }
