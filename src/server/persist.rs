@@ -448,15 +448,21 @@ impl Persist {
 
     /// Writes and fsyncs all that was handed over, and ends the log's thread.
     pub fn stop_log(&mut self) -> Option<Closed> {
+        self.end_log().ok().flatten()
+    }
+
+    /// The same; `Err`: why the log that there was did not end well.
+    fn end_log(&mut self) -> Result<Option<Closed>, String> {
         self.sender = None;
         self.appendonly = false;
-        let stopped = self.log.take()?.stop();
+        let Some(log) = self.log.take() else { return Ok(None) };
+        let stopped = log.stop();
         let cut = |place: Place| Cut { replid: place.replid, offset: place.offset, db: place.db };
         let closed = match stopped {
             Ok(closed) => {
                 self.promise.log_ended(Some(cut(closed.place)), closed.durable);
                 self.ring.note_durable(closed.place.offset, closed.durable);
-                Some(closed)
+                Ok(Some(closed))
             }
             Err(Unclosed { why, proven, durable, sealed }) => {
                 warning!("Closing the append-only log: {why}");
@@ -465,8 +471,8 @@ impl Persist {
                     self.promise.log_was_sealed();
                 }
                 // What it did not take waits for the next one.
-                self.spill_failure = (!self.waiting.is_empty()).then_some(why);
-                None
+                self.spill_failure = (!self.waiting.is_empty()).then(|| why.clone());
+                Err(why)
             }
         };
         self.promise.ring_begins_at(self.ring.start());
@@ -477,7 +483,6 @@ impl Persist {
     /// Closes everything as a clean shutdown does; the waker for the next to be opened. On an error the directory is as
     /// after a crash of the process: what is acknowledged and not in the log is in the ring.
     pub fn close(mut self) -> Result<Waker, String> {
-        let had_log = self.sender.is_some();
         self.finish_tidying();
         let cut = self.cut();
         if let (false, Some(sender)) = (self.appendonly, &self.sender) {
@@ -485,13 +490,15 @@ impl Persist {
             // own last mark included.
             sender.set_options(self.options_off());
         }
-        let closed = self.stop_log();
+        let closed = self.end_log();
         let flushed = self.ring.flush().map_err(|failure| failure.to_string()); // needs no space
         flushed?;
-        if had_log && closed.is_none() || !self.waiting.is_empty() {
-            return Err("the log was not closed cleanly".into());
+        if !self.waiting.is_empty() {
+            return Err(closed
+                .err()
+                .unwrap_or_else(|| "the log did not take all that was acknowledged".into()));
         }
-        let mut closed = match closed {
+        let mut closed = match closed? {
             Some(closed) => closed,
             None => {
                 // Also segments that are not written to now: another server may append to the last of them (rule 14).
