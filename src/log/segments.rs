@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::survey::holds_stream;
+use super::survey::{holds_stream, walk_segment};
 use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
 use crate::error::{Corrupt, IoFailure};
 use crate::format::aof::{Chain, Place};
@@ -232,7 +232,12 @@ impl Segments {
         let name = format!("{}.{seq}.incr.aof", self.paths.log_name);
         let path = self.paths.log_file(&name);
         if self.disk.exists(&path)? && holds_stream(&*self.disk, &path)? {
-            // no crash leaves that, so it is somebody's data
+            // A power cut brings back a segment that had been deleted, as what it holds is in a base. Beyond that it is data.
+            let report = walk_segment(&*self.disk, &path)?;
+            if report.opening.is_some() && report.parsed.offset <= place.offset && report.unproven() == 0 {
+                set_aside(&*self.disk, &path)?;
+                return self.open_next(place);
+            }
             let why = "it holds stream bytes, but the manifest does not name it; put the manifest back that does, or \
                        move this file away to go on without it";
             return Err(IoFailure::new("making the next segment", &path, std::io::Error::other(why)));
@@ -647,6 +652,30 @@ mod tests {
             }
             assert_eq!(restore_past(&disk, &paths(), &history).unwrap(), None, "once");
         }
+    }
+
+    /// A segment that no manifest names, brought back by a power cut: nothing that is needed, unless it leads further.
+    #[test]
+    fn a_segment_that_came_back_is_set_aside() {
+        let stream = b"*1\r\n$4\r\nPING\r\n";
+        let mut bytes = Vec::new();
+        let mut chain = Chain::open(place(0), &mut bytes);
+        let end = place(stream.len() as u64);
+        chain.cover(stream);
+        bytes.extend_from_slice(stream);
+        chain.mark(end, end.offset, &mut bytes);
+        let check = |at: u64, taken: bool| {
+            let disk = SimDisk::new();
+            let mut log = segments(&disk);
+            let name = paths().log_file("appendonly.aof.1.incr.aof");
+            durable::write_new(&disk, &name, &bytes).unwrap();
+            assert_eq!(log.open_next(place(at)).is_ok(), taken, "at {at}");
+            let kept = if taken { durable::with_suffix(&name, ".aside") } else { name };
+            assert!(read_all(&disk, &kept, 9999).unwrap() == bytes, "at {at}");
+        };
+        check(end.offset.0, true);
+        check(end.offset.0 + 1, true);
+        check(0, false);
     }
 
     #[test]
