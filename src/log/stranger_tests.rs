@@ -186,6 +186,17 @@ fn a_log_from_birth_is_its_own_base_without_its_history() {
     }
 }
 
+/// A log without its manifest is no empty directory, whatever else is gone.
+#[test]
+fn a_manifest_is_asked_for_also_without_its_history() {
+    let (disk, _) = ran(Some(Policy::Always), 20, false);
+    for gone in [paths().manifest(), paths().ring(), paths().history()] {
+        disk.remove(&gone).unwrap();
+        let refusal = refusal_on(&disk, true);
+        assert!(refusal.file == paths().manifest() && refusal.what.contains("does not name"), "{refusal}");
+    }
+}
+
 /// A ring that goes on from a snapshot of an earlier life is not dropped with `replication.toml` gone or older.
 #[test]
 fn a_ring_of_a_later_life_is_not_dropped() {

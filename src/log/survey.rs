@@ -372,7 +372,7 @@ impl LogReader<'_> {
                 self.clean().is_some_and(|clean| clean.segments.iter().any(|kept| kept.name == name));
             let ours = || -> Result<bool> {
                 let path = self.paths.log_file(&name);
-                let asked = manifest.is_empty() && self.history.is_some() && self.paths.is_segment(&name);
+                let asked = manifest.is_empty() && self.paths.is_segment(&name);
                 Ok(asked && holds_stream(self.disk, &path)?)
             };
             let lost = !named(&name) && (is_base || closed || ours()?);
