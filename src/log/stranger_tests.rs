@@ -104,6 +104,16 @@ fn an_idle_log_of_another_server_is_refused() {
     check(&theirs.0, &ours.1, &[paths().history(), paths().ring()], &paths().log());
     check(&ours.1, &theirs.1, &[paths().history()], &paths().log());
     check(&ours.0, &theirs.1, &[paths().history()], &paths().log());
+    // nor a log that was begun a moment ago, before its first byte
+    let fresh = || {
+        let disk = SimDisk::new();
+        let mut world = World { starts: 700, ..World::default() };
+        let conf = Conf { policy: Some(Policy::EverySec), ring: 64 << 10 };
+        let (server, _) = Server::start(&disk, &mut world, conf).unwrap();
+        drop(server);
+        disk
+    };
+    check(&fresh(), &theirs.1, &[paths().history()], &paths().log());
     // without a log: snapshot and ring agree with each other
     let (ours, theirs) = (rewritten(None, 20), rewritten(None, 30));
     check(&ours.1, &theirs.1, &[paths().history()], &paths().history());
