@@ -66,7 +66,7 @@ pub fn tidy_up(disk: &dyn Disk, paths: &Paths) -> Result<Tidied> {
                      log of before is taken up again"
                 ));
             }
-            Some(None) => done.push("took up again the log that was to begin anew, and had not yet".into()),
+            Some(None) => done.push("took up again the segments that nothing has followed yet".into()),
             None => {}
         }
     }
@@ -245,16 +245,8 @@ mod tests {
     use crate::format::aof::{Chain, Place};
     use crate::format::history::{Born, Cause};
     use crate::format::manifest::FileType;
+    use crate::log::segments::paths;
     use crate::units::{Offset, ReplId};
-
-    fn paths() -> Paths {
-        Paths {
-            data: "/d".into(),
-            log_dir: "appendonlydir".into(),
-            log_name: "appendonly.aof".into(),
-            snapshot: "dump.rdb".into(),
-        }
-    }
 
     /// Each segment ends with a mark at its last byte.
     fn with_history(disk: &SimDisk, replid: ReplId, starts: [u64; 4]) -> Manifest {

@@ -152,16 +152,8 @@ mod tests {
     use super::*;
     use crate::disk::SimDisk;
     use crate::format::aof::{Chain, Place};
+    use crate::log::segments::paths;
     use crate::units::ReplId;
-
-    fn paths() -> Paths {
-        Paths {
-            data: "/d".into(),
-            log_dir: "appendonlydir".into(),
-            log_name: "appendonly.aof".into(),
-            snapshot: "dump.rdb".into(),
-        }
-    }
 
     fn unit(n: u64) -> Vec<u8> {
         let value = format!("{n:0>9}");

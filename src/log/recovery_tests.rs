@@ -15,7 +15,7 @@ use crate::format::history::{Role, Sealed};
 use crate::log::commit::{prepare, tidy_up};
 use crate::log::history_file::HistoryFile;
 use crate::log::replay::RunReader;
-use crate::log::segments::Segments;
+use crate::log::segments::{Segments, paths};
 use crate::log::survey::RdbPeek;
 use crate::log::writer::{
     Batch, Bound, Closed, Health, LogWriter, Now, Options, Order, Policy, Unclosed, mark_interval,
@@ -30,15 +30,6 @@ mod strangers;
 mod takeover;
 
 const DUMP: &str = "/d/dump.rdb";
-
-fn paths() -> Paths {
-    Paths {
-        data: "/d".into(),
-        log_dir: "appendonlydir".into(),
-        log_name: "appendonly.aof".into(),
-        snapshot: "dump.rdb".into(),
-    }
-}
 
 /// A stand-in for RDB: magic, position as text (and a word more for an export), the dataset (the stream's prefix), a checksum.
 fn rdb(position: Option<(ReplId, Offset)>, dataset: &[u8]) -> Vec<u8> {

@@ -4,7 +4,7 @@
 //!
 //! | operation | steps | a crash in between leaves |
 //! |---|---|---|
-//! | next segment | create file with its opening, fsync; fsync directory; replace manifest | an empty file that no manifest names: removed when its name comes up again |
+//! | next segment | create file with its opening, fsync; fsync directory; replace manifest | an empty file that no manifest names: removed when its name comes up again. One that a power cut brought back, with nothing in it that is needed, is set aside then |
 //! | new base | (base written and fsynced under its final, fresh name); fsync directory; manifest names it, and the replaced files as history; delete those, but for segments that replicas still need; manifest without them | old or new manifest, each naming only whole files; history files are deleted at the next start, but for segments that lead on to what is loaded: replicas may come back for them |
 //! | new generation (rule 4) | manifest `….manifest.g7` and `backlog.ring.g7` beside the old ones, which `replication.toml` still names; **`replication.toml` with generation 7 is the commit**; then renames | before the commit: [`settle_generation`] deletes the pending files; after it: it finishes the renames |
 //!
@@ -539,21 +539,23 @@ mod past;
 
 pub use past::restore_past;
 
+/// Where the tests of this layer have a data directory.
+#[cfg(test)]
+pub(super) fn paths() -> Paths {
+    Paths {
+        data: "/d".into(),
+        log_dir: "appendonlydir".into(),
+        log_name: "appendonly.aof".into(),
+        snapshot: "dump.rdb".into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::disk::{PowerCut, SimDisk};
     use crate::format::history::{Base, BaseFile, Born, History};
     use crate::units::ReplId;
-
-    fn paths() -> Paths {
-        Paths {
-            data: "/d".into(),
-            log_dir: "appendonlydir".into(),
-            log_name: "appendonly.aof".into(),
-            snapshot: "dump.rdb".into(),
-        }
-    }
 
     fn place(offset: u64) -> Place {
         Place { replid: ReplId::from_random([1; 20]), offset: Offset(offset), db: 0 }

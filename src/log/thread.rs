@@ -655,17 +655,11 @@ mod tests {
     use super::*;
     use crate::disk::SimDisk;
     use crate::format::manifest::Manifest;
-    use crate::log::segments::Paths;
+    use crate::log::segments::paths;
     use std::sync::atomic::AtomicU32;
 
     fn start(disk: &SimDisk, policy: Policy, waker: Waker) -> LogThread {
-        let paths = Paths {
-            data: "/d".into(),
-            log_dir: "appendonlydir".into(),
-            log_name: "appendonly.aof".into(),
-            snapshot: "dump.rdb".into(),
-        };
-        let segments = Segments::new(Arc::new(disk.clone()), paths, Manifest::default()).unwrap();
+        let segments = Segments::new(Arc::new(disk.clone()), paths(), Manifest::default()).unwrap();
         let options = Options { policy, timestamps: false, no_fsync_on_rewrite: false, mark_interval: 65536 };
         let place = Place { replid: ReplId::NONE, offset: Offset(0), db: 0 };
         LogThread::start(Arc::new(Mutex::new(segments)), options, place, Offset(0), waker).unwrap()

@@ -8,19 +8,10 @@ use super::*;
 use crate::disk::{Disk, Fault, PowerCut, SimDisk, read_all};
 use crate::format::aof::{SegmentReport, SegmentWalk};
 use crate::format::manifest::Manifest;
-use crate::log::segments::Paths;
+use crate::log::segments::paths;
 
 const FIRST: &str = "/d/appendonlydir/appendonly.aof.1.incr.aof";
 const SECOND: &str = "/d/appendonlydir/appendonly.aof.2.incr.aof";
-
-fn paths() -> Paths {
-    Paths {
-        data: "/d".into(),
-        log_dir: "appendonlydir".into(),
-        log_name: "appendonly.aof".into(),
-        snapshot: "dump.rdb".into(),
-    }
-}
 
 fn id(n: u8) -> ReplId {
     ReplId::from_random([n; 20])
