@@ -384,7 +384,7 @@ impl Driver {
             Action::AutoSave => super::actions::auto_save(self, Where::Configured),
             Action::AutoBase => super::actions::auto_save(self, Where::InPlace),
             Action::AutoRewrite => super::actions::auto_rewrite(self),
-            Action::ConfigChanged(slot, change) => super::actions::config_changed(self, slot, change),
+            Action::ConfigChanged(slot, change) => super::settings::changed(self, slot, change),
         }
     }
 

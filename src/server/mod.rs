@@ -12,6 +12,7 @@
 //! | [`connection`] | one client's task |
 //! | [`listener`] | TCP and Unix sockets |
 //! | [`actions`] | what the node asks for |
+//! | [`settings`] | CONFIG SET and REWRITE where they reach beyond the node |
 //! | [`persist`] | ring, log, recovery and snapshots as the driver sees them |
 //! | [`snapshots`] | writing a snapshot on its own thread |
 //! | [`recovery`] | from a data directory to a running history |
@@ -43,6 +44,7 @@ pub mod promise;
 pub mod recovery;
 pub mod reload;
 mod resize;
+mod settings;
 pub mod shutdown;
 pub mod snapshots;
 pub mod start;

@@ -9,6 +9,7 @@
 //! level and stays what it was while writes go on ([`partitions`] has the argument). Commands see the data only
 //! through [`Db`], which hides expired keys and records what a change means for others ([`Changes`]).
 
+pub mod changes;
 pub mod commands;
 pub mod db;
 pub mod digest;
@@ -29,7 +30,8 @@ pub mod string;
 pub mod value;
 pub mod zset;
 
-pub use db::{Changes, Database, Db, Event, Events, Expiry, Garbage, Libraries, Snapshot, Store};
+pub use changes::{Changes, Event, Events, Garbage};
+pub use db::{Database, Db, Expiry, Libraries, Snapshot, Store};
 pub use entry::Entry;
 pub use hashes::Hash;
 pub use limits::Limits;
