@@ -18,16 +18,20 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, yield_now};
+use tokio::time;
 
 use crate::config::{Config, Reader, StartArgs};
 use crate::disk::SimDisk;
 use crate::engine::{Input, Node};
 use crate::log::hands::Stage;
 use crate::resp::args::encode_command;
+use crate::server::connection;
 use crate::server::driver::{Driver, Wake};
-use crate::server::persist::lock;
+use crate::server::persist::{Seen, lock};
+use crate::server::pipe::Pipe;
 use crate::server::process::{self, WallClock};
 use crate::server::recovery::{self, LoadProgress};
+use crate::server::socket::Socket;
 use crate::server::{shutdown, start};
 use crate::state::{History, Process, Server, Slot};
 use crate::store::Store;
@@ -94,7 +98,7 @@ struct Live {
     driver: Rc<Driver>,
     tasks: LocalSet,
     clients: Vec<Client>,
-    stream: mpsc::Receiver<(Vec<u8>, Offset)>,
+    stream: mpsc::Receiver<Seen>,
 }
 
 /// What a start came to.
@@ -109,10 +113,11 @@ pub struct Started {
 }
 
 pub struct World {
-    pub stage: Stage,
+    pub stage: Rc<Stage>,
+    machine: usize,
     pub disk: SimDisk,
     pub config: Config,
-    runtime: Runtime,
+    runtime: Rc<Runtime>,
     moved: Arc<AtomicBool>,
     live: Option<Live>,
 }
@@ -121,11 +126,18 @@ impl World {
     /// An empty directory. `options`: lines as in `redis.conf`.
     pub fn new(seed: u64, options: &str) -> Result<World, String> {
         let _the_first_call_counts = crate::store::hash::set_seed(0);
-        let stage = Stage::enter(START_MICROS, seed);
-        let config = configured(options)?;
-        let runtime = Builder::new_current_thread().build().map_err(|error| error.to_string())?;
-        let disk = SimDisk::with_files([]);
-        Ok(World { stage, disk, config, runtime, moved: Arc::default(), live: None })
+        let stage = Rc::new(Stage::enter(START_MICROS, seed));
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = Rc::new(runtime.map_err(|error| error.to_string())?);
+        let (config, disk) = (configured(options)?, SimDisk::with_files([]));
+        Ok(World { stage, machine: 0, disk, config, runtime, moved: Arc::default(), live: None })
+    }
+
+    /// Another machine on the same stage, with its own directory.
+    pub fn beside(&self, machine: usize, options: &str) -> Result<World, String> {
+        let (stage, runtime) = (Rc::clone(&self.stage), Rc::clone(&self.runtime));
+        let (config, disk) = (configured(options)?, SimDisk::with_files([]));
+        Ok(World { stage, machine, disk, config, runtime, moved: Arc::default(), live: None })
     }
 
     /// The next start is configured like this.
@@ -136,6 +148,7 @@ impl World {
 
     /// Recovers and serves; the error is the refusal.
     pub fn start(&mut self) -> Result<Started, String> {
+        self.stage.on(self.machine);
         let tasks = LocalSet::new();
         let _entered = tasks.enter();
         let recovered =
@@ -155,6 +168,7 @@ impl World {
         start::go_live(&driver, recovered, Arc::new(move || moved.store(true, Ordering::Relaxed)))?;
         let (witness, stream) = mpsc::channel();
         driver.persist_mut().witness = Some(witness);
+        start::follow_as_configured(&driver);
         drop(_entered);
         self.live = Some(Live { driver, tasks, clients: Vec::new(), stream });
         Ok(started)
@@ -171,6 +185,12 @@ impl World {
 
     /// The process ends as by SIGKILL; the disk keeps what it was given.
     pub fn kill(&mut self) {
+        self.disk.fail_from(0); // what is dropped now changes no file
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stage.on(self.machine);
         self.stage.forget_work();
         self.live = None;
         self.moved.store(false, Ordering::Relaxed);
@@ -180,6 +200,7 @@ impl World {
 
     /// Sends a command on connection `n`, made if need be; false: it still waits for a reply.
     pub fn send(&mut self, n: usize, words: &[&[u8]]) -> bool {
+        self.stage.on(self.machine);
         let Some(live) = &mut self.live else { return false };
         while live.clients.len() <= n {
             let Ok((slot, wake)) = live.driver.connect("simulated".into(), String::new(), true, -1) else {
@@ -202,6 +223,7 @@ impl World {
 
     /// The replies that have left by now.
     pub fn answers(&mut self) -> Vec<Answer> {
+        self.stage.on(self.machine);
         let Some(live) = &mut self.live else { return Vec::new() };
         let mut answers = Vec::new();
         for n in 0..live.clients.len() {
@@ -241,13 +263,29 @@ impl World {
 
     /// What was appended to the stream since the last call, in whole units, each piece with the offset of its end.
     pub fn appended(&mut self) -> Vec<(Vec<u8>, Offset)> {
+        let units = |seen| if let Seen::Units(units, end) = seen { Some((units, end)) } else { None };
+        self.seen().into_iter().filter_map(units).collect()
+    }
+
+    /// What became of the stream since the last call.
+    pub fn seen(&mut self) -> Vec<Seen> {
         self.live.as_ref().map(|live| live.stream.try_iter().collect()).unwrap_or_default()
+    }
+
+    /// Another machine's connection; `false`: nobody listens.
+    pub fn accept(&mut self, pipe: Pipe, from: String) -> bool {
+        self.stage.on(self.machine);
+        let Some(live) = &self.live else { return false };
+        let Ok((slot, wake)) = live.driver.connect(from, String::new(), false, -1) else { return false };
+        live.tasks.spawn_local(connection::serve(Rc::clone(&live.driver), Socket::Pipe(pipe), slot, wake));
+        true
     }
 
     // ---- what threads and timers do ----
 
     /// The log's writer works; `sync`: fsyncs under way end.
     pub fn log_works(&mut self, sync: bool) {
+        self.stage.on(self.machine);
         let Some(live) = &self.live else { return };
         let sender = live.driver.try_persist().and_then(|persist| persist.sender().cloned());
         if let Some(sender) = sender {
@@ -258,6 +296,7 @@ impl World {
 
     /// The oldest piece of work that waits for a thread is done; its name.
     pub fn one_thread_works(&mut self) -> Option<&'static str> {
+        self.stage.on(self.machine);
         if self.live.is_some() {
             self.log_works(true); // what it waits for
         }
@@ -269,7 +308,19 @@ impl World {
 
     /// Time passes, and the server's timer strikes.
     pub fn time_passes(&mut self, by: Duration) {
+        self.clock_goes_on(by);
+        self.strike();
+    }
+
+    /// Time passes for all machines.
+    pub fn clock_goes_on(&self, by: Duration) {
         self.stage.advance(by);
+        self.runtime.block_on(time::advance(by));
+    }
+
+    /// What the server does on its timer.
+    pub fn strike(&mut self) {
+        self.stage.on(self.machine);
         let Some(live) = &self.live else { return };
         let driver = Rc::clone(&live.driver);
         {
@@ -292,7 +343,9 @@ impl World {
         }
     }
 
-    fn run_tasks(&mut self) {
+    /// The tasks of the event loop get on.
+    pub fn run_tasks(&mut self) {
+        self.stage.on(self.machine);
         let Some(live) = &self.live else { return };
         live.tasks.block_on(&self.runtime, async {
             for _ in 0..TURNS {
@@ -302,7 +355,8 @@ impl World {
     }
 
     /// The driver hears of the log's progress.
-    fn hear(&mut self) {
+    pub fn hear(&mut self) {
+        self.stage.on(self.machine);
         while self.moved.swap(false, Ordering::Relaxed) {
             let Some(live) = &self.live else { return };
             let _entered = live.tasks.enter();
@@ -313,6 +367,7 @@ impl World {
     /// A clean shutdown; the exit code, or `None` if it could not end, and what was appended on the way. The server is
     /// gone in any case.
     pub fn shut_down(&mut self, save: Option<bool>) -> (Option<i32>, Vec<(Vec<u8>, Offset)>) {
+        self.stage.on(self.machine);
         let Some(live) = &self.live else { return (None, Vec::new()) };
         let driver = Rc::clone(&live.driver);
         {
@@ -328,7 +383,7 @@ impl World {
         let code = driver.exit.get();
         drop(driver);
         let appended = self.appended();
-        self.kill();
+        self.end();
         (code, appended)
     }
 

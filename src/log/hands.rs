@@ -5,13 +5,16 @@
 //! when it is lent a hand ([`super::thread::LogSender::work`]), and clock and randomness are the stage's own, so
 //! that a run depends on its seed alone. What is simulated is the code that serves, not a copy of it.
 //!
+//! Several machines may share a stage: whoever runs one says which it is ([`Stage::on`]). Work, boots and lines are each
+//! machine's own, clock and randomness are common.
+//!
 //! A stage belongs to the thread that entered it. Rejected: to hand it through every constructor between a command
 //! and a file, for something that no server ever has.
 //!
 //! Always: without a stage every function here does what the operating system does.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,17 +25,25 @@ type Work = Box<dyn FnOnce() + Send>;
 const REAL: i64 = i64::MIN;
 
 thread_local! {
-    static BOOT: Cell<u64> = const { Cell::new(0) };
+    static MACHINE: Cell<usize> = const { Cell::new(0) };
+    static BOOTS: RefCell<BTreeMap<usize, u64>> = const { RefCell::new(BTreeMap::new()) };
     static NOW: Cell<i64> = const { Cell::new(REAL) };
     static QUEUE: RefCell<Queue> = RefCell::default();
     static RANDOM: RefCell<fastrand::Rng> = const { RefCell::new(fastrand::Rng::with_seed(0)) };
-    static LINES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+    static LINES: RefCell<Option<Vec<(usize, String)>>> = const { RefCell::new(None) };
 }
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<(u64, &'static str, Work)>,
+    waiting: VecDeque<Waiting>,
     next: u64,
+}
+
+struct Waiting {
+    machine: usize,
+    number: u64,
+    name: &'static str,
+    work: Work,
 }
 
 /// While it lives, this thread is simulated.
@@ -42,51 +53,75 @@ impl Stage {
     /// `now`: Unix microseconds. Ids and random commands follow from `seed`.
     pub fn enter(now: i64, seed: u64) -> Stage {
         NOW.set(now);
-        BOOT.set(0);
+        MACHINE.set(0);
+        BOOTS.take();
         RANDOM.set(fastrand::Rng::with_seed(seed));
         Stage(())
     }
     pub fn now(&self) -> i64 {
         NOW.get()
     }
+    /// From here on it is this machine that runs; the first is 0.
+    pub fn on(&self, machine: usize) {
+        MACHINE.set(machine);
+    }
     /// The machine starts anew: another boot id.
     pub fn reboot(&self) {
-        BOOT.set(BOOT.get() + 1);
+        BOOTS.with_borrow_mut(|boots| *boots.entry(machine()).or_default() += 1);
     }
     pub fn advance(&self, by: Duration) {
         NOW.set(NOW.get() + by.as_micros() as i64);
     }
     /// Names of the work that waits, oldest first.
     pub fn waiting(&self) -> Vec<&'static str> {
-        QUEUE.with_borrow(|queue| queue.waiting.iter().map(|(_, name, _)| *name).collect())
+        let here = |waiting: &&Waiting| waiting.machine == machine();
+        QUEUE.with_borrow(|queue| queue.waiting.iter().filter(here).map(|waiting| waiting.name).collect())
     }
     /// Does the oldest piece of work that waits; its name.
     pub fn run_one(&self) -> Option<&'static str> {
-        let (_, name, work) = QUEUE.with_borrow_mut(|queue| queue.waiting.pop_front())?;
+        let Waiting { name, work, .. } = take_waiting(|waiting| waiting.machine == machine())?;
         work();
         Some(name)
     }
     /// The process has ended: what waited is never done.
     pub fn forget_work(&self) {
-        let waiting = QUEUE.with_borrow_mut(|queue| std::mem::take(&mut queue.waiting));
-        drop(waiting);
+        while let Some(forgotten) = take_waiting(|waiting| waiting.machine == machine()) {
+            drop(forgotten);
+        }
     }
     /// Keeps the lines that the server logs from now on, for [`Stage::lines`].
     pub fn keep_lines(&self) {
         LINES.set(Some(Vec::new()));
     }
-    /// The lines logged since the last call.
+    /// The lines logged by this machine since the last call.
     pub fn lines(&self) -> Vec<String> {
-        LINES.with_borrow_mut(|lines| lines.as_mut().map(std::mem::take).unwrap_or_default())
+        LINES.with_borrow_mut(|lines| {
+            let Some(lines) = lines else { return Vec::new() };
+            let mine = lines.extract_if(.., |(whose, _)| *whose == machine());
+            mine.map(|(_, line)| line).collect()
+        })
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        self.forget_work();
+        let forgotten = QUEUE.with_borrow_mut(|queue| std::mem::take(&mut queue.waiting));
+        drop(forgotten);
         NOW.set(REAL);
         LINES.set(None);
     }
+}
+
+fn take_waiting(which: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
+    QUEUE.with_borrow_mut(|queue| {
+        let at = queue.waiting.iter().position(which)?;
+        queue.waiting.remove(at)
+    })
+}
+
+/// Which machine of the stage it is that runs.
+pub fn machine() -> usize {
+    MACHINE.get()
 }
 
 pub fn is_simulated() -> bool {
@@ -101,7 +136,8 @@ pub fn simulated_micros() -> Option<i64> {
 
 /// Which start of the simulated machine this is.
 pub fn simulated_boot() -> Option<String> {
-    is_simulated().then(|| format!("simulated-boot-{}", BOOT.get()))
+    let boots = || BOOTS.with_borrow(|boots| boots.get(&machine()).copied().unwrap_or(0));
+    is_simulated().then(|| format!("simulated-boot-{}", boots()))
 }
 
 /// Fills `bytes` from the stage's seed; false: there is no stage.
@@ -115,7 +151,9 @@ pub fn simulated_random(bytes: &mut [u8]) -> bool {
 /// Takes a line of the server's log; false: there is no stage.
 pub fn take_line(line: &str) -> bool {
     if is_simulated() {
-        LINES.with_borrow_mut(|lines| lines.iter_mut().for_each(|lines| lines.push(line.to_string())));
+        LINES.with_borrow_mut(|lines| {
+            lines.iter_mut().for_each(|lines| lines.push((machine(), line.to_string())))
+        });
     }
     is_simulated()
 }
@@ -132,8 +170,9 @@ pub fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Re
     if is_simulated() {
         return Ok(QUEUE.with_borrow_mut(|queue| {
             queue.next += 1;
-            queue.waiting.push_back((queue.next, name, Box::new(work)));
-            Task::Waiting(queue.next)
+            let (machine, number) = (machine(), queue.next);
+            queue.waiting.push_back(Waiting { machine, number, name, work: Box::new(work) });
+            Task::Waiting(number)
         }));
     }
     std::thread::Builder::new().name(name.into()).spawn(work).map(Task::Thread)
@@ -144,7 +183,7 @@ impl Task {
         match self {
             Task::Thread(thread) => thread.is_finished(),
             Task::Waiting(number) => {
-                QUEUE.with_borrow(|queue| queue.waiting.iter().all(|(waiting, ..)| waiting != number))
+                QUEUE.with_borrow(|queue| queue.waiting.iter().all(|waiting| waiting.number != *number))
             }
         }
     }
@@ -156,11 +195,7 @@ impl Task {
                 let _it_reports_itself = thread.join();
             }
             Task::Waiting(number) => {
-                let work = QUEUE.with_borrow_mut(|queue| {
-                    let at = queue.waiting.iter().position(|(waiting, ..)| *waiting == number)?;
-                    queue.waiting.remove(at)
-                });
-                if let Some((_, _, work)) = work {
+                if let Some(Waiting { work, .. }) = take_waiting(|waiting| waiting.number == number) {
                     work();
                 }
             }
@@ -195,6 +230,25 @@ mod tests {
         assert_eq!(simulated_micros(), None);
         spawn("thread", work(100)).unwrap().finish();
         assert_eq!(done.load(Ordering::Relaxed), 111);
+    }
+
+    #[test]
+    fn each_machine_has_its_own_work_and_boots() {
+        let stage = Stage::enter(0, 1);
+        for machine in 0..2 {
+            stage.on(machine);
+            spawn(["a", "b"][machine], || {}).unwrap();
+        }
+        stage.reboot();
+        let boot = |machine| {
+            stage.on(machine);
+            simulated_boot()
+        };
+        assert_ne!(boot(0), boot(1));
+        stage.on(0);
+        assert_eq!((stage.waiting(), stage.run_one(), stage.run_one()), (vec!["a"], Some("a"), None));
+        stage.on(1);
+        assert_eq!((stage.waiting(), stage.forget_work(), stage.run_one()), (vec!["b"], (), None));
     }
 
     #[test]

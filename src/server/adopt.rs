@@ -17,10 +17,10 @@
 //! otherwise meet files that a thread is exchanging under it: the server would go on in deleted segments, or put
 //! the old manifest over the new one. Rejected: the commit on the loading thread, with each of those taught to wait for it.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
@@ -28,16 +28,21 @@ use tokio::sync::{mpsc, oneshot};
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, Files, Persist, lock};
+use super::snapshots::Growing;
 use super::{process, recovery};
 use crate::config::{Config, Settings};
+use crate::disk::{Disk, durable};
 use crate::format::history::{Ancestor, Born, Role};
 use crate::log::generation::{Adopted, Arrived, adopt};
 use crate::log::hands;
 use crate::store::Store;
 use crate::units::Offset;
 
+const THREAD: &str = "full-sync";
 /// Chunks of the payload that may wait for the disk.
 const CHUNKS: usize = 8;
+/// On a stage they wait for the last one: a thread's work is done in one piece there.
+const CHUNKS_ON_STAGE: usize = 1024;
 /// Two receptions, one of them given up and still ending, must not share a file.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
@@ -61,12 +66,15 @@ pub struct Ready {
 }
 
 /// A file that is removed with its owner, unless it has another name by then.
-struct Temporary(PathBuf);
+struct Temporary {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
 
 impl Drop for Temporary {
     fn drop(&mut self) {
         // If it cannot be removed now, the next full sync or start does it.
-        let _leftover = std::fs::remove_file(&self.0);
+        let _leftover = durable::remove_if_there(&*self.disk, &self.path);
     }
 }
 
@@ -74,6 +82,8 @@ impl Drop for Temporary {
 pub struct Incoming {
     chunks: mpsc::Sender<Piece>,
     result: oneshot::Receiver<Result<Ready, String>>,
+    /// On a stage: what the thread will do when all has come.
+    later: Option<Box<dyn FnOnce() + Send>>,
 }
 
 enum Piece {
@@ -83,15 +93,17 @@ enum Piece {
 
 impl Incoming {
     pub fn begin(plan: Plan) -> Result<Incoming, String> {
-        let (chunks, receive) = mpsc::channel(CHUNKS);
+        let staged = hands::is_simulated();
+        let (chunks, receive) = mpsc::channel(if staged { CHUNKS_ON_STAGE } else { CHUNKS });
         let (send, result) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("full-sync".into())
-            .spawn(move || {
-                let _link_gone = send.send(receive_and_adopt(plan, receive));
-            })
-            .map_err(|error| format!("starting a thread: {error}"))?;
-        Ok(Incoming { chunks, result })
+        let work = move || {
+            let _link_gone = send.send(receive_and_adopt(plan, receive));
+        };
+        if staged {
+            return Ok(Incoming { chunks, result, later: Some(Box::new(work)) });
+        }
+        hands::spawn(THREAD, work).map_err(|error| format!("starting a thread: {error}"))?;
+        Ok(Incoming { chunks, result, later: None })
     }
 
     /// Waits while the disk is slower than the network.
@@ -110,27 +122,30 @@ impl Incoming {
     pub async fn finish(self) -> oneshot::Receiver<Result<Ready, String>> {
         // A thread that has ended says why through the result.
         let _ended = self.chunks.send(Piece::End).await;
+        if let Some(work) = self.later {
+            let _a_stage_has_room = hands::spawn(THREAD, work);
+        }
         self.result
     }
 }
 
 fn receive_and_adopt(mut plan: Plan, chunks: mpsc::Receiver<Piece>) -> Result<Ready, String> {
-    let payload = Temporary(plan.files.paths.data.join(format!(
-        "temp-sync-{}-{}.rdb",
-        std::process::id(),
-        SERIAL.fetch_add(1, Ordering::Relaxed)
-    )));
-    let len = receive(&payload.0, chunks)?;
+    let disk = Arc::clone(&plan.files.disk);
+    let (process, serial) = (std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
+    let path = plan.files.paths.data.join(format!("temp-sync-{process}-{serial}.rdb"));
+    let payload = Temporary { disk, path };
+    let len = receive(&payload, chunks)?;
     notice!("MASTER <-> REPLICA sync: Loading DB in memory ({len} bytes)");
-    let (store, origin) = recovery::load_file(&*plan.files.disk, &payload.0, len, &plan.config)?;
+    let (store, origin) = recovery::load_file(&*payload.disk, &payload.path, len, &plan.config)?;
     // A primary's stream goes on with a SELECT; one that only hands on its primary's says here where it stands.
     plan.cut.db = origin.stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0);
     Ok(Ready { store, payload, plan })
 }
 
-fn receive(path: &Path, mut chunks: mpsc::Receiver<Piece>) -> Result<u64, String> {
-    let failed = |error: std::io::Error| format!("writing {}: {error}", path.display());
-    let mut file = BufWriter::with_capacity(256 * 1024, File::create(path).map_err(failed)?);
+fn receive(payload: &Temporary, mut chunks: mpsc::Receiver<Piece>) -> Result<u64, String> {
+    let failed = |error: std::io::Error| format!("writing {}: {error}", payload.path.display());
+    let file = Growing::create(&*payload.disk, &payload.path).map_err(|failure| failure.to_string())?;
+    let mut file = BufWriter::with_capacity(256 * 1024, file);
     let mut len = 0;
     loop {
         match chunks.blocking_recv() {
@@ -143,7 +158,7 @@ fn receive(path: &Path, mut chunks: mpsc::Receiver<Piece>) -> Result<u64, String
         }
     }
     let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.sync_all().map_err(failed)?;
+    file.sync().map_err(|failure| failure.to_string())?;
     Ok(len)
 }
 
@@ -151,7 +166,7 @@ fn receive(path: &Path, mut chunks: mpsc::Receiver<Piece>) -> Result<u64, String
 /// Followers are cut off: their history ended here.
 pub fn take_over(driver: &Rc<Driver>, ready: Ready) -> Result<Cut, String> {
     let Ready { store, payload, plan: Plan { cut, begun, born, lineage, role, .. } } = ready;
-    let adopted = commit(driver, &payload.0, |payload, persist, settings| Arrived {
+    let adopted = commit(driver, &payload.path, |payload, persist, settings| Arrived {
         payload,
         cut: cut.place(),
         begun,
@@ -201,13 +216,14 @@ pub fn commit<'a>(
 /// Goes on in the files of another generation, whose base holds the state at `cut`, the end of the stream.
 pub fn install(driver: &Rc<Driver>, adopted: Adopted, cut: Cut) {
     driver.drop_followers();
-    let old = driver.close_persist();
-    let waker = old.waker();
+    let mut old = driver.close_persist();
+    let (waker, witness) = (old.waker(), old.witness.take());
     let settings = driver.node.borrow().config().settings.clone();
     let files = Files { segments: adopted.segments, ..old.files.clone() };
     // Closing its log means writing: not here.
     let _lost_with_the_process = hands::spawn("old-log", move || old.abandon());
     let mut persist = Persist::new(files, adopted.ring, cut, waker, &adopted.history);
+    persist.succeed(witness);
     match adopted.log {
         Some(log) => persist.go_on(log, &settings),
         None => {

@@ -12,15 +12,11 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-
-use rustix::buffer::spare_capacity;
-use tokio::io::Interest;
-use tokio::net::{TcpStream, UnixStream};
+use std::task::Poll;
 
 use super::driver::{Driver, INPUT_KEPT, Wake};
+use super::socket::Socket;
 use crate::commands::OUTPUT_JUDGED;
 use crate::engine::Input;
 use crate::state::Slot;
@@ -28,61 +24,6 @@ use crate::state::Slot;
 /// What one read asks for, and how much of a claimed length is believed at a time.
 const READ: usize = 16 * 1024;
 const READ_MOST: usize = 1 << 20;
-
-/// Either kind of socket.
-pub enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Socket::Tcp(socket) => socket.poll_read_ready(cx),
-            Socket::Unix(socket) => socket.poll_read_ready(cx),
-        }
-    }
-    pub async fn writable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_writable(cx)).await
-    }
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Socket::Tcp(socket) => socket.poll_write_ready(cx),
-            Socket::Unix(socket) => socket.poll_write_ready(cx),
-        }
-    }
-    /// Appends to `buf` what is there, at most its spare capacity.
-    fn read(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(socket) => read_once(socket, buf, |read| socket.try_io(Interest::READABLE, read)),
-            Socket::Unix(socket) => read_once(socket, buf, |read| socket.try_io(Interest::READABLE, read)),
-        }
-    }
-    /// Writes what the system takes now.
-    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(socket) => socket.try_write(bytes),
-            Socket::Unix(socket) => socket.try_write(bytes),
-        }
-    }
-}
-
-/// One read. If it does not fill the room given, it took all there was, and `io` is told so: the readiness ends, and no
-/// further read has to find out that there is nothing (`try_read_buf` would cost one such read for each request).
-fn read_once(
-    socket: impl AsFd,
-    buf: &mut Vec<u8>,
-    io: impl FnOnce(&mut dyn FnMut() -> io::Result<usize>) -> io::Result<usize>,
-) -> io::Result<usize> {
-    let room = buf.capacity() - buf.len();
-    let mut taken = None;
-    let outcome = io(&mut || {
-        let n = rustix::io::read(&socket, spare_capacity(buf))?;
-        taken = Some(n);
-        if 0 < n && n < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(n) }
-    });
-    taken.map_or(outcome, Ok)
-}
 
 struct Connection {
     driver: Rc<Driver>,

@@ -27,13 +27,13 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::actions::{Purpose, Running, Where};
-use super::connection::Socket;
 use super::garbage::Bin;
 use super::listener::Listeners;
 use super::logging::{self, verbose, warning};
 use super::persist::{LogStatus, Persist};
 use super::process::{self, WallClock};
 use super::recovery::LoadProgress;
+use super::socket::Socket;
 use crate::commands::client::describe;
 use crate::config::{LogLevel, Settings};
 use crate::engine::{Action, Input, Node};

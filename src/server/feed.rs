@@ -21,11 +21,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::connection::Socket;
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, Persist};
 use super::process;
+use super::socket::Socket;
 use crate::log::cursor::LogCursor;
 use crate::state::{Slot, Stage};
 use crate::units::Offset;
@@ -112,6 +112,7 @@ impl Feed {
     async fn snapshot(&self, mut begun: oneshot::Receiver<Begun>, old: bool) -> Result<Offset, Over> {
         let mut begun = loop {
             tokio::select! {
+                biased;
                 begun = &mut begun => break begun.map_err(|_| Over("the snapshot could not be taken".into()))?,
                 () = tokio::time::sleep(Duration::from_secs(1)) => self.send(b"\n").await?,
             }
@@ -123,6 +124,7 @@ impl Feed {
         let mut sending = false;
         loop {
             let chunk = tokio::select! {
+                biased;
                 chunk = begun.chunks.recv() => chunk,
                 () = tokio::time::sleep(Duration::from_secs(1)), if !sending && !begun.marked => {
                     self.send(b"\n").await?;
@@ -219,12 +221,13 @@ impl Feed {
         let mut state = (cursor, Vec::with_capacity(PIECE));
         while state.0.at() < self.persist()?.ring.start() {
             let written = self.persist()?.sendable_from_log();
-            let read = tokio::task::spawn_blocking(move || {
+            let read = process::aside("log-reader", move || {
                 let (mut cursor, mut bytes) = state;
                 let read = cursor.next(written, &mut bytes);
                 (cursor, bytes, read)
             });
-            let (cursor, bytes, read) = read.await.map_err(|_| Over("reading the log ended early".into()))?;
+            let read = read.await.ok_or_else(|| Over("reading the log ended early".into()))?;
+            let (cursor, bytes, read) = read;
             if let Err(failure) = read {
                 self.persist_mut()?.await_no_more();
                 return Err(Over(failure.to_string()));

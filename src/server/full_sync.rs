@@ -12,7 +12,6 @@
 //! passed. The first command after the cut says its database (rule 22). With `appendfsync always` no byte of a
 //! snapshot leaves before the log is durable up to the cut (rule 13).
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -28,12 +27,16 @@ use super::logging::{notice, warning};
 use super::persist::lock;
 use super::process;
 use super::snapshots::{self, Job, Kind, Written};
+use crate::disk::{DiskFile, Mode};
+use crate::log::hands;
 use crate::repl::verdict::Verdict;
 use crate::state::{Slot, Stage};
 
 /// Bytes handed to the feeds at a time, and chunks that may wait for the slowest.
 const CHUNK: usize = 128 * 1024;
 const CHUNKS: usize = 4;
+/// On a stage a thread's work is done in one piece and may wait for nobody.
+const CHUNKS_ON_STAGE: usize = 1024;
 const MARK: usize = 40;
 
 /// Replicas that wait for a snapshot.
@@ -91,10 +94,9 @@ pub fn follow(driver: &Rc<Driver>, slot: Slot, verdict: Verdict, old: bool) {
 /// Before this id is told to anyone, it is noted that it was (rule 20).
 async fn begin(driver: Rc<Driver>, feed: Feed, beginning: Beginning) {
     let history = Arc::clone(&driver.persist().files.history);
-    let noted =
-        tokio::task::spawn_blocking(move || lock(&history).update(|history| history.told = true)).await;
+    let noted = process::aside("history", move || lock(&history).update(|history| history.told = true)).await;
     match noted {
-        Ok(Err(failure)) => warning!("Noting that the id was told to a replica: {failure}"),
+        Some(Err(failure)) => warning!("Noting that the id was told to a replica: {failure}"),
         _ => driver.node.borrow_mut().server.history.past.told = true,
     }
     let waits = matches!(beginning, Beginning::Snapshot { .. });
@@ -159,7 +161,7 @@ fn start(driver: &Rc<Driver>, diskless: bool) {
     driver.node.borrow_mut().stream.forget_db();
     let mut outs = Vec::new();
     for waiter in now {
-        let (send, chunks) = mpsc::channel(CHUNKS);
+        let (send, chunks) = mpsc::channel(if hands::is_simulated() { CHUNKS_ON_STAGE } else { CHUNKS });
         driver.persist_mut().pin_cut(waiter.slot, job.cut);
         let begun = Begun { cut: job.cut, chunks, marked: diskless, alone: waiter.alone };
         // A replica that has gone meanwhile is noticed when the first bytes are handed to it.
@@ -217,33 +219,30 @@ fn straight(job: &Job, outs: Vec<mpsc::Sender<Chunk>>, mark: [u8; MARK]) -> Resu
 
 /// Writes a file and sends it to each.
 fn by_file(job: &Job, outs: Vec<mpsc::Sender<Chunk>>, path: PathBuf) -> Result<Written, String> {
+    let disk = &job.files.disk;
     let saved = snapshots::encode(job, &path);
-    let file = File::open(&path);
+    let file = disk.open(&path, Mode::Read);
     // The name is not needed any more; the file goes with its last reader.
-    let _already_gone = std::fs::remove_file(&path);
-    let (saved, _) = (saved?, file.as_ref().map_err(|error| format!("opening {}: {error}", path.display()))?);
+    let _already_gone = disk.remove(&path);
+    let (saved, file) = (saved?, file.map_err(|failure| failure.to_string())?);
     snapshots::wait_until_durable(job)?;
     for out in outs {
-        let opened = file.as_ref().map_err(ToString::to_string)?.try_clone().map_err(|e| e.to_string())?;
-        let len = saved.bytes;
-        std::thread::Builder::new()
-            .name("payload".into())
-            .spawn(move || {
-                // A failure closes the channel early, which tells the feed.
-                let _told_by_the_channel = send_file(&opened, len, out);
-            })
-            .map_err(|error| format!("starting a thread: {error}"))?;
+        let (file, len) = (Arc::clone(&file), saved.bytes);
+        let send = move || {
+            // A failure closes the channel early, which tells the feed.
+            let _told_by_the_channel = send_file(&*file, len, out);
+        };
+        hands::spawn("payload", send).map_err(|error| format!("starting a thread: {error}"))?;
     }
     Ok(job.written(&saved))
 }
 
-fn send_file(file: &File, len: u64, out: mpsc::Sender<Chunk>) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
+fn send_file(file: &dyn DiskFile, len: u64, out: mpsc::Sender<Chunk>) -> io::Result<()> {
     let mut fan = Fan { outs: vec![out], chunk: Vec::with_capacity(CHUNK) };
     fan.write_all(format!("${len}\r\n").as_bytes())?;
     let (mut at, mut piece) = (0, vec![0; CHUNK]);
     while at < len {
-        let got = file.read_at(&mut piece, at)?;
+        let got = file.read_at(&mut piece, at).map_err(|failure| failure.source)?;
         if got == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

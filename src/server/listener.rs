@@ -14,9 +14,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio::task::JoinHandle;
 
-use super::connection::{Socket, serve};
+use super::connection::serve;
 use super::driver::Driver;
 use super::logging::warning;
+use super::socket::Socket;
 use crate::config::Settings;
 
 /// The TCP sockets that accept clients.

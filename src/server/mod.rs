@@ -10,6 +10,7 @@
 //! | [`start`] | command line to running server: settings, log, directory, recovery, listeners |
 //! | [`driver`] | one batch: node → ring → log → woken clients → actions |
 //! | [`connection`] | one client's task |
+//! | [`socket`], [`pipe`] | what its bytes travel over |
 //! | [`listener`] | TCP and Unix sockets |
 //! | [`actions`] | what the node asks for |
 //! | [`settings`] | CONFIG SET and REWRITE where they reach beyond the node |
@@ -39,6 +40,7 @@ pub mod garbage;
 mod listener;
 pub mod logging;
 pub mod persist;
+pub mod pipe;
 pub mod process;
 pub mod promise;
 pub mod recovery;
@@ -47,6 +49,7 @@ mod resize;
 mod settings;
 pub mod shutdown;
 pub mod snapshots;
+pub mod socket;
 pub mod start;
 pub mod upstream;
 

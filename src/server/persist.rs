@@ -82,6 +82,17 @@ impl Cut {
     }
 }
 
+/// What a witness of the stream is told.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// Whole units, and where they end.
+    Units(Vec<u8>, Offset),
+    /// From the present end on the history has this name.
+    Named(ReplId),
+    /// Another history goes on from here.
+    Replaced(Cut),
+}
+
 /// Shared with the threads that write snapshots.
 #[derive(Clone)]
 pub struct Files {
@@ -152,8 +163,8 @@ pub struct Persist {
     /// The log was handed bytes and has not been told of them.
     unannounced: bool,
     held_from: Offset,
-    /// Told of whole units and where they end, before they go anywhere: how a harness knows what the stream is.
-    pub witness: Option<mpsc::Sender<(Vec<u8>, Offset)>>,
+    /// Told of everything that makes the stream, before it goes anywhere: how a harness knows what the stream is.
+    pub witness: Option<mpsc::Sender<Seen>>,
 }
 
 impl Persist {
@@ -228,9 +239,7 @@ impl Persist {
         self.spill_before(self.ring.start_after(units.len() as u64));
         self.end += units.len() as u64;
         self.db = db;
-        if let Some(witness) = &self.witness {
-            let _nobody_listens = witness.send((units.to_vec(), self.end));
-        }
+        self.tell_witness(|| Seen::Units(units.to_vec(), self.end));
         if !self.waiting.is_empty() || self.would_overrun(units.len() as u64) {
             self.waiting.push_back((units.to_vec(), db));
         } else {
@@ -248,6 +257,12 @@ impl Persist {
         }
         let fits = units.len() as u64 <= self.ring.limit(); // else rule 8
         self.waiting.is_empty() && (fits || self.sender.is_none())
+    }
+
+    fn tell_witness(&self, seen: impl FnOnce() -> Seen) {
+        if let Some(witness) = &self.witness {
+            let _nobody_listens = witness.send(seen());
+        }
     }
 
     /// The gate before everything that moves the ring's start: whether all that recovery needs before `start` is in
@@ -674,6 +689,13 @@ impl Persist {
         }
         self.replid = replid;
         self.names.insert(0, (self.end, replid));
+        self.tell_witness(|| Seen::Named(replid));
+    }
+
+    /// This goes on with another history where another left off.
+    pub fn succeed(&mut self, witness: Option<mpsc::Sender<Seen>>) {
+        self.witness = witness;
+        self.tell_witness(|| Seen::Replaced(self.cut()));
     }
 
     pub fn waker(&self) -> Waker {

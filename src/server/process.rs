@@ -136,6 +136,17 @@ pub async fn pause(time: std::time::Duration) {
     tokio::time::sleep(time).await;
 }
 
+/// Does `work` that waits for the disk, and not for long, on one of the runtime's threads; `None` if it panicked.
+pub async fn aside<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    if hands::is_simulated() {
+        return on_thread(name, work).ok()?.await.ok();
+    }
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
 /// Does `work` on a thread of its own; what it returns, unless it panics.
 pub fn on_thread<T: Send + 'static>(
     name: &'static str,

@@ -248,10 +248,7 @@ async fn load(driver: Rc<Driver>, lock: DirLock) -> Result<std::convert::Infalli
     let log_news = Arc::new(Notify::new());
     let news = Arc::clone(&log_news);
     go_live(&driver, recovered, Arc::new(move || news.notify_one()))?;
-    let primary = driver.node.borrow().config().settings.replicaof.clone();
-    if let Some(primary) = primary {
-        super::upstream::follow(&driver, primary.host, primary.port, false);
-    }
+    follow_as_configured(&driver);
     notice!("Ready to accept connections");
     let _held_as_long_as_this_runs = lock;
     loop {
@@ -329,6 +326,14 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     }
     resize::start_if_needed(driver);
     Ok(())
+}
+
+/// Of a server that is live.
+pub fn follow_as_configured(driver: &Rc<Driver>) {
+    let primary = driver.node.borrow().config().settings.replicaof.clone();
+    if let Some(primary) = primary {
+        super::upstream::follow(driver, primary.host, primary.port, false);
+    }
 }
 
 /// Calls the node `hz` times a second.

@@ -17,12 +17,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::actions;
 use super::adopt::{self, Incoming, Plan};
@@ -30,12 +30,14 @@ use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, lock};
 use super::process::{self, WallClock};
-use super::{reload, resize};
+use super::socket::Socket;
+use super::{pipe, reload, resize};
 use crate::engine::follow::Follower;
 use crate::engine::replicas::Psync;
 use crate::error::ReplyError;
 use crate::format::history::{Ancestor, Born, Cause, Role as Recorded};
 use crate::format::rdb::REDIS_VERSION;
+use crate::log::hands;
 use crate::repl::lineage::Lineage;
 use crate::repl::link::{Ask, Event, Hello, Link};
 use crate::state::{LinkState, Slot};
@@ -172,7 +174,7 @@ async fn record_name(
     let _alone = driver.naming.lock().await;
     let at = driver.try_persist().ok_or("the server ends")?.cut().offset;
     let history = Arc::clone(&driver.persist().files.history);
-    let recorded = tokio::task::spawn_blocking(move || {
+    let recorded = process::aside("history", move || {
         let mut history = lock(&history);
         let recorded = history.update(|history| {
             match &told {
@@ -184,7 +186,7 @@ async fn record_name(
         });
         recorded.map(|()| history.get().clone())
     });
-    let recorded = recorded.await.map_err(|_| "recording the new id ended early".to_string())?;
+    let recorded = recorded.await.ok_or("recording the new id ended early")?;
     let recorded = recorded.map_err(|failure| failure.to_string())?;
     let mut persist = driver.try_persist().ok_or("the server ends")?;
     persist.rename_in_band(replid);
@@ -268,7 +270,7 @@ async fn attempt(driver: &Rc<Driver>, host: &str, port: u16) -> Result<std::conv
         }
         Err(_) => return Err(format!("connecting to {host}:{port}: no answer within repl-timeout")),
     };
-    let _latency_only = socket.set_nodelay(true);
+    socket.hurry();
     set_link(driver, LinkState::Handshake);
     drop(driver.naming.lock().await); // a name that an earlier link was given comes into force first
     let (hello, mine) = present(driver);
@@ -293,7 +295,14 @@ async fn attempt(driver: &Rc<Driver>, host: &str, port: u16) -> Result<std::conv
 }
 
 /// To any address of `host`, from the address `source` where it names one that can be used, as Redis does.
-async fn connect(host: &str, port: u16, source: &str) -> io::Result<TcpStream> {
+async fn connect(host: &str, port: u16, source: &str) -> io::Result<Socket> {
+    if hands::is_simulated() {
+        return pipe::connect(host, port).await.map(Socket::Pipe);
+    }
+    connect_tcp(host, port, source).await.map(Socket::Tcp)
+}
+
+async fn connect_tcp(host: &str, port: u16, source: &str) -> io::Result<TcpStream> {
     let Ok(source) = source.parse::<IpAddr>() else { return TcpStream::connect((host, port)).await };
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in tokio::net::lookup_host((host, port)).await? {
@@ -366,7 +375,7 @@ fn offer(mine: &Lineage, theirs: Option<&Lineage>) -> Ask {
 
 struct Connection {
     driver: Rc<Driver>,
-    socket: TcpStream,
+    socket: Socket,
     link: Link,
     news: Rc<Notify>,
     closed: Rc<Notify>,
@@ -387,13 +396,14 @@ impl Connection {
         loop {
             self.send().await?;
             tokio::select! {
-                read = self.socket.read_buf(&mut buf) => {
+                biased;
+                () = self.closed.notified() => return Err("the link was closed by a client".into()),
+                _ = pace.tick() => self.each_second()?,
+                read = self.socket.receive(&mut buf) => {
                     if read.map_err(|error| format!("reading from the primary: {error}"))? == 0 {
                         return Err("Connection with master lost.".into());
                     }
                 }
-                _ = pace.tick() => self.each_second()?,
-                () = self.closed.notified() => return Err("the link was closed by a client".into()),
             }
             self.count(buf.len());
             let mut input = buf.as_slice();
@@ -532,7 +542,7 @@ impl Connection {
 
     fn begin_stream(&mut self, db: u32) {
         let addr = format!("{}:{}", self.host, self.port);
-        let laddr = self.socket.local_addr().map(|addr| addr.to_string()).unwrap_or_default();
+        let laddr = self.socket.local_address();
         let follower = Follower::new(&mut self.driver.node.borrow_mut(), db, addr, laddr);
         self.driver.following.borrow_mut().slot = Some(follower.slot());
         self.follower = Some(follower);
@@ -592,6 +602,7 @@ impl Connection {
         let mut heard = true;
         loop {
             tokio::select! {
+                biased;
                 done = &mut work => return done,
                 () = tokio::time::sleep(Duration::from_secs(1)), if heard => {
                     self.link.keep_alive();
