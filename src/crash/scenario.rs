@@ -12,6 +12,8 @@ use std::io::ErrorKind;
 
 use fastrand::Rng;
 
+mod switching;
+
 pub type Words = Vec<Vec<u8>>;
 
 /// Settings that a life runs under.
@@ -121,7 +123,13 @@ pub struct Scenario {
 const LIVES: u32 = 4;
 
 impl Scenario {
+    /// Every fourth seed is about one thing: the log and save points switched on and off over a ring that moves on quickly,
+    /// with saves and rewrites under way and a disk that is full or fails now and then. The others are a bit of everything.
     pub fn generate(seed: u64) -> Scenario {
+        if seed.is_multiple_of(4) { switching::generate(seed) } else { Scenario::mixed(seed) }
+    }
+
+    fn mixed(seed: u64) -> Scenario {
         let mut rng = Rng::with_seed(seed);
         let setup = first_setup(&mut rng);
         let mut steps = Vec::new();

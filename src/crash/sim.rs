@@ -10,6 +10,7 @@
 //! | P2 | the stream's end is between two units; the data are what the model makes of the stream up to there |
 //! | P3, P5 | the position is true under the name that it is reported with, and so is each one of the lineage; no name is used twice |
 //! | P5 | a directory that only crashed is never refused; after a start with I/O errors the next one goes well |
+//! | P1, P7 | on a disk that works again a base that is due comes, and writes are taken again by themselves |
 //! | P7 | after an fsync that failed nothing enters the stream until a new base is there; no reply says otherwise |
 //! | – | a second start comes to the same; the data served equal what the stream leads to |
 //!
@@ -59,6 +60,9 @@ struct Floors {
     /// After a power cut that follows a clean shutdown at once.
     shutdown: Offset,
 }
+
+/// Redis' wait after a failed save is 5 s, a rewrite that failed three times waits for a minute.
+const MOST_SECONDS_TO_HEAL: u32 = 70;
 
 /// Part of the names of the log's segments.
 const LOG: &str = "incr";
@@ -289,6 +293,7 @@ impl Runner<'_> {
             self.world.work_off();
             self.observe()?;
         }
+        self.heal()?;
         let is_well = |node: &crate::engine::Node| {
             let settings = &node.config().settings;
             settings.appendonly
@@ -302,6 +307,25 @@ impl Runner<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// On a disk that works: a base that is due comes, and writes are taken again.
+    fn heal(&mut self) -> Verdict {
+        for _ in 0..MOST_SECONDS_TO_HEAL {
+            let still = self.world.look(|node| node.server.persistence.failed.clone()).flatten();
+            let ill = self.keeps() && !self.world.is_whole() || still.is_some();
+            if self.world.disk.is_dead() || self.world.disk.is_troubled() || !ill {
+                return Ok(());
+            }
+            self.world.time_passes(Duration::from_millis(1100));
+            self.world.work_off();
+            self.observe()?;
+        }
+        let still = self.world.look(|node| node.server.persistence.failed.clone()).flatten();
+        Err(match still {
+            Some(why) => ("P7", format!("on a disk that works writes are not taken again: {why}")),
+            None => ("P1", "nothing on disk leads to what is acknowledged, and no base comes".into()),
+        })
     }
 
     fn shut_down(&mut self, save: Option<bool>, crash: &Crash) -> Verdict {

@@ -173,6 +173,12 @@ impl SimDisk {
         self.lock().steps_left == Some(0)
     }
 
+    /// Calls are still to fail, or space is short.
+    pub fn is_troubled(&self) -> bool {
+        let state = self.lock();
+        state.free.is_some() || state.faults.iter().any(|fault| fault.times > 0)
+    }
+
     /// Mutating steps made so far.
     pub fn steps(&self) -> u64 {
         self.lock().steps

@@ -1,0 +1,93 @@
+//! Scenarios in which the log and save points are switched on and off while the ring moves on.
+//!
+//! What leads to the end of the stream changes hands then (base, segments, spill, ring: [`crate::server::promise`]), and a
+//! thread may be in the middle of a save whose cut lies before the change. Few kinds of commands and small pieces of
+//! work, so that many orders of them are seen; lives are longer than those of mixed scenarios, and deaths come soon after a switch.
+
+use fastrand::Rng;
+
+use super::{Crash, Fault, Scenario, Setup, Step, Words, crash, first_setup, words};
+
+const LIVES: u32 = 3;
+
+pub fn generate(seed: u64) -> Scenario {
+    let mut rng = Rng::with_seed(seed);
+    let setup = Setup { ring: 16384, ..first_setup(&mut rng) };
+    let mut now = setup.clone();
+    let troubled = rng.bool();
+    let mut steps = Vec::new();
+    for _ in 0..rng.u32(1..=LIVES) {
+        for _ in 0..rng.u32(4..32) {
+            step(&mut rng, &mut steps, troubled);
+        }
+        let crash = match rng.u8(0..3) {
+            0 => crash(&mut rng, &mut now, false),
+            1 => Crash::kill(),
+            _ => Crash::power(rng.u64(..) >> 16),
+        };
+        steps.push(if rng.u8(0..8) == 0 { Step::Shutdown(None, crash) } else { Step::Crash(crash) });
+    }
+    Scenario { seed, setup, steps }
+}
+
+fn step(rng: &mut Rng, steps: &mut Vec<Step>, troubled: bool) {
+    let client = rng.u8(0..2);
+    let step = match rng.u8(0..52) {
+        0..8 => Step::Send(client, words(&format!("INCR n{}", rng.u8(0..4)))),
+        8..13 => Step::Send(client, large(rng)),
+        13..22 => {
+            if rng.u8(0..3) == 0 {
+                steps.push(Step::DieIn(rng.u32(1..16)));
+            }
+            Step::Send(client, switch(rng))
+        }
+        22..25 => Step::Send(client, words("BGSAVE")),
+        25..27 => Step::Send(client, words("BGREWRITEAOF")),
+        27..32 => Step::Log(rng.bool()),
+        32..39 => Step::Thread,
+        39..43 => Step::Time([1, 120, 1100, 6000][rng.usize(0..4)]),
+        43 => Step::Settle,
+        44 => Step::Compare,
+        45 if troubled => Step::Space([Some(0), Some(300)][rng.usize(0..2)]),
+        46..48 if troubled => Step::Space(None),
+        48.. if troubled => Step::Fails(failure(rng)),
+        _ => Step::Log(true),
+    };
+    steps.push(step);
+}
+
+/// A switch of what keeps the data.
+fn switch(rng: &mut Rng) -> Words {
+    let set = |name: &str, value: &str| {
+        ["CONFIG", "SET", name, value].map(|word| word.as_bytes().to_vec()).to_vec()
+    };
+    match rng.u8(0..10) {
+        0..3 => set("appendonly", "yes"),
+        3..6 => set("appendonly", "no"),
+        6 => set("save", ""),
+        7 => set("save", "900 1"),
+        8 => set("appendfsync", ["always", "everysec"][rng.usize(0..2)]),
+        _ => set("repl-backlog-size", ["16384", "32768"][rng.usize(0..2)]),
+    }
+}
+
+/// A value of which two or three fill the ring.
+fn large(rng: &mut Rng) -> Words {
+    let value = format!("{:x}", rng.u64(..)).repeat(rng.usize(200..1400));
+    words(&format!("SET s{} {value}", rng.u8(0..4)))
+}
+
+fn failure(rng: &mut Rng) -> Fault {
+    let (call, path) = [
+        ("fdatasync", "incr"),
+        ("fdatasync", "incr"),
+        ("fdatasync", ""),
+        ("create", "incr"),
+        ("write", "incr"),
+        ("rename", "manifest"),
+        ("remove", ""),
+        ("fsync_dir", ""),
+        ("write", "rdb"),
+    ][rng.usize(0..9)];
+    Fault { call, path, full: false, times: rng.u32(1..=2) }
+}
