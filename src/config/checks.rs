@@ -1,16 +1,28 @@
 //! Checks of text values that a row names. The errors are Redis' texts.
 
+use super::Settings;
+
 pub const NO_DEFRAG: &str =
     "Active defragmentation cannot be enabled: the allocator of this server has no support for it";
 
+/// What the server calls files of its own in `dir`; names that begin like this are taken.
+const KEPT_NAMES: [&str; 3] = ["replication.toml", "backlog.ring", "ringhold.lock"];
+
 pub fn dbfilename(name: &str) -> Result<(), &'static str> {
-    base_name(name).then_some(()).ok_or("dbfilename can't be a path, just a filename")
+    match name {
+        _ if !base_name(name) => Err("dbfilename can't be a path, just a filename"),
+        _ if is_kept(name) => Err("dbfilename can't be the name of a file that the server keeps for itself"),
+        _ => Ok(()),
+    }
 }
 
 pub fn appendfilename(name: &str) -> Result<(), &'static str> {
     match name {
         "" => Err("appendfilename can't be empty"),
         _ if !base_name(name) => Err("appendfilename can't be a path, just a filename"),
+        _ if is_kept(name) => {
+            Err("appendfilename can't be the name of a file that the server keeps for itself")
+        }
         _ => Ok(()),
     }
 }
@@ -19,12 +31,34 @@ pub fn appenddirname(name: &str) -> Result<(), &'static str> {
     match name {
         "" => Err("appenddirname can't be empty"),
         _ if !base_name(name) => Err("appenddirname can't be a path, just a dirname"),
+        _ if is_kept(name) => {
+            Err("appenddirname can't be the name of a file that the server keeps for itself")
+        }
         _ => Ok(()),
     }
 }
 
+/// Snapshot, log and the log's directory may lie side by side under these names: an old log of one file has `appendfilename`.
+pub fn names_differ(settings: &Settings) -> Result<(), String> {
+    let names = [
+        ("dbfilename", &settings.dbfilename),
+        ("appendfilename", &settings.appendfilename),
+        ("appenddirname", &settings.appenddirname),
+    ];
+    for (n, (one, name)) in names.iter().enumerate() {
+        if let Some((other, _)) = names[..n].iter().find(|(_, other)| other == name) {
+            return Err(format!("{other} and {one} are both {name}: each needs a name of its own"));
+        }
+    }
+    Ok(())
+}
+
 fn base_name(name: &str) -> bool {
     !name.contains(['/', '\\'])
+}
+
+fn is_kept(name: &str) -> bool {
+    KEPT_NAMES.iter().any(|kept| name.starts_with(kept))
 }
 
 /// `{name}` with a known name, `{{` for a brace; something must be left to show.

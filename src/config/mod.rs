@@ -27,6 +27,7 @@ mod words;
 use std::path::{Path, PathBuf};
 
 pub use args::{Start, StartArgs, parse_start_args};
+pub use checks::names_differ;
 pub use lists::{
     ClientMemory, ClientOutputBufferLimits, FileMode, KeyspaceEvents, OomScores, OutputLimit, Percentiles,
     ReplicaOf, SavePoint, SavePoints, ShutdownFlags,

@@ -173,6 +173,19 @@ fn set_answers_as_redis_does() {
 }
 
 #[test]
+fn snapshot_and_log_have_names_of_their_own() {
+    let check = |args: &[&str], expected: Result<(), &str>| {
+        let (config, _) = start(args, &mut files(&[])).unwrap();
+        assert_eq!(names_differ(&config.settings), expected.map_err(String::from), "{args:?}");
+    };
+    check(&[], Ok(()));
+    let both = "dbfilename and appendfilename are both dump.rdb: each needs a name of its own";
+    check(&["--appendfilename", "dump.rdb"], Err(both));
+    let both = "appendfilename and appenddirname are both aof: each needs a name of its own";
+    check(&["--appendfilename", "aof", "--appenddirname", "aof"], Err(both));
+}
+
+#[test]
 fn set_depends_on_who_and_when() {
     let mut config = Config::default();
     config.settings.dir = "/data".into();
@@ -305,6 +318,14 @@ fn a_start_stops_at_a_bad_line_and_says_why() {
     check(&["/module.conf"], &["Ringhold loads no modules"]);
     check(&["/none.conf"], &["can't open config file '/none.conf'"]);
     check(&["--invalid"], &["Bad directive or wrong number of arguments"]);
+    check(
+        &["--dbfilename", "backlog.ring.new"],
+        &["dbfilename can't be the name of a file that the server keeps"],
+    );
+    check(
+        &["--appendfilename", "replication.toml"],
+        &["appendfilename can't be the name of a file that the"],
+    );
     check(&["--port"], &["'port'", "wrong number of arguments"]);
     check(&["--port", "6380", "--loglevel"], &["'loglevel'", "wrong number of arguments"]);
     check(&["--port", "6379", "6380"], &["'port \"6379\" \"6380\"'", "wrong number of arguments"]);

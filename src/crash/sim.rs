@@ -258,17 +258,11 @@ impl Runner<'_> {
         });
         if let (Some(end), true) = (answer.wrote(), self.kept) {
             self.floors.process = self.floors.process.max(end);
-            if self.world.look(|node| self.world_is_synced(node)).unwrap_or(false) {
+            if answer.synced {
                 self.floors.power = self.floors.power.max(end);
             }
         }
         Ok(())
-    }
-
-    /// `appendfsync always` with the log on: an answer promises the medium.
-    fn world_is_synced(&self, node: &crate::engine::Node) -> bool {
-        let settings = &node.config().settings;
-        settings.appendonly && settings.appendfsync == crate::config::AppendFsync::Always
     }
 
     fn compare(&mut self) -> Verdict {

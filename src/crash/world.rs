@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, yield_now};
 use tokio::time;
 
-use crate::config::{Config, Reader, StartArgs};
+use crate::config::{AppendFsync, Config, Reader, StartArgs};
 use crate::disk::SimDisk;
 use crate::engine::{Input, Node};
 use crate::log::hands::Stage;
@@ -81,6 +81,8 @@ pub struct Asked {
 pub struct Answer {
     pub asked: Asked,
     pub reply: Vec<u8>,
+    /// It left under `appendfsync always`: it promises the medium.
+    pub synced: bool,
 }
 
 impl Answer {
@@ -236,7 +238,8 @@ impl World {
             if !reply.is_empty()
                 && let Some(asked) = client.asked.take()
             {
-                answers.push(Answer { asked, reply });
+                let synced = syncs_always(&live.driver.node.borrow());
+                answers.push(Answer { asked, reply, synced });
             }
             if closes || client.wake.is_closed() {
                 live.driver.disconnect(client.slot);
@@ -418,6 +421,11 @@ impl World {
         let history = lock(&persist.files.history);
         history.get().bases.iter().filter(|base| base.placed).map(|base| base.cut).max()
     }
+}
+
+fn syncs_always(node: &Node) -> bool {
+    let settings = &node.config().settings;
+    settings.appendonly && settings.appendfsync == AppendFsync::Always
 }
 
 fn configured(options: &str) -> Result<Config, String> {

@@ -96,7 +96,6 @@ impl Node {
         self.see_time(clock.unix_micros());
         self.end_overdue_waits();
         self.end_pause_if_over(clock);
-        self.server.history.end = self.stream.end;
     }
 
     fn end_overdue_waits(&mut self) {
@@ -192,7 +191,7 @@ impl Node {
             let finished = self.see_time(clock.unix_micros());
             let failed = matches!(ended, Ended::Failed);
             self.server.account(slot, command, args, finished, finished - started, failed);
-            self.stream.close_unit();
+            self.close_unit();
             self.server.persistence.dirty += std::mem::take(&mut self.store.changes.dirty);
             if let Some(session) = self.server.sessions.get_mut(slot) {
                 session.last_write = self.stream.data_end;

@@ -43,7 +43,6 @@ impl Node {
         self.check_buffers(now);
         self.evict_clients();
         self.start_due_work(now);
-        self.server.history.end = self.stream.end;
         let finished = self.see_time(clock.unix_micros());
         self.server.stats.turn(finished - started);
         self.server.stats.cron_micros += (finished - started).unsigned_abs();
@@ -200,8 +199,7 @@ impl Node {
     /// Appends a command of our own making (no client's) as a unit.
     pub fn emit(&mut self, db: u32, words: &[&[u8]]) {
         self.stream.op(db, OwnedArgs::from_slices(words).as_args(), None);
-        self.stream.close_unit();
-        self.server.history.end = self.stream.end;
+        self.close_unit();
     }
 }
 

@@ -165,7 +165,7 @@ impl Node {
             let del = OwnedArgs::from_slices(&[b"DEL", &key]);
             self.stream.op(db, del.as_args(), None);
             if apart {
-                self.stream.close_unit();
+                self.close_unit();
             }
         }
     }
@@ -330,7 +330,7 @@ impl Node {
     pub(super) fn after_unit(&mut self, clock: &mut dyn Clock) {
         loop {
             let data = self.store.changes.dirty > 0 || !self.store.changes.expired.is_empty();
-            if self.stream.close_unit() || data {
+            if self.close_unit() || data {
                 self.silence.take_if(|_| data);
                 self.server.persistence.dirty += std::mem::take(&mut self.store.changes.dirty);
             }

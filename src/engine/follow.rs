@@ -145,6 +145,7 @@ impl Node {
         self.server.persistence.dirty += changed;
         let db = self.server.sessions.get(slot).map_or(0, |session| session.db as u32);
         self.stream.append_verbatim(unit.bytes, db, data || changed > 0);
+        self.server.history.end = self.stream.end;
         fed.applied += unit.bytes.len() as u64;
         self.note_touched();
         self.publish_events();

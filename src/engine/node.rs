@@ -249,7 +249,6 @@ impl Node {
 
     /// After a batch of one client: replies that must wait for the log are marked so.
     pub(super) fn end_batch(&mut self, slot: Slot) {
-        self.server.history.end = self.stream.end;
         if self.holds_replies() {
             self.hold(slot);
             for other in std::mem::take(&mut self.server.woken) {
@@ -257,6 +256,16 @@ impl Node {
                 self.server.woken.push(other);
             }
         }
+    }
+
+    /// Closes the open unit; `true` if it had any operation. From here on INFO tells its end, also to the next command of
+    /// the same batch.
+    pub(super) fn close_unit(&mut self) -> bool {
+        let any = self.stream.close_unit();
+        if any {
+            self.server.history.end = self.stream.end;
+        }
+        any
     }
 
     /// Whether replies wait for fsyncs (rule 13).

@@ -180,6 +180,7 @@ impl Node {
             born: history.past.born,
             replaced: &history.past.replaced,
             from: history.held_from.max(history.given_up),
+            follows: self.server.upstream().is_some(),
             overwrite: history.past.overwrite || setting == BetterReplica::Overwrite,
             declared_loss: history.past.declared_loss,
         };
@@ -271,7 +272,7 @@ impl Node {
         if may_ping && now - self.pinged_ms >= period {
             self.pinged_ms = now;
             self.stream.op_without_db(&[b"PING"]);
-            self.stream.close_unit();
+            self.close_unit();
         }
     }
 
@@ -305,7 +306,7 @@ impl Node {
         let paused = self.server.pause.is_some();
         if !paused && !self.is_replica() && self.server.persistence.failed.is_none() {
             self.stream.op_without_db(&[b"REPLCONF", b"GETACK", b"*"]);
-            self.stream.close_unit();
+            self.close_unit();
         }
     }
 

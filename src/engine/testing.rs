@@ -45,9 +45,16 @@ impl NodeBench {
 
     /// Feeds a line of a client; what it gets.
     pub fn send(&mut self, slot: Slot, line: &str) -> String {
-        let words: Vec<&[u8]> = line.split(' ').filter(|word| !word.is_empty()).map(str::as_bytes).collect();
+        self.send_all(slot, &[line])
+    }
+
+    /// Feeds lines at once, as a pipeline; what the client gets.
+    pub fn send_all(&mut self, slot: Slot, lines: &[&str]) -> String {
         let mut bytes = Vec::new();
-        encode_command(words.into_iter(), &mut bytes);
+        for line in lines {
+            let words = line.split(' ').filter(|word| !word.is_empty()).map(str::as_bytes);
+            encode_command(words.collect::<Vec<_>>().into_iter(), &mut bytes);
+        }
         if let Some(input) = self.inputs.get_mut(&slot) {
             input.push(&bytes);
         }

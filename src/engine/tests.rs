@@ -541,6 +541,18 @@ fn the_replica_furthest_behind_is_measured() {
     assert!(bench.send(a, "INFO clients").contains(" connected_clients:1 "));
 }
 
+/// Each command of a pipeline sees the end of what stands before it.
+#[test]
+fn a_pipeline_is_told_where_it_is() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    let set = |key| format!("SET {key} 1");
+    let [one, other] = ["a", "b"].map(set);
+    let reply = bench.send_all(a, &["ROLE", &one, "ROLE", &other, "ROLE"]);
+    let ends: Vec<&str> = reply.split(" :").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+    assert_eq!(ends, ["0", "50", "77"], "{reply}");
+}
+
 /// What stands behind REPLICAOF in a transaction sees a replica whose link is down.
 #[test]
 fn replicaof_is_seen_within_its_transaction() {

@@ -9,7 +9,7 @@
 //! | 2 | an id of our lineage, within its end | bytes held; the id is the current one or `capa psync2` | continue |
 //! | 3 | the same | bytes no longer held | full |
 //! | 4 | the same | an older id without `capa psync2` | full |
-//! | 4a | the same | beyond our own end: a primary told us of it, and we do not have that yet; nothing exempts | refuse |
+//! | 4a | the same, or the current id of a server that follows a primary | beyond our own end: our primary has it, and we do not have it yet; no `overwrite` | refuse |
 //! | 5 | an id of our lineage, beyond its end | a start set that end; nothing exempts | refuse |
 //! | 6 | the same | else | full |
 //! | 7 | an unknown id | its lineage shows its position under an id of ours, within its end; `capa psync2` | as 2, 3 |
@@ -18,6 +18,9 @@
 //! | 10 | an unknown id | else | full |
 //!
 //! Ends may have been told by a primary that we go on from (rule 20), together with what caused them: we answer as it would.
+//!
+//! Row 4a heeds no REPLICAOF at the replica: being pointed to another server of the same history is no order to go back in it, and
+//! what is refused comes again in a second, when the bytes that are on their way have arrived.
 //!
 //! *Exempt* (rule 5): `repl-better-replica overwrite`, REPLICAOF NO ONE given here since the start, the operator's
 //! REPLICAOF at the replica, and a loss that recovery declared, as long as the replica is ahead by no more; in row 9 also
@@ -58,6 +61,8 @@ pub struct Held<'a> {
     pub from: Offset,
     /// `repl-better-replica overwrite`, or an operator's REPLICAOF NO ONE.
     pub overwrite: bool,
+    /// It follows a primary: the stream goes on beyond `end` there.
+    pub follows: bool,
     /// Bytes that recovery declared lost at this start, at most.
     pub declared_loss: u64,
 }
@@ -100,7 +105,9 @@ impl Held<'_> {
         }
         let position = Offset(ask.next as u64 - 1);
         match self.known(id) {
-            Some(known) if position <= known.end => self.within(known.current, position, ask),
+            Some(known) if position <= known.end || known.current && self.follows => {
+                self.within(known.current, position, ask)
+            }
             Some(known) if known.ended_by_start => self.beyond(id, known.end, position, ask),
             Some(known) => {
                 Verdict::Full(format!("it is at {position}, beyond the end {} of {id}", known.end))
@@ -118,7 +125,7 @@ impl Held<'_> {
         }
         if position > self.end {
             // It holds more than we do of the history that we follow: it may not copy what we have, and need not.
-            return match ask.operator || self.overwrite {
+            return match self.overwrite {
                 true => {
                     Verdict::Full(format!("it is at {position}, beyond the {} bytes held here", self.end))
                 }
@@ -171,7 +178,7 @@ impl Held<'_> {
                      under other names. {WAYS}"
                 ));
             }
-            if ask.psync2 && position <= reach && position <= known.end {
+            if ask.psync2 && position <= reach && (position <= known.end || known.current && self.follows) {
                 return self.within(known.current, position, ask);
             }
         }
@@ -217,6 +224,7 @@ mod tests {
             replaced: &[],
             from: Offset(100),
             overwrite: false,
+            follows: false,
             declared_loss: 0,
         }
     }
@@ -271,10 +279,28 @@ mod tests {
         };
         check(ask(Some(8), 901), "continue 900");
         check(ask(Some(8), 902), "refuse"); // 4a
-        check(Ask { operator: true, ..ask(Some(8), 902) }, "full");
+        check(Ask { operator: true, ..ask(Some(8), 902) }, "refuse");
         check(ask(Some(8), 1502), "refuse"); // 5
         let shown = [(id(1), Offset(1000)), (id(8), Offset(1000))];
         check(Ask { shown: &shown, ..ask(Some(1), 1001) }, "refuse");
+    }
+
+    /// A replica does not have all of its primary's history yet: whoever is ahead of it waits.
+    #[test]
+    fn a_replica_is_asked() {
+        let lineage = lineage();
+        let follows = Held { follows: true, ..held(&lineage) };
+        let check = |held: Held<'_>, asked: Ask<'_>, expected: &str| {
+            assert_eq!(word(&held.verdict(&asked)), expected, "{asked:?}");
+        };
+        check(follows, ask(Some(9), 901), "continue 900");
+        check(follows, ask(Some(9), 902), "refuse"); // 4a
+        check(follows, Ask { operator: true, ..ask(Some(9), 902) }, "refuse");
+        check(follows, Ask { psync2: false, ..ask(Some(9), 902) }, "refuse");
+        check(follows, ask(Some(8), 502), "full"); // 6: a promotion ended it
+        check(Held { overwrite: true, ..follows }, ask(Some(9), 902), "full");
+        let shown = [(id(1), Offset(950)), (id(9), Offset(950))];
+        check(follows, Ask { shown: &shown, ..ask(Some(1), 951) }, "refuse");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use super::logging::{notice, warning};
 use super::persist::{Cut, Files};
 use super::process;
-use crate::config::{AppendFsync, Config};
+use crate::config::{AppendFsync, Config, names_differ};
 use crate::disk::{Disk, DiskFile, Mode};
 use crate::engine::Node;
 use crate::engine::replay::Replay;
@@ -111,6 +111,7 @@ pub fn make_directory(dir: &Path) -> Result<(), String> {
 /// Recovers the directory; the error is what an operator reads.
 pub fn recover(disk: Arc<dyn Disk>, config: &Config, progress: &LoadProgress) -> Result<Recovered, String> {
     let started = Instant::now();
+    names_differ(&config.settings)?;
     let paths = paths(config);
     let tidied = tidy_up(&*disk, &paths).map_err(text)?;
     tidied.done.iter().for_each(|done| notice!("{done}"));

@@ -10,7 +10,7 @@ use super::driver::Driver;
 use super::logging::{self, notice, warning};
 use super::start::Files;
 use super::{process, resize};
-use crate::config::{Change, Settings, apply_failed};
+use crate::config::{Change, Settings, apply_failed, names_differ};
 use crate::disk::durable;
 use crate::error::ReplyError;
 use crate::state::Slot;
@@ -68,6 +68,7 @@ fn apply(
             };
             format!("{why}. Check server logs.")
         })?,
+        "dbfilename" => names_differ(settings)?,
         "dir" if !settings.dir.is_dir() => return Err("No such file or directory".into()),
         "tls-port" if settings.tls_port != 0 => return Err("TLS is not supported".into()),
         "oom-score-adj" | "oom-score-adj-values" => process::adjust_oom_score(settings).map_err(|why| {

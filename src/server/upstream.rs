@@ -111,8 +111,6 @@ async fn lead(driver: &Rc<Driver>) -> Result<(), String> {
     }
     let end = driver.persist().cut().offset;
     driver.node.borrow_mut().lead();
-    // They come back and learn the new name.
-    driver.drop_followers();
     driver.settle();
     notice!("MASTER MODE enabled at offset {end}");
     Ok(())
@@ -164,7 +162,8 @@ async fn rename(
     renamed.await.map_err(|_| "recording the new id ended early".to_string())?
 }
 
-/// Rule 1: recorded durably, then in the ring and the log, then in force. No other name and no stream meanwhile.
+/// Rule 1: recorded durably, then in the ring and the log, then in force. No other name and no stream meanwhile. Replicas
+/// are cut off with it, whatever became of the asker: they come back and learn the name.
 async fn record_name(
     driver: Rc<Driver>,
     replid: ReplId,
@@ -193,6 +192,8 @@ async fn record_name(
     let mut node = driver.node.borrow_mut();
     node.server.history.remember(&recorded);
     persist.describe(&mut node);
+    drop((persist, node));
+    driver.drop_followers();
     Ok(())
 }
 
@@ -525,7 +526,6 @@ impl Connection {
             let theirs = self.theirs.take().filter(|theirs| theirs.replid == replid);
             rename(&self.driver, replid, Some(theirs.map(|theirs| theirs.past).unwrap_or_default()), role)
                 .await?;
-            self.driver.drop_followers();
         }
         notice!(
             "MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization at offset {}{}",

@@ -140,3 +140,31 @@ fn a_load_longer_than_the_primarys_patience_ends_in_sync() {
         );
     }
 }
+
+/// A server in the middle learns its primary's new name, and is told meanwhile to follow the same primary under another address:
+/// the name comes into force, and with it those below hear of it.
+#[test]
+fn followers_hear_of_a_name_that_another_replicaof_overtook() {
+    if !subject_is_ours() {
+        return;
+    }
+    let mut primary = Launch::ours(&QUICK).start();
+    let middle = replica_of(&primary);
+    let last = replica_of(&middle);
+    primary.connect().must(&["SET", "a", "1"]);
+    at_the_same_place(&primary, &last);
+    middle.connect().must(&["DEBUG", "AOF-FLUSH-SLEEP", "500000"]);
+    primary.kill();
+    primary = primary.restart();
+    let port = primary.port().to_string();
+    eventually("the primary to answer the middle", LIMIT, || {
+        primary.log().contains("Partial resynchronization request").then_some(())
+    });
+    middle.connect().must(&["REPLICAOF", "localhost", &port]);
+    middle.connect().must(&["DEBUG", "AOF-FLUSH-SLEEP", "0"]);
+    primary.connect().must(&["SET", "b", "1"]);
+    at_the_same_place(&primary, &middle);
+    at_the_same_place(&middle, &last);
+    let full = last.log().matches("Full resync from master").count();
+    assert_eq!(full, 1, "{}", last.log());
+}
