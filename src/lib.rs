@@ -7,7 +7,7 @@
 //!
 //! | module | what lives there | may use |
 //! |---|---|---|
-//! | [`units`], [`error`] | quantities as newtypes; the three kinds of error | – |
+//! | [`units`], [`error`], [`planted`] | quantities as newtypes; the three kinds of error; mistakes for the crash harness to find, in no server that runs | – |
 //! | [`resp`] | the wire protocol: incremental parser, reply writer | units, error |
 //! | [`format`] | every byte that is persisted: RDB, LZF, CRC, packed encodings, AOF marks, manifest, ring header | units, error, resp (numbers as text) |
 //! | [`config`] | the one settings table | resp |
@@ -36,6 +36,7 @@ pub mod error;
 pub mod format;
 pub mod inspect;
 pub mod log;
+pub mod planted;
 pub mod repl;
 pub mod resp;
 pub mod ring;

@@ -32,6 +32,7 @@ use crate::format::crc::SealCrc;
 use crate::format::ring::{
     BLOCK, Layout, NAME_SLOTS, Name, WINDOW_SLOTS, Window, WindowSeal, block_seal, block_start, decode_header,
 };
+use crate::planted::{Bug, planted};
 use crate::units::{Offset, ReplId};
 
 /// A new ring's beginning.
@@ -204,7 +205,7 @@ impl Ring {
     /// Appends whole units; `db` is the stream's after them. In the file when it returns.
     pub fn append(&mut self, bytes: &[u8], db: u32) {
         self.append_in_steps(bytes, db, |_| {});
-        if let Some(twin) = &mut self.twin {
+        if let Some(twin) = self.twin.as_mut().filter(|_| !planted(Bug::ResizeUnfed)) {
             twin.append(bytes, db);
         }
     }
@@ -296,6 +297,9 @@ impl Ring {
     /// before, as what the window holds must not depend on the seals that go.
     pub fn forget_outside(&mut self) -> Result<()> {
         self.flush()?;
+        if planted(Bug::BranchSeals) {
+            return Ok(());
+        }
         let table =
             self.layout.seal_at(Offset::ZERO)..self.layout.seal_at(Offset(self.layout.capacity - 1)) + 8;
         let mut seals = vec![0; table.len()];
@@ -386,12 +390,23 @@ impl Ring {
     fn append_in_steps(&mut self, mut bytes: &[u8], db: u32, mut observe: impl FnMut(&[u8])) {
         let new_end = self.window.end + bytes.len() as u64;
         if bytes.len() as u64 > self.own_limit() {
+            if planted(Bug::BigUnit) {
+                self.window.end = new_end;
+                return self.publish();
+            }
             return self.empty_at(new_end, db);
         }
-        if let Some(start) = self.new_start(new_end) {
+        let late = planted(Bug::RingStartLate);
+        let room = self.new_start(new_end);
+        if let Some(start) = room.filter(|_| !late) {
             self.window.start = start;
             self.publish();
             observe(self.region.bytes());
+        }
+        if planted(Bug::RingEndFirst) {
+            let end = std::mem::replace(&mut self.window.end, new_end);
+            self.publish();
+            self.window.end = end;
         }
         let mut at = self.window.end;
         while !bytes.is_empty() {
@@ -411,6 +426,9 @@ impl Ring {
             }
         }
         (self.window.end, self.window.db) = (new_end, db);
+        if late {
+            self.window.start = room.unwrap_or(self.window.start);
+        }
         self.publish();
     }
 

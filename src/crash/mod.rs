@@ -7,6 +7,7 @@
 //! | [`scenario`] | settings and steps, made from a seed |
 //! | [`sim`] | runs a scenario, judges every recovery |
 //! | [`search`] | many seeds, all short workloads; a failure made small and told |
+//! | `planted` | with the feature of that name: deliberate mistakes, each of which must be found |
 //! | [`corrupt`] | every byte of every file damaged, the outcome judged |
 //!
 //! **What is real**: commands, node, driver, ring, log, snapshots, rewrites, recovery, shutdown: the server's own code.
@@ -15,10 +16,12 @@
 //! **What is not covered yet**: the network, replicas and full syncs; the server as a process on a real file system; directories
 //! that are made or renamed but not synced (a directory's own name is durable at once here); the data thread running
 //! *while* a snapshot's thread is in the middle of its file (that work is done in one piece, though a crash may end it
-//! at any of its disk steps); mistakes planted on purpose.
+//! at any of its disk steps).
 
 pub mod corrupt;
 pub mod model;
+#[cfg(any(test, feature = "planted"))]
+pub mod planted;
 pub mod scenario;
 pub mod search;
 pub mod sim;

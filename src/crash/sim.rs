@@ -10,6 +10,7 @@
 //! | P2 | the stream's end is between two units; the data are what the model makes of the stream up to there |
 //! | P3, P5 | the position is true under the name that it is reported with, and so is each one of the lineage; no name is used twice |
 //! | P5 | a directory that only crashed is never refused; after a start with I/O errors the next one goes well |
+//! | P5 | a killed process leaves no block in the ring's window that does not match its seal (rule 9) |
 //! | P1, P7 | on a disk that works again a base that is due comes, and writes are taken again by themselves |
 //! | P7 | after an fsync that failed nothing enters the stream until a new base is there; no reply says otherwise |
 //! | – | a second start comes to the same; the data served equal what the stream leads to |
@@ -25,8 +26,9 @@ use std::time::Duration;
 
 use super::model::{Model, print_of};
 use super::scenario::{Crash, Scenario, Setup, Step, shown};
-use super::world::{Answer, DIR, Started, World};
+use super::world::{Answer, DIR, Started, World, file};
 use crate::disk::PowerCut;
+use crate::ring::{Found, Ring};
 use crate::units::{Offset, ReplId};
 
 /// A promise that was broken.
@@ -347,6 +349,9 @@ impl Runner<'_> {
         self.latched_at = None;
         let failed_syncs = self.world.disk.failed_syncs(LOG) > 0;
         let mut power = self.end_process(crash.power);
+        if !power {
+            self.verify_ring()?;
+        }
         if let Some(setup) = &crash.setup {
             self.world.configure(&setup.options()).map_err(|why| ("–", why))?;
             self.setup = setup.clone();
@@ -423,6 +428,18 @@ impl Runner<'_> {
             self.tell(|| format!("      (files: {})", files.join(", ")));
         }
         power.is_some()
+    }
+
+    /// However an append was interrupted: what the header claims is there (rule 9).
+    fn verify_ring(&self) -> Verdict {
+        let path = file("backlog.ring");
+        let damage = match Ring::open(&self.world.disk, &path) {
+            Ok(Found::Ring(_, check)) => check.damage,
+            Ok(Found::Damaged(damage)) => Some(damage),
+            Ok(Found::Missing) => None,
+            Err(failure) => return Err(("–", failure.to_string())),
+        };
+        damage.map_or(Ok(()), |damage| Err(("P5", format!("a kill -9 left the backlog damaged: {damage}"))))
     }
 
     fn start(&mut self, what: &str) -> Result<Started, (&'static str, String)> {
@@ -568,6 +585,11 @@ mod tests {
             20266,
             "the ring was told to forget its log before its last block was summed up again: the header that said so sealed \
              nothing",
+        ),
+        (
+            11690,
+            "a start set a log aside that the backlog asked for, and a power cut came before the backlog was made anew: the \
+             next start refused for the log that was gone",
         ),
     ];
 

@@ -19,6 +19,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Disk, Mode, Result};
+use crate::planted::{Bug, planted};
 
 /// Suffix of the temporary that a replacement is written to.
 pub const TEMPORARY: &str = ".tmp";
@@ -35,6 +36,9 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
 /// Gives a finished, fsynced file its final name, durably; both names are in one directory.
 pub fn publish(disk: &dyn Disk, temporary: &Path, path: &Path) -> Result<()> {
     disk.rename(temporary, path)?;
+    if planted(Bug::NameFsync) {
+        return Ok(());
+    }
     disk.fsync_dir(parent(path)) // the new name must survive before anyone relies on it
 }
 
@@ -66,7 +70,9 @@ pub fn replace_in_reserve(disk: &dyn Disk, path: &Path, text: &str, reserve: usi
     match disk.open(&spare, Mode::Write) {
         Ok(file) if ready => {
             file.write_at(&padded, 0)?; // over blocks that the file already has
-            file.fdatasync()?; // before the exchange makes it the file
+            if !planted(Bug::HistoryFsync) {
+                file.fdatasync()?; // before the exchange makes it the file
+            }
         }
         // Also one that may not be written to, left by a run as another user.
         _ => write_new(disk, &spare, &padded)?,

@@ -9,6 +9,7 @@ use super::node::{Action, Clock, Node};
 use super::replicas::Psync;
 use crate::commands::{Block, BlockCause, Command, Ctx, Effect, Flags, Outcome, Request, UNCHANGED};
 use crate::error::ReplyError;
+use crate::planted::{Bug, planted};
 use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::reply::Reply;
 use crate::state::Order;
@@ -419,8 +420,9 @@ impl Node {
         let Some(session) = self.server.sessions.get(slot) else { return UNCHANGED };
         let (db, proto) = (session.db, session.proto);
         let mut out = Vec::new();
+        let expiry = if planted(Bug::ExpiryInReplay) { Expiry::Local } else { Expiry::Ignore };
         let mut ctx = Ctx {
-            db: self.store.db(db, now, Expiry::Ignore, stamp),
+            db: self.store.db(db, now, expiry, stamp),
             out: Reply::new(&mut out, proto),
             server: &mut self.server,
             slot,

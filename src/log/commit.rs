@@ -42,6 +42,7 @@ use super::survey::{seal_file, walk_segment};
 use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
 use crate::format::history::History;
 use crate::format::manifest::{Entry, Manifest};
+use crate::planted::{Bug, planted};
 
 /// The log's files, ready to be written on.
 pub struct Prepared {
@@ -133,7 +134,7 @@ pub fn prepare(disk: Arc<dyn Disk>, paths: &Paths, plan: &mut Plan) -> Result<Pr
         reseal(&*disk, paths, cut, &mut plan.history)?;
     }
     let sealed = plan.history.sealed.is_some(); // never synced again (rule 23): a base comes before service
-    for name in plan.keep_segments.iter().filter(|_| !sealed) {
+    for name in plan.keep_segments.iter().filter(|_| !sealed && !planted(Bug::StartUnsynced)) {
         // A killed server leaves bytes in the page cache that no fsync covered; those to come must not be called
         // durable before these are.
         disk.open(&paths.log_file(name), Mode::Write)?.fdatasync()?;
@@ -199,6 +200,9 @@ fn apply_cut(disk: &dyn Disk, cut: &Cut) -> Result<()> {
     if len > cut.keep {
         if let Some(aside) = &cut.aside {
             copy_tail(disk, &*file, cut.keep, aside)?; // before the original goes
+        }
+        if planted(Bug::TailKept) {
+            return Ok(());
         }
         file.truncate(cut.keep)?;
     }

@@ -20,6 +20,7 @@ use crate::disk::{Disk, Result};
 use crate::format::aof::Place;
 use crate::format::framing::UnitWalk;
 use crate::format::history::{Base, BaseFile, Born, Cause, History, Role, Sealed};
+use crate::planted::{Bug, planted};
 use crate::ring::{Check, Ring};
 use crate::units::{Offset, ReplId};
 use fresh::stock_load;
@@ -408,7 +409,10 @@ impl<'a> Planner<'a> {
             }
             at += (first.len() + rest.len()) as u64;
         }
-        let (end, db) = walk.end();
+        let (mut end, db) = walk.end();
+        if planted(Bug::TornMulti) {
+            end = at.0;
+        }
         (end > from.0).then_some((Offset(end), db))
     }
 

@@ -23,6 +23,7 @@ use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
 use crate::error::{Corrupt, IoFailure};
 use crate::format::aof::{Chain, Place};
 use crate::format::manifest::{Entry, FileType, Manifest, ManifestError};
+use crate::planted::{Bug, planted};
 use crate::units::Offset;
 
 /// Where things are in a data directory.
@@ -244,6 +245,7 @@ impl Segments {
         }
         durable::remove_if_there(&*self.disk, &path)?; // named by no manifest: left by a crash
         let mut opening = Vec::new();
+        let place = if planted(Bug::SegmentDb) { Place { db: 0, ..place } } else { place };
         let chain = Chain::open(place, &mut opening);
         let file = self.disk.open(&path, Mode::CreateNew)?;
         file.write_at(&opening, 0)?;
@@ -278,6 +280,9 @@ impl Segments {
         let name = name.to_string();
         manifest.base = Some(Entry { name, seq, file_type: FileType::Base, start_offset: Some(cut) });
         manifest.incrs = kept;
+        for entry in manifest.history.iter().filter(|_| planted(Bug::StaleManifest)) {
+            durable::remove_if_there(&*self.disk, &self.paths.log_file(&entry.name))?;
+        }
         self.replace(manifest)?;
         self.left_behind = false;
         self.delete_passed()

@@ -19,6 +19,7 @@ use crate::format::aof::{Ending, Place, SegmentReport, SegmentWalk};
 use crate::format::crc::SealCrc;
 use crate::format::history::{Base, BaseFile, Born, Clean, History};
 use crate::format::manifest::{Entry, FileType, Manifest};
+use crate::planted::{Bug, planted};
 use crate::ring::{Check, Found, Ring};
 use crate::units::{Offset, ReplId};
 
@@ -493,7 +494,8 @@ impl LogReader<'_> {
             facts.shape = LogShape::Damaged;
             return facts;
         }
-        let foreign = files[first..].iter().any(|file| self.has_foreign_bytes(file));
+        let foreign =
+            files[first..].iter().any(|file| self.has_foreign_bytes(file)) && !planted(Bug::ForeignTail);
         facts.base = named.or_else(|| self.fitting_base(&files[..first], &files[first]));
         let is_base = |file: &LogFile| file.rdb == file.len || file.base_of_commands().is_some();
         if foreign || (first > 0 && facts.base.is_none() && !(first == 1 && is_base(&files[0]))) {

@@ -34,6 +34,7 @@ use super::segments::{OpenSegment, Segments};
 use crate::disk::{DiskFile, Result};
 use crate::error::IoFailure;
 use crate::format::aof::{Chain, MARK_INTERVAL, Place, timestamp};
+use crate::planted::{Bug, planted};
 use crate::units::{Offset, ReplId};
 
 /// `appendfsync`, and the spill of AOF off (rule 7), which is `No` under another name for INFO.
@@ -150,6 +151,12 @@ pub struct SyncJob {
 
 impl SyncJob {
     pub fn run(&self) -> Result<()> {
+        if planted(Bug::LogFsync) {
+            return Ok(());
+        }
+        for _ in 0..3 * usize::from(planted(Bug::FsyncForgiven)) {
+            let _again = self.files.iter().try_for_each(|file| file.fdatasync());
+        }
         self.files.iter().try_for_each(|file| file.fdatasync())
     }
 }
@@ -348,7 +355,8 @@ impl LogWriter {
         if let Err(failure) = result {
             return self.latch(&failure, "fsync");
         }
-        self.durable = self.durable.max(job.upto);
+        let upto = if planted(Bug::EarlyDurable) { self.written() } else { job.upto };
+        self.durable = self.durable.max(upto);
         let durable = self.durable;
         let (ready, waiting) =
             std::mem::take(&mut self.waiting_for_sync).into_iter().partition(|(at, _)| *at <= durable);
@@ -382,7 +390,7 @@ impl LogWriter {
             Health::Ok => {}
             Health::Healing(text) | Health::Latched(text) => return Err(text.clone()),
         }
-        self.sync_wanted = self.options.policy != Policy::Spill;
+        self.sync_wanted = self.options.policy != Policy::Spill && !planted(Bug::CloseUnsynced);
         if !self.put_mark(now) {
             return Err("the last mark could not be written".into());
         }

@@ -39,11 +39,14 @@ use crate::log::history_file::HistoryFile;
 use crate::log::segments::{Paths, Segments};
 use crate::log::thread::{HealthKind, LogSender, LogThread, Waker};
 use crate::log::writer::{Closed, Health, Options, Policy, Unclosed, mark_interval};
+use crate::planted::{Bug, planted};
 use crate::ring::Ring;
 use crate::state::Slot;
 use crate::units::{Offset, ReplId};
 use pins::{Awaited, Pin};
 
+/// How a transaction begins.
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 /// Between two attempts to record that the log has failed.
 const SEAL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -269,7 +272,8 @@ impl Persist {
     /// segments.
     fn may_begin_at(&self, start: Offset) -> bool {
         match &self.sender {
-            Some(sender) => sender.marked() >= start.min(self.ring.end()),
+            Some(sender) => sender.marked() >= start.min(self.ring.end()) || planted(Bug::RingOverrun),
+            None if planted(Bug::NoSpill) => true,
             None => self.promise.needed_from().is_none_or(|from| start <= from.offset),
         }
     }
@@ -283,7 +287,13 @@ impl Persist {
             // Before the ring gives up what only the log holds then: so its file says that a log led to its start.
             self.ring.note(sender.written(), sender.durable());
         }
-        self.ring.append(units, db);
+        if planted(Bug::TornMulti) && units.starts_with(MULTI) {
+            let (first, rest) = units.split_at(MULTI.len());
+            self.ring.append(first, self.ring.db());
+            self.ring.append(rest, db);
+        } else {
+            self.ring.append(units, db);
+        }
         if self.sender.is_none() {
             let start = self.ring.start();
             debug_assert!(self.may_begin_at(start), "the ring gave up what recovery needs (rule 7)");
@@ -309,7 +319,7 @@ impl Persist {
 
     /// Starts the spill if the ring is about to begin at `start` and recovery or a replica needs bytes before it (rule 7).
     fn spill_before(&mut self, start: Offset) {
-        if self.sender.is_some() {
+        if self.sender.is_some() || planted(Bug::NoSpill) {
             return;
         }
         let needed = self.promise.needed_from();
@@ -368,7 +378,8 @@ impl Persist {
             // Segments must follow one another. Those of before are needless if all from the base on is in the ring; else
             // they are what a crash comes back to, until the new log has a base.
             let mut segments = lock(&self.files.segments);
-            let gone = match self.promise.is_whole() && !self.promise.is_in_log() {
+            let needless = self.promise.is_whole() && !self.promise.is_in_log();
+            let gone = match needless || planted(Bug::LogDropped) {
                 true => segments.drop_before(u64::MAX).and_then(|()| segments.delete_history()),
                 false => {
                     warning!(

@@ -27,6 +27,7 @@
 //! Rejected: to remember where the last snapshot was and where the log ended side by side, each user taking what it needs.
 
 use super::persist::Cut;
+use crate::planted::{Bug, planted};
 use crate::units::Offset;
 
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +76,8 @@ impl Promise {
 
     /// How far what leads to `from`, where a log is to begin, survives a crash of the machine.
     pub fn durable_at(&self, from: Cut) -> Offset {
-        if self.is_continued_at(from) { self.durable } else { from.offset }
+        let continued = self.is_continued_at(from) && !planted(Bug::SpillDurable);
+        if continued { self.durable } else { from.offset }
     }
 
     /// While no log runs: the ring must hold everything from here on.

@@ -36,6 +36,7 @@ use crate::log::plan::{self, Load, Plan, RingPlan};
 use crate::log::rdb_probe::FormatProbe;
 use crate::log::replay::RunReader;
 use crate::log::segments::Paths;
+use crate::planted::{Bug, planted};
 use crate::ring::{Begin, Ring};
 use crate::state::{History, Process, Server};
 use crate::store::rdb::{LoadOptions, Origin, load};
@@ -131,19 +132,32 @@ pub fn recover(disk: Arc<dyn Disk>, config: &Config, progress: &LoadProgress) ->
     load_bases(&*disk, &plan, &mut node, config, progress)?;
     let mut ring = found.ring.map(|ring| *ring);
     replay(&*disk, &plan, &mut node, ring.as_ref(), progress)?;
-    if let (RingPlan::Keep { start }, Some(ring)) = (&plan.ring, &mut ring)
-        && plan.aside.contains(&paths.log())
-    {
+    let mut refilled = None;
+    if plan.aside.contains(&paths.log()) {
         // Before the log goes: a crash in between must not find a ring that asks for it.
-        ring.keep(*start..plan.end, plan.db);
-        ring.forget_log();
-        ring.flush().map_err(text)?;
+        match (&plan.ring, &mut ring) {
+            (RingPlan::Keep { start }, Some(ring)) => {
+                if !planted(Bug::ForgetUnsealed) {
+                    ring.keep(*start..plan.end, plan.db);
+                }
+                ring.forget_log();
+                ring.flush().map_err(text)?;
+            }
+            (RingPlan::Refill { .. }, Some(_)) => {
+                let capacity = config.settings.repl_backlog_size;
+                refilled = Some(ready_ring(&*disk, &paths, &plan, ring.take(), capacity)?);
+            }
+            (_, None) => {}
+        }
     }
     let prepared = prepare(Arc::clone(&disk), &paths, &mut plan).map_err(text)?;
     for name in remove_leftovers(&*disk, &paths.data, process::another_runs).map_err(text)? {
         notice!("removed {name}: the save that wrote it was killed");
     }
-    let ring = ready_ring(&*disk, &paths, &plan, ring.take(), config.settings.repl_backlog_size)?;
+    let ring = match refilled {
+        Some(ring) => ring,
+        None => ready_ring(&*disk, &paths, &plan, ring, config.settings.repl_backlog_size)?,
+    };
     if let Some(system) = disk.open(ring.path(), Mode::Read).map_err(text)?.unreserved_overwrites() {
         warning!(
             "{} lies on {system}, which reserves no space for overwrites: a full disk ends the server there. Keep space \
@@ -375,7 +389,8 @@ fn begin(
     } else {
         // The configuration decides the role (rule 27): a replica's directory started as a primary is a promotion.
         let cause = if was_replica { Cause::Promotion } else { Cause::Start };
-        history.begin(process::random_id(), cause, plan.end, &mut ring, None).map_err(text)?;
+        let name = if planted(Bug::NameKept) { old } else { process::random_id() };
+        history.begin(name, cause, plan.end, &mut ring, None).map_err(text)?;
     }
     let replid = history.get().replid;
     let (sealed, strays) = (history.get().sealed.is_some(), history.get().strays);
@@ -389,7 +404,7 @@ fn begin(
             segments: Arc::new(Mutex::new(segments)),
         },
         ring,
-        at: Cut { replid, offset: plan.end, db: plan.db },
+        at: Cut { replid, offset: plan.end, db: if planted(Bug::StreamDb) { 0 } else { plan.db } },
         log_from: Cut { replid: plan.log_from.replid, offset: plan.log_from.offset, db: plan.log_from.db },
         has_segments: !plan.keep_segments.is_empty(),
         needs_base: !plan.log_has_base,

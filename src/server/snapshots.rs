@@ -31,9 +31,11 @@ use super::persist::{Cut, Files, lock};
 use crate::disk::{Disk, DiskFile, Mode, durable};
 use crate::format::history::{Base, BaseFile};
 use crate::format::rdb::EXPORT_AUX;
+use crate::log::hands;
 use crate::log::history_file::HistoryFile;
 use crate::log::thread::LogSender;
 use crate::log::writer::Rotated;
+use crate::planted::{Bug, planted};
 use crate::store::rdb::{self, SaveOptions};
 use crate::store::{Snapshot, commands};
 use crate::units::Position;
@@ -193,6 +195,9 @@ fn await_log<T>(job: &Job, receive: &mpsc::Receiver<Result<T, String>>) -> Resul
             Err(RecvTimeoutError::Timeout) if job.progress.cancelled.load(Ordering::Relaxed) => {
                 return Err("cancelled while it waited for the log".into());
             }
+            Err(RecvTimeoutError::Timeout) if hands::is_simulated() => {
+                return Err("the log does not answer".into()); // it had its turn, and there is no other thread
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 return Err("the log ended before it did what was asked of it".into());
@@ -232,8 +237,11 @@ fn publish(
     let mut history = lock(&job.files.history);
     note_strays(job, &mut history)?;
     history.announce_base(base.clone()).map_err(|e| e.to_string())?;
-    rename(job, temporary, target)?;
     let same_name = |other: &Base| other.files.iter().any(|file| file.name == name);
+    if planted(Bug::BaseEarly) {
+        history.confirm_base(&base, same_name).map_err(|e| e.to_string())?;
+    }
+    rename(job, temporary, target)?;
     history.confirm_base(&base, same_name).map_err(|e| e.to_string())?;
     drop(history);
     match rotated {
@@ -314,7 +322,9 @@ pub(super) fn encode(job: &Job, path: &Path) -> Result<Saved, String> {
     let mut out = BufWriter::with_capacity(256 * 1024, file);
     let saved = encode_into(job, &mut out).map_err(failed)?;
     let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.sync().map_err(|failure| failure.to_string())?;
+    if !planted(Bug::SnapshotFsync) {
+        file.sync().map_err(|failure| failure.to_string())?;
+    }
     Ok(saved)
 }
 

@@ -10,6 +10,7 @@ use super::common::{bulk_entry, empty_scan, owned, random_count};
 use crate::commands::scan::{ScanOptions, parse_cursor};
 use crate::commands::{Command, Ctx, Effect, Flags, Group, Keys, Outcome, UNCHANGED, rewrite, verbatim_if};
 use crate::error::ReplyError;
+use crate::planted::{Bug, planted};
 use crate::resp::args::{Args, OwnedArgs};
 use crate::store::{Events, Kind, Set, Type};
 
@@ -126,6 +127,9 @@ fn spop(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     ctx.db.notify(Events::SET, "spop", key);
     ctx.db.remove_if_empty(key);
     ctx.out.bulk(&member);
+    if planted(Bug::EffectVerbatim) {
+        return rewrite(&[b"SPOP", key]);
+    }
     rewrite(&[b"SREM", key, &member])
 }
 

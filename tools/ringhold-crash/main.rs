@@ -3,6 +3,7 @@
 //! Each way of looking is a subcommand; what they do lives in [`ringhold::crash`]. Figures go to standard output at the
 //! end, progress to standard error if that is a terminal, violations as they are found.
 
+mod planted;
 mod report;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ Examples:
   ringhold-crash replay 4711
   ringhold-crash enumerate --operations 2
   ringhold-crash corrupt
+  ringhold-crash planted --bug 7
 
 Exit codes:
   0  no promise was broken
@@ -74,6 +76,15 @@ enum Command {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// Deliberate mistakes in the server, each of which must be found (in builds with the feature `planted`)
+    Planted {
+        /// Only this one
+        #[arg(long)]
+        bug: Option<u8>,
+        /// Give up looking for one after so many seconds of a core
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -86,6 +97,9 @@ fn main() -> ExitCode {
         Command::Replay { seed } => replay(&mut report, seed),
         Command::Enumerate { operations } => enumerate(&mut report, operations.into()),
         Command::Corrupt { stride, only } => damage(&mut report, stride, &only),
+        Command::Planted { bug, seconds } => {
+            planted::run(&mut report, bug, seconds);
+        }
     }
     report.finish(args.json.as_deref())
 }

@@ -4,6 +4,7 @@ use super::{Annotation, CHAIN_START, Chain, Kind, MARK_INTERVAL, PREFIX, Place, 
 use crate::error::Corrupt;
 use crate::format::crc::{SealCrc, seal};
 use crate::format::framing::{Command, Framer, Sink, Units};
+use crate::planted::{Bug, planted};
 use crate::units::{Offset, ReplId};
 
 /// A point between two units of a segment.
@@ -166,6 +167,9 @@ impl SegmentWalk {
         let mut report = self.state.report;
         report.len = self.len;
         report.file_seal = self.file_seal.value();
+        if planted(Bug::ForeignTail) {
+            report.proven = report.parsed;
+        }
         report.ending = match (self.damage, self.framer.unfinished()) {
             (Some(damage), _) => Ending::Malformed(damage),
             (None, Some(at)) => Ending::Cut { at },
@@ -238,7 +242,8 @@ impl Walk {
         chain.cover(&line[..found.covered]);
         // Behind damage nothing is counted any more, as it may have taken a line for commands or the reverse.
         let placed = found.place.offset == self.offset && found.place.db == self.units.db;
-        let sound = chain.seal.value() == found.seal && (placed || self.report.bad_mark.is_some());
+        let sealed = chain.seal.value() == found.seal || planted(Bug::MarkSeal);
+        let sound = sealed && (placed || self.report.bad_mark.is_some());
         self.chain = Some(Chain { seal: SealCrc::seeded(&[found.seal]) });
         if !sound {
             self.report.bad_mark.get_or_insert(end - line.len() as u64);

@@ -4,6 +4,7 @@ use super::{LogFacts, LogFile, LogReader, PIECE, REPAIR, Refusal, refusal_at};
 use crate::disk::Mode;
 use crate::format::aof::{Ending, MarkSearch};
 use crate::log::recovery::Tail;
+use crate::planted::{Bug, planted};
 use crate::units::{Offset, ReplId};
 
 impl LogReader<'_> {
@@ -36,7 +37,11 @@ impl LogReader<'_> {
         let torn = early || in_seal(proven.offset) || self.zeroed_sector(&facts.files[last], proven.at);
         // Also under segments that were synced behind them, until a base holds what both did.
         let undermined = in_seal(proven.offset) && last + 1 < files;
-        let tail = match (proven.offset >= facts.known_durable, whole, torn) {
+        let (enough, torn) = match planted(Bug::DamageTorn) {
+            true => (true, true),
+            false => (proven.offset >= facts.known_durable, torn),
+        };
+        let tail = match (enough, whole, torn) {
             (true, true, _) => Tail::Whole,
             (true, false, true) => Tail::Torn,
             (false, false, true) if undermined => Tail::Torn,

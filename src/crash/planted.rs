@@ -1,0 +1,117 @@
+//! Are the mistakes of [`crate::planted`] found? Each one is planted, and looked for in the ways that users have.
+//!
+//! A find counts only if the same run is clean without the bug: what is wrong anyway proves nothing about the harness.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::corrupt::{self, Damage, Directory, Outcome};
+use super::scenario::Scenario;
+use super::search::try_run;
+use super::sim::Violation;
+use crate::planted::{Bug, Row, plant};
+
+/// What found a bug.
+#[derive(Clone, Debug)]
+pub enum By {
+    /// `sim`, which a seed repeats.
+    Sim { seed: u64 },
+    /// `corrupt`.
+    Corrupt { directory: &'static str, file: String, damage: Damage },
+}
+
+impl std::fmt::Display for By {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            By::Sim { seed } => write!(f, "sim --seed {seed}"),
+            By::Corrupt { directory, file, damage } => {
+                write!(f, "corrupt --only {directory}: {file} {damage:?}")
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub by: By,
+    pub violation: Violation,
+    /// Recoveries judged until then.
+    pub cycles: u64,
+    /// Of one core.
+    pub took: Duration,
+}
+
+/// What this thread has had of its core so far: the simulator never waits, so on an idle machine it is the time that passes.
+pub fn core_time() -> Duration {
+    let spent = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
+}
+
+/// Looks for the bug until `enough` says, asked with the recoveries judged so far.
+pub fn hunt(row: &Row, enough: impl Fn(u64) -> bool) -> Option<Found> {
+    let began = core_time();
+    let (mut cycles, mut found) = (0, None);
+    while found.is_none() && !enough(cycles) {
+        found = match is_damage(row.bug) {
+            true => by_damage(row.bug, &mut cycles, &enough),
+            false => by_sim(row.bug, &mut cycles, &enough),
+        };
+    }
+    found.map(|(by, violation)| Found { by, violation, cycles, took: core_time() - began })
+}
+
+/// It shows only where files are damaged at rest.
+fn is_damage(bug: Bug) -> bool {
+    matches!(bug, Bug::DamageTorn)
+}
+
+fn by_sim(bug: Bug, cycles: &mut u64, enough: &impl Fn(u64) -> bool) -> Option<(By, Violation)> {
+    for seed in 1.. {
+        let scenario = Scenario::generate(seed);
+        match with(bug, || try_run(&scenario, None)) {
+            Ok(tally) => *cycles += tally.cycles,
+            Err(violation) if try_run(&scenario, None).is_ok() => return Some((By::Sim { seed }, violation)),
+            Err(_) => {}
+        }
+        if enough(*cycles) {
+            break;
+        }
+    }
+    None
+}
+
+/// So far apart are the bytes that are damaged.
+const STRIDE: usize = 23;
+
+fn by_damage(bug: Bug, cycles: &mut u64, enough: &impl Fn(u64) -> bool) -> Option<(By, Violation)> {
+    for recipe in corrupt::recipes() {
+        let Ok(mut directory) = Directory::make(recipe, 1) else { continue };
+        for n in 0..directory.files.len() {
+            for damage in directory.cases(n, STRIDE) {
+                let outcome = with(bug, || directory.judge(n, damage));
+                *cycles += 1;
+                if let Some(Outcome::Violation(what)) = outcome
+                    && !matches!(directory.judge(n, damage), Some(Outcome::Violation(_)))
+                {
+                    let file = directory.files[n].0.file_name().unwrap_or_default();
+                    let file = file.to_string_lossy().into_owned();
+                    let by = By::Corrupt { directory: recipe.name, file, damage };
+                    return Some((by, Violation { promise: "P5", what, step: 0 }));
+                }
+                if enough(*cycles) {
+                    return None;
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Does it with the bug planted.
+fn with<R>(bug: Bug, run: impl FnOnce() -> R) -> R {
+    plant(Some(bug));
+    let result = run(); // whoever runs scenarios catches their panics
+    plant(None);
+    result
+}
