@@ -19,13 +19,13 @@
 //! | [`engine`] | the node: sessions, dispatch, effects, blocking, cron; events in, actions out | all above |
 //! | [`disk`] | the only file I/O and mapping, behind a trait | units, error |
 //! | [`ring`], [`log`] | the ring file; segments, writer, recovery, rewrite | disk, format, store |
-//! | [`inspect`] | the library half of the inspection tool | format, log, ring, engine |
+//! | [`inspect`] | the library half of the inspection tool; a blocking socket of its own for a server's data | format, log, ring, engine |
 //! | [`server`] | the only async code: listener, connections, driver, threads | all |
 //! | [`crash`] | the library half of the crash-recovery harness: a server on a simulated disk, a model, verdicts | all |
 //!
 //! **Layer rule** (checked by `tests/tidy.rs`): everything down to `engine` is pure — no tokio, no files, no
 //! sockets, no clock — so that it runs under a simulator and a fuzzer. Only `disk` touches files, only `server`
-//! touches sockets, threads and time.
+//! touches sockets, threads and time (and `inspect`, a program's library and no part of the server, a thread and a socket).
 
 pub mod commands;
 pub mod config;

@@ -1,6 +1,7 @@
 //! RDB files from RDB files: of another version, only some keys, split by cluster slot, several merged.
 //!
 //! ```text
+//! snapshots, or what directories and logs amount to ([`Whole`])
 //! several inputs ─► names alone, first: which keys come again later? ─┐
 //! each input ─► key ─► wanted? ─► value walked (proved sound) into a spool ─► wanted? ─► the writer of its slot
 //! ```
@@ -15,12 +16,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::check;
-use super::keys::{self, Filter, Head, Row};
+use super::input::{self, Found, Input, Kind};
+use super::keys::{Filter, Head, Row};
 use super::partitions::{Marks, Repeats};
 use super::rebuild::{Writer, is_writable};
 use super::snapshot::Snapshot;
 use super::spool::Spool;
 use super::value::{self, Nothing};
+use super::whole::{self, Whole};
 use super::{Failure, Result};
 use crate::format::rdb::Item;
 use crate::units::UnixMillis;
@@ -32,7 +35,7 @@ const IN_MEMORY: usize = 1 << 20;
 
 /// What is wanted.
 pub struct Request<'r> {
-    /// `-` is standard input; only one that stands alone.
+    /// `-` is standard input; one at most.
     pub inputs: &'r [PathBuf],
     pub filter: &'r Filter,
     /// First and last cluster slot.
@@ -62,17 +65,12 @@ pub fn convert(
     now: UnixMillis,
     outputs: &mut [&mut dyn Write],
 ) -> Result<Done> {
-    let repeated = repeated(request, options)?;
-    let mut sources = Vec::new();
-    for path in request.inputs {
-        sources.push(keys::open(path, options)?);
-    }
-    let mut done = Done { replaced: repeated.count, ..Done::default() };
-    done.notes.extend(sources.iter().filter_map(|source| source.note.clone()));
+    let (mut inputs, repeated, notes) = open(request, options, now)?;
+    let mut done = Done { replaced: repeated.count, notes, ..Done::default() };
     let mut snapshots = Vec::new();
-    for source in &mut sources {
-        let file = source.input.file.clone();
-        snapshots.push(Snapshot::open(&mut source.input, &file)?);
+    for input in &mut inputs {
+        let file = input.file.clone();
+        snapshots.push(Snapshot::open(input, &file)?);
     }
     let highest = snapshots.iter().map(Snapshot::version).max().unwrap_or_default();
     done.version = request.version.unwrap_or(highest.max(super::rebuild::OLDEST));
@@ -122,21 +120,33 @@ pub(super) fn spool() -> Rc<RefCell<Spool>> {
     Rc::new(RefCell::new(Spool::new(IN_MEMORY)))
 }
 
-/// Which keys, counted over all inputs, come again later.
-fn repeated(request: &Request<'_>, options: &check::Options) -> Result<Marks> {
-    if request.inputs.len() < 2 {
-        return Ok(Marks::default());
+/// The inputs to be read, which of their keys, counted over all, come again later, and what should be said of them.
+fn open(
+    request: &Request<'_>,
+    options: &check::Options,
+    now: UnixMillis,
+) -> Result<(Vec<Input>, Marks, Vec<String>)> {
+    if request.inputs.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
+        return Err(Failure::Usage("only one of the inputs may be standard input".into()));
     }
-    if request.inputs.iter().any(|path| path.as_os_str() == "-") {
-        let what = "standard input can be read only once: of several inputs none may be -";
-        return Err(Failure::Usage(what.into()));
+    let mut wholes = Vec::new();
+    for path in request.inputs {
+        match input::open(path, &options.watch)? {
+            // Read once, a snapshot may come from anywhere.
+            Found::File(input)
+                if request.inputs.len() == 1 && input.kind == Kind::Rdb && !whole::is_log(&input) =>
+            {
+                return Ok((vec![input], Marks::default(), Vec::new()));
+            }
+            found => wholes.push(Whole::of(path, found, options, now)?),
+        }
     }
     let mut repeats = Repeats::default();
-    for path in request.inputs {
-        let mut source = keys::open(path, options)?;
-        names(&mut source.input, path, &mut repeats)?;
+    for whole in wholes.iter().filter(|_| wholes.len() > 1) {
+        names(&mut whole.input(&options.watch)?, &whole.name, &mut repeats)?;
     }
-    repeats.finish()
+    let inputs: Result<Vec<Input>> = wholes.iter().map(|whole| whole.input(&options.watch)).collect();
+    Ok((inputs?, repeats.finish()?, wholes.into_iter().filter_map(|whole| whole.note).collect()))
 }
 
 /// The names of all keys of a file, in its order.
@@ -205,6 +215,7 @@ mod tests {
     use super::*;
     use crate::inspect::check::Verdict;
     use crate::inspect::dump::{JsonLines, Sink};
+    use crate::inspect::keys;
 
     #[test]
     fn slots_are_those_of_a_cluster() {

@@ -1,11 +1,12 @@
-//! What differs between two snapshots: keys added, removed, changed. In bounded memory, for files of any size.
+//! What differs between two datasets: keys added, removed, changed, and what in them. In bounded memory, of any size.
 //!
 //! ```text
-//! left, right ─► each key: hash of the name, digest of the value, type, deadline ─► partitions ─► a mark per key
-//! left again  ─► removed keys          right again ─► added and changed keys
+//! left, right ─► each key: hash of the name, digest of the value, type, deadline, place ─► partitions ─► a mark per key
+//! left again  ─► removed keys          right again ─► added and changed keys ─► the value there and here: detail
 //! ```
 //!
-//! Names are read again instead of being kept, so that a file is read twice and only hashes lie on the disk meanwhile.
+//! Names are read again instead of being kept, so that a file is read twice and only hashes and places lie on the disk
+//! meanwhile. What cannot be read twice is copied first ([`Whole`]).
 //! The digest does not depend on how a value is encoded or a collection without order is arranged; of a stream it covers
 //! entries, groups and what is pending. When a consumer was last seen, deadlines of a hash's fields and the
 //! content of module values are not compared.
@@ -16,10 +17,12 @@ use std::path::Path;
 use foldhash::quality::RandomState;
 
 use super::check;
-use super::keys::{self, Filter, Head};
-use super::partitions::{HASH, Marks, Partitions};
+use super::detail::{self, Detail, Each};
+use super::keys::{Filter, Head};
+use super::partitions::{Ascending, HASH, Marks, Partitions};
 use super::snapshot::Snapshot;
 use super::value::{self, Role, Visitor};
+use super::whole::Whole;
 use super::{Failure, Result};
 use crate::format::crc::SealCrc;
 use crate::format::packed::listpack::ListpackRef;
@@ -83,6 +86,17 @@ impl Totals {
 pub struct Wanted<'w> {
     pub filter: &'w Filter,
     pub now: UnixMillis,
+    /// Elements of each fate that are named of a changed key; without any, values are not looked into.
+    pub elements: usize,
+}
+
+/// A key that is not the same.
+pub struct Difference<'d> {
+    pub change: Change,
+    /// As the right side has it, unless it is removed.
+    pub head: Head<'d>,
+    /// Of a key whose value changed and whose type did not.
+    pub detail: Option<Detail>,
 }
 
 /// One key as it lies in a partition:
@@ -95,73 +109,113 @@ pub struct Wanted<'w> {
 /// | 16 | digest of the value |
 /// | 1 | the data type: [`type_number`] |
 /// | 9 | 1 and the deadline, or zeros |
-const ENTRY: usize = HASH + 1 + 8 + 16 + 1 + 9;
+/// | 8 | where it begins in its file, big-endian |
+const ENTRY: usize = HASH + 1 + 8 + 16 + 1 + 9 + 8;
 type Entry = [u8; ENTRY];
 const SIDE: usize = HASH;
 const ORDINAL: usize = SIDE + 1;
 const DIGEST: usize = ORDINAL + 8;
 const TYPE: usize = DIGEST + 16;
 const DEADLINE: usize = TYPE + 1;
+const AT: usize = DEADLINE + 9;
 
-/// Compares two snapshots and shows each difference: first what is only in `left`, then the rest, in the order of the
-/// files. Neither may be standard input.
+/// Compares two datasets and shows each difference: first what is only in `left`, then the rest, in the order of the
+/// files. Only one may be standard input.
 pub fn diff(
     [left, right]: [&Path; 2],
     wanted: &Wanted<'_>,
     options: &check::Options,
-    show: &mut dyn FnMut(Change, &Head<'_>) -> Result<()>,
+    show: &mut dyn FnMut(&Difference<'_>) -> Result<()>,
 ) -> Result<Totals> {
-    if [left, right].iter().any(|path| path.as_os_str() == "-") {
-        return Err(Failure::Usage("files are read twice: neither may be standard input".into()));
+    if [left, right].iter().all(|path| path.as_os_str() == "-") {
+        return Err(Failure::Usage("only one of the two may be standard input".into()));
     }
+    let sides = [Whole::open(left, options, wanted.now)?, Whole::open(right, options, wanted.now)?];
+    let [left, right] = &sides;
     let mut parts = Partitions::new();
     let mut digest = Digest::new();
-    let mut notes = Vec::new();
-    for (side, path) in [left, right].into_iter().enumerate() {
-        let note = walk(path, wanted, options, |snapshot, head, ordinal| {
+    let (mut counts, mut versions) = ([0, 0], [0, 0]);
+    for (side, whole) in sides.iter().enumerate() {
+        versions[side] = walk(whole, wanted, options, |snapshot, head, ordinal| {
             digest.clear();
             snapshot.value(head.kind, &mut digest)?;
-            let mut rest = [0; ENTRY - HASH];
-            rest[0] = side as u8;
-            rest[ORDINAL - HASH..DIGEST - HASH].copy_from_slice(&ordinal.to_be_bytes());
-            rest[DIGEST - HASH..TYPE - HASH].copy_from_slice(&digest.value());
-            rest[TYPE - HASH] = type_number(head.kind);
-            if let Some(at) = head.attributes.expires {
-                rest[DEADLINE - HASH] = 1;
-                rest[DEADLINE - HASH + 1..].copy_from_slice(&at.to_be_bytes());
-            }
-            parts.put(head.db, head.key, &rest);
+            counts[side] = ordinal + 1;
+            parts.put(head.db, head.key, &entry(side as u8, ordinal, head, digest.value())[HASH..]);
             Ok(())
         })?;
-        notes.extend(note);
     }
-    let mut found = Found::default();
+    let mut found = Found::new(counts[1], wanted.elements > 0);
     parts.each_key(|entries: &[Entry]| found.judge(entries))?;
     walk(left, wanted, options, |snapshot, head, ordinal| {
         snapshot.skip(head.kind)?;
-        if found.removed.has(ordinal) { show(Change::Removed, head) } else { Ok(()) }
+        if !found.removed.has(ordinal) {
+            return Ok(());
+        }
+        show(&Difference { change: Change::Removed, head: *head, detail: None })
     })?;
     walk(right, wanted, options, |snapshot, head, ordinal| {
         snapshot.skip(head.kind)?;
-        match found.change(ordinal) {
-            Some(change) => show(change, head),
-            None => Ok(()),
-        }
+        let Some(change) = found.change(ordinal) else { return Ok(()) };
+        let detail = match found.places.take(ordinal)? {
+            Some(at) => {
+                let places = [(left, versions[0], at), (right, versions[1], head.at)];
+                Some(detail_of(head, wanted.elements, places)?)
+            }
+            None => None,
+        };
+        show(&Difference { change, head: *head, detail })
     })?;
+    let notes = sides.iter().filter_map(|whole| whole.note.clone()).collect();
     Ok(Totals { notes, ..found.totals })
 }
 
-#[derive(Default)]
+fn entry(side: u8, ordinal: u64, head: &Head<'_>, digest: [u8; 16]) -> Entry {
+    let mut entry = [0; ENTRY];
+    entry[SIDE] = side;
+    entry[ORDINAL..DIGEST].copy_from_slice(&ordinal.to_be_bytes());
+    entry[DIGEST..TYPE].copy_from_slice(&digest);
+    entry[TYPE] = type_number(head.kind);
+    if let Some(at) = head.attributes.expires {
+        entry[DEADLINE] = 1;
+        entry[DEADLINE + 1..AT].copy_from_slice(&at.to_be_bytes());
+    }
+    entry[AT..].copy_from_slice(&head.at.to_be_bytes());
+    entry
+}
+
+/// Compares the values of one key: file, its version, and where the key begins, on both sides.
+fn detail_of(head: &Head<'_>, most: usize, places: [(&Whole, u16, u64); 2]) -> Result<Detail> {
+    let mut walk = |side: usize, each: &mut Each<'_>| {
+        let (whole, version, at) = places[side];
+        whole.glance(version, (head.db, at), |snapshot| {
+            let Item::Key(kind, _) = snapshot.next_item()? else { return Ok(()) };
+            snapshot.value(kind, each).map(|_| ())
+        })
+    };
+    detail::compare(head.type_word(), most, &mut walk)
+}
+
 struct Found {
     removed: Marks,
     added: Marks,
     kind: Marks,
     value: Marks,
     deadline: Marks,
+    /// Of changed values, by their ordinals on the right: where the key begins on the left.
+    places: Ascending,
+    /// Whether that is asked for.
+    detailed: bool,
     totals: Totals,
 }
 
 impl Found {
+    /// `count`: keys on the right.
+    fn new(count: u64, detailed: bool) -> Found {
+        let [removed, added, kind, value, deadline] = std::array::from_fn(|_| Marks::default());
+        let (places, totals) = (Ascending::new(count), Totals::default());
+        Found { removed, added, kind, value, deadline, places, detailed, totals }
+    }
+
     /// The entries of a key, the left ones first; of one that comes twice in a file the last one stands.
     fn judge(&mut self, entries: &[Entry]) {
         let last = |side: u8| entries.iter().rfind(|entry| entry[SIDE] == side);
@@ -180,12 +234,16 @@ impl Found {
                 for (part, marks) in [
                     (TYPE..DEADLINE, &mut self.kind),
                     (DIGEST..TYPE, &mut self.value),
-                    (DEADLINE..ENTRY, &mut self.deadline),
+                    (DEADLINE..AT, &mut self.deadline),
                 ] {
                     if left[part.clone()] != right[part] {
                         marks.set(at);
                         differ = true;
                     }
+                }
+                let same_type = left[TYPE] == right[TYPE];
+                if self.detailed && same_type && left[DIGEST..TYPE] != right[DIGEST..TYPE] {
+                    self.places.put(at, left[AT..].try_into().map_or(0, u64::from_be_bytes));
                 }
                 self.totals.changed += u64::from(differ);
                 self.totals.same += u64::from(!differ);
@@ -214,16 +272,15 @@ fn type_number(kind: ValueType) -> u8 {
     WORDS.iter().position(|known| *known == word).map_or(u8::MAX, |number| number as u8)
 }
 
-/// Hands over the keys of a snapshot that are wanted, counted; the value must be taken. What should be said of the source.
+/// Hands over the keys of a snapshot that are wanted, counted; the value must be taken. The file's version.
 fn walk(
-    path: &Path,
+    whole: &Whole,
     wanted: &Wanted<'_>,
     options: &check::Options,
     mut take: impl FnMut(&mut Snapshot<'_>, &Head<'_>, u64) -> Result<()>,
-) -> Result<Option<String>> {
-    let mut source = keys::open(path, options)?;
-    let file = source.input.file.clone();
-    let mut snapshot = Snapshot::open(&mut source.input, &file)?;
+) -> Result<u16> {
+    let mut input = whole.input(&options.watch)?;
+    let mut snapshot = Snapshot::open(&mut input, &whole.name)?;
     let (mut name, mut ordinal) = (Vec::new(), 0);
     loop {
         let (kind, attributes) = match snapshot.next_item()? {
@@ -241,7 +298,7 @@ fn walk(
             snapshot.skip(kind)?;
         }
     }
-    Ok(source.note)
+    Ok(snapshot.version())
 }
 
 /// A value as 128 bits, whatever its encoding: a sum over what has no order, a chain through what has.
@@ -401,10 +458,15 @@ mod tests {
 
     fn found(left: &Path, right: &Path) -> (Totals, Vec<String>) {
         let (filter, mut lines) = (Filter::default(), Vec::new());
-        let wanted = Wanted { filter: &filter, now: UnixMillis(0) };
-        let totals = diff([left, right], &wanted, &check::Options::default(), &mut |change, head| {
+        let wanted = Wanted { filter: &filter, now: UnixMillis(0), elements: 1 };
+        let totals = diff([left, right], &wanted, &check::Options::default(), &mut |difference| {
+            let Difference { change, head, detail } = difference;
             let key = String::from_utf8_lossy(head.key);
-            lines.push(format!("{}{} {}{}", change.sign(), head.db, key, change.words().join(",")));
+            let mut line = format!("{}{} {}{}", change.sign(), head.db, key, change.words().join(","));
+            if let Some(Detail { removed, added, changed, shown, .. }) = detail {
+                line += &format!(" {removed} {added} {changed}, {} shown", shown.len());
+            }
+            lines.push(line);
             Ok(())
         });
         (totals.unwrap(), lines)
@@ -428,7 +490,17 @@ mod tests {
               \x04\x01h\x01\x01v\x01f\xfe\x01\0\x01a\x01x",
         );
         let (totals, lines) = found(&left, &right);
-        assert_eq!(lines, ["-0 b", "~0 lvalue", "~0 ttype", "~0 edeadline", "~0 hvalue", "+1 a"]);
+        assert_eq!(
+            lines,
+            [
+                "-0 b",
+                "~0 lvalue 0 0 2, 1 shown",
+                "~0 ttype",
+                "~0 edeadline",
+                "~0 hvalue 1 1 0, 2 shown",
+                "+1 a"
+            ]
+        );
         assert_eq!(totals, Totals { same: 2, added: 1, removed: 1, changed: 4, notes: Vec::new() });
         assert!(!found(&left, &left).0.differ());
     }
@@ -451,6 +523,37 @@ mod tests {
                 std::fs::write(&other, &bytes).unwrap();
                 let (totals, lines) = found(&file, &other);
                 assert!(!totals.differ() && totals.same > 0, "{name} {version}: {lines:?}");
+            }
+        }
+    }
+
+    /// A damaged side, whichever and wherever, ends with its file and a place in it, or is another dataset.
+    #[test]
+    fn damage_on_either_side_is_placed() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = directory.path().join("damaged");
+        for sample in ["types.rdb", "streams.rdb", "version-6.rdb"] {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/samples").join(sample);
+            let bytes = std::fs::read(&file).unwrap();
+            for at in (9..bytes.len()).step_by(1 + bytes.len() / 150) {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << (at % 8);
+                for damaged in [&flipped, &bytes[..at].to_vec()] {
+                    std::fs::write(&other, damaged).unwrap();
+                    let filter = Filter::default();
+                    let wanted = Wanted { filter: &filter, now: UnixMillis(0), elements: 2 };
+                    for sides in [[file.as_path(), &other], [&other, &file]] {
+                        match diff(sides, &wanted, &check::Options::default(), &mut |_| Ok(())) {
+                            Ok(_) | Err(Failure::TooLong(_)) => {}
+                            Err(Failure::Corrupt(damage)) => {
+                                assert!(
+                                    damage.file.as_deref() == Some(&other) && damage.at <= bytes.len() as u64
+                                )
+                            }
+                            Err(failure) => panic!("{failure}"),
+                        }
+                    }
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What a path is, and its bytes as one reader, whatever stands around them.
 //!
 //! ```text
-//! file | standard input ─► counted (progress) ─► gzip | zstd | as it is ─► first bytes say what it is ─► the walk
+//! file | standard input | server ─► counted (progress) ─► gzip | zstd | as it is ─► first bytes say what it is ─► the walk
 //! ```
 //!
 //! | kind | known by |
@@ -19,7 +19,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::{Failure, Result};
+use super::{Failure, Result, live};
 use crate::disk::{Disk, Mode, OsDisk};
 use crate::error::{Corrupt, IoFailure};
 use crate::format::ring::{NAME_SLOTS, Name};
@@ -65,7 +65,7 @@ pub enum Found {
 
 /// An open file of a known kind.
 pub struct Input {
-    /// `-` is standard input.
+    /// `-` is standard input; of a URL without user and password.
     pub file: PathBuf,
     pub kind: Kind,
     pub packing: Option<Packing>,
@@ -79,32 +79,49 @@ const HEAD: usize = 1024;
 /// A read of the operating system.
 const STEP: usize = 256 << 10;
 
-/// Opens `path`; `-` is standard input.
+/// Opens `path`; `-` is standard input, a URL a running server ([`live`]).
 pub fn open(path: &Path, watch: &Watch) -> Result<Found> {
     let disk = OsDisk::new();
-    if path.as_os_str() != "-" && disk.is_dir(path) {
-        return Ok(Found::Directory(path.to_path_buf()));
-    }
-    let (raw, size): (Box<dyn Read>, Option<u64>) = if path.as_os_str() == "-" {
+    let (raw, size): (Box<dyn Read>, Option<u64>) = if live::is_url(path) {
+        live::open(path)?
+    } else if path.as_os_str() == "-" {
         (Box::new(io::stdin()), None)
+    } else if disk.is_dir(path) {
+        return Ok(Found::Directory(path.to_path_buf()));
     } else {
         let file = disk.open(path, Mode::Read)?;
         let size = file.size()?;
         (Box::new(OwnedFile { file, at: 0 }), Some(size).filter(|size| *size > 0))
     };
-    let counted = Counted { inner: raw, file: path.to_path_buf(), done: 0, size, watch: watch.clone() };
-    of_reader(Box::new(counted), path, size).map(Found::File)
+    watched(raw, &live::name_of(path), size, watch).map(Found::File)
+}
+
+/// An input that is no file, of which progress is told.
+pub fn watched(raw: Box<dyn Read>, name: &Path, size: Option<u64>, watch: &Watch) -> Result<Input> {
+    let counted = Counted { inner: raw, file: name.to_path_buf(), done: 0, size, watch: watch.clone() };
+    of_reader(Box::new(counted), name, size)
+}
+
+/// Whether what comes from this path comes only once: standard input, or a server, which goes on.
+pub fn comes_once(path: &Path) -> bool {
+    path.as_os_str() == "-" || live::is_url(path)
 }
 
 /// An input that is no file. `name` is what messages call it.
 pub fn of_reader(mut raw: Box<dyn Read>, name: &Path, size: Option<u64>) -> Result<Input> {
     let failed = |error| IoFailure::new("reading", name, error);
-    let mut head = read_head(&mut raw).map_err(failed)?;
+    let mut head = Vec::new();
+    read_head(&mut raw, &mut head).map_err(failed)?;
     let packing = packing(&head);
     if let Some(packing) = packing {
-        let packed: Box<dyn Read> = Box::new(io::Cursor::new(head).chain(raw));
+        let packed: Box<dyn Read> = Box::new(io::Cursor::new(std::mem::take(&mut head)).chain(raw));
         raw = unpack(packing, packed).map_err(failed)?;
-        head = read_head(&mut raw).map_err(failed)?;
+        match read_head(&mut raw, &mut head) {
+            Ok(()) => {}
+            // What was unpacked before is shown before this is told.
+            Err(error) if !head.is_empty() => raw = Box::new(Broken(Some(error))),
+            Err(error) => return Err(failed(error).into()),
+        }
     }
     let Some(kind) = kind_of(&head, name) else {
         let start = super::text::shortened(&head[..head.len().min(16)], 40);
@@ -122,10 +139,17 @@ impl Read for Input {
     }
 }
 
-fn read_head(from: &mut dyn Read) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    from.take(HEAD as u64).read_to_end(&mut head)?;
-    Ok(head)
+fn read_head(from: &mut dyn Read, head: &mut Vec<u8>) -> io::Result<()> {
+    from.take(HEAD as u64).read_to_end(head).map(|_| ())
+}
+
+/// Fails, and ends.
+struct Broken(Option<io::Error>);
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
 }
 
 fn packing(head: &[u8]) -> Option<Packing> {
@@ -172,10 +196,10 @@ fn kind_of(head: &[u8], name: &Path) -> Option<Kind> {
     }
 }
 
-/// A disk's file, read from its start.
-struct OwnedFile {
-    file: std::sync::Arc<dyn crate::disk::DiskFile>,
-    at: u64,
+/// A disk's file, read on from byte `at`.
+pub(super) struct OwnedFile {
+    pub file: std::sync::Arc<dyn crate::disk::DiskFile>,
+    pub at: u64,
 }
 
 impl Read for OwnedFile {

@@ -35,11 +35,8 @@ pub fn open(path: &Path, options: &check::Options) -> Result<Source> {
     let directory = match input::open(path, &options.watch)? {
         Found::File(input) if input.kind == Kind::Rdb => return Ok(Source { input, note: None }),
         Found::File(input) => {
-            let what = input.kind.word();
-            return Err(Failure::Usage(format!(
-                "{} is a {what}: it holds no keys by itself",
-                path.display()
-            )));
+            let (name, what) = (input.file.display(), input.kind.word());
+            return Err(Failure::Usage(format!("{name} is a {what}: it holds no keys by itself")));
         }
         Found::Directory(directory) => directory,
     };

@@ -4,21 +4,26 @@
 //! log files in order ─► Framer ─► each command's first bytes ─► a line; the last `before` of them wait for the place
 //! ```
 //!
+//! Followed, a log does not end: when its writer rests, the caller is asked to wait; when the manifest names a next file, it is
+//! gone on with there. Polled and not told by the system (inotify), so that it works on any file system.
+//!
 //! Of a command at most [`HEAD`] bytes are held. Stream offsets are those that the annotations of the file give; in another
 //! server's log there are none.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::check::{self, files_of};
+use super::check::{self, files_of, layout};
 use super::input::{self, Found, Input, Kind};
 use super::snapshot::Snapshot;
 use super::text::{Json, message, shortened, shown};
-use super::{Failure, Result};
+use super::{Failure, Result, live};
+use crate::disk::OsDisk;
 use crate::error::{Corrupt, IoFailure};
 use crate::format::framing::{Command, Framer, Sink};
 use crate::format::rdb::Item;
+use crate::log::segments::{ManifestFound, read_manifest};
 
 /// Bytes of a command that are looked at.
 const HEAD: usize = 4096;
@@ -44,29 +49,27 @@ pub struct Around {
 
 /// Shows the stream around a place. `false`: the place is in none of the files.
 pub fn show(path: &Path, options: &check::Options, around: &Around, out: &mut dyn Write) -> Result<bool> {
-    let mut show = Show { around: *around, waiting: VecDeque::new(), left: None, out, failed: None };
-    match input::open(path, &options.watch)? {
-        Found::Directory(directory) => {
-            let mut any = false;
-            for file in files_of(&directory, options)? {
-                if let Found::File(input) = input::open(&file, &options.watch)?
-                    && input.kind == Kind::Log
-                {
-                    any = true;
-                    show.file(input)?;
-                }
-            }
-            if !any {
-                return Err(Failure::Usage(format!("{}: no log in this directory", directory.display())));
-            }
-        }
-        Found::File(input) if matches!(input.kind, Kind::Log | Kind::Rdb) => show.file(input)?,
-        Found::File(input) => {
-            let what = format!("{} is a {}, not a log", path.display(), input.kind.word());
-            return Err(Failure::Usage(what));
-        }
+    Show::new(around, out).all(path, options)
+}
+
+/// The same, and then all that is written, as it is written. `wait` is called where there is nothing more for now;
+/// with `false` it ends this.
+pub fn follow(
+    path: &Path,
+    options: &check::Options,
+    around: &Around,
+    wait: &mut dyn FnMut() -> bool,
+    out: &mut dyn Write,
+) -> Result<bool> {
+    if input::comes_once(path) {
+        let name = live::name_of(path);
+        return Err(Failure::Usage(format!(
+            "{}: only files and directories can be followed",
+            name.display()
+        )));
     }
-    show.finish()
+    let follow = Follow { wait, directory: None, shown: Vec::new(), next: None, is_last: true };
+    Show { follow: Some(follow), ..Show::new(around, out) }.all(path, options)
 }
 
 struct Show<'o> {
@@ -77,9 +80,99 @@ struct Show<'o> {
     left: Option<usize>,
     out: &'o mut dyn Write,
     failed: Option<std::io::Error>,
+    follow: Option<Follow<'o>>,
 }
 
-impl Show<'_> {
+/// How a log that is still written is followed.
+struct Follow<'o> {
+    wait: &'o mut dyn FnMut() -> bool,
+    /// Where a manifest tells the next file.
+    directory: Option<(PathBuf, check::Options)>,
+    shown: Vec<PathBuf>,
+    next: Option<PathBuf>,
+    /// The file that is read now is the last one that is known.
+    is_last: bool,
+}
+
+impl Follow<'_> {
+    /// At the end of what is written until now: whether to look into the same file again.
+    fn again(&mut self) -> bool {
+        if !self.is_last || self.next.is_some() {
+            return false;
+        }
+        if let Some((directory, options)) = &self.directory {
+            // Between two versions there may be no manifest for a moment.
+            self.next = next_of(&log_files(directory, options).unwrap_or_default(), &self.shown);
+        }
+        // What came into this file before the next one was named is read first.
+        self.next.is_some() || (self.wait)()
+    }
+}
+
+/// The files of a directory's log, in their order.
+fn log_files(directory: &Path, options: &check::Options) -> Result<Vec<PathBuf>> {
+    let disk = OsDisk::new();
+    let paths = layout(&disk, directory, &options.names)?;
+    Ok(match read_manifest(&disk, &paths)? {
+        ManifestFound::Good(manifest) => manifest.loaded().map(|entry| paths.log_file(&entry.name)).collect(),
+        _ => Vec::new(),
+    })
+}
+
+/// Behind the last file that was shown; where a rewrite has taken that one away, the first segment that is new.
+fn next_of(files: &[PathBuf], shown: &[PathBuf]) -> Option<PathBuf> {
+    let is_segment = |file: &&PathBuf| file.as_os_str().as_encoded_bytes().ends_with(b".incr.aof");
+    match files.iter().position(|file| Some(file) == shown.last()) {
+        Some(at) => files.get(at + 1).cloned(),
+        None => files.iter().filter(is_segment).find(|file| !shown.contains(file)).cloned(),
+    }
+}
+
+impl<'o> Show<'o> {
+    fn new(around: &Around, out: &'o mut dyn Write) -> Show<'o> {
+        Show { around: *around, waiting: VecDeque::new(), left: None, out, failed: None, follow: None }
+    }
+
+    fn all(mut self, path: &Path, options: &check::Options) -> Result<bool> {
+        match input::open(path, &options.watch)? {
+            Found::Directory(directory) => self.directory(&directory, options)?,
+            Found::File(input) if matches!(input.kind, Kind::Log | Kind::Rdb) => self.file(input)?,
+            Found::File(input) => {
+                let what = format!("{} is a {}, not a log", input.file.display(), input.kind.word());
+                return Err(Failure::Usage(what));
+            }
+        }
+        self.finish()
+    }
+
+    fn directory(&mut self, directory: &Path, options: &check::Options) -> Result<()> {
+        let mut logs = VecDeque::new();
+        for file in files_of(directory, options)? {
+            if let Found::File(input) = input::open(&file, &None)?
+                && input.kind == Kind::Log
+            {
+                logs.push_back(file);
+            }
+        }
+        if logs.is_empty() {
+            return Err(Failure::Usage(format!("{}: no log in this directory", directory.display())));
+        }
+        if let Some(follow) = &mut self.follow {
+            follow.directory = Some((directory.to_path_buf(), options.clone()));
+        }
+        while let Some(file) = logs.pop_front() {
+            if let Some(follow) = &mut self.follow {
+                follow.shown.push(file.clone());
+                follow.is_last = logs.is_empty();
+            }
+            if let Found::File(input) = input::open(&file, &options.watch)? {
+                self.file(input)?;
+            }
+            logs.extend(self.follow.as_mut().and_then(|follow| follow.next.take()));
+        }
+        Ok(())
+    }
+
     fn file(&mut self, mut input: Input) -> Result<()> {
         let name = input.file.clone();
         let mut start = 0;
@@ -112,7 +205,7 @@ impl Show<'_> {
         while walk.show.left != Some(0) && walk.show.failed.is_none() {
             let got = rest.read(&mut piece);
             let got = got.map_err(|error| IoFailure::new("reading", &name, error))?;
-            if got == 0 {
+            if got == 0 && !walk.show.rest()? {
                 break;
             }
             let walked = framer.feed(&piece[..got], &mut walk);
@@ -122,6 +215,21 @@ impl Show<'_> {
             Some(error) => Err(Failure::Output(error)),
             None => Ok(()),
         }
+    }
+
+    /// At the end of what a file has now: whether it is looked into again.
+    fn rest(&mut self) -> Result<bool> {
+        let is_tail = self.is_tail();
+        match &self.follow {
+            Some(follow) if follow.is_last && is_tail && self.left.is_none() => {
+                self.write_waiting();
+                self.left = Some(usize::MAX);
+            }
+            Some(_) => {}
+            None => return Ok(false),
+        }
+        self.out.flush().map_err(Failure::Output)?;
+        Ok(self.follow.as_mut().is_some_and(Follow::again))
     }
 
     fn finish(mut self) -> Result<bool> {
@@ -138,7 +246,7 @@ impl Show<'_> {
     fn line(&mut self, line: Vec<u8>, is_place: bool) {
         if is_place && self.left.is_none() {
             self.write_waiting();
-            self.left = Some(self.around.after.max(1));
+            self.left = Some(if self.follow.is_some() { usize::MAX } else { self.around.after.max(1) });
         }
         match &mut self.left {
             Some(0) => {}
@@ -316,7 +424,7 @@ mod tests {
         let mut out = Vec::new();
         let raw = Box::new(std::io::Cursor::new(file.to_vec()));
         let input = input::of_reader(raw, Path::new("/d/a.aof"), None).unwrap();
-        let mut show = Show { around, waiting: VecDeque::new(), left: None, out: &mut out, failed: None };
+        let mut show = Show::new(&around, &mut out);
         show.file(input).unwrap();
         let found = show.finish().unwrap();
         (String::from_utf8(out).unwrap(), found)
@@ -366,6 +474,49 @@ mod tests {
             text.ends_with("\"offset\":161,\"bytes\":20,\"command\":[\"DEL\",\"d\"],\"whole\":true}\n"),
             "{text}"
         );
+    }
+
+    /// The log grows, a command in two steps; a rewrite names the next segment, then takes this one away.
+    #[test]
+    fn a_log_is_followed_from_file_to_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let line = |n: u32, kind: &str| format!("file a.aof.{n}.incr.aof seq {n} type {kind}\n");
+        let append = |name: &str, text: &str| {
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file(name)).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        let del = |key: &str| format!("*2\r\n$3\r\nDEL\r\n$1\r\n{key}\r\n");
+        let manifest = |lines: &str| std::fs::write(file("a.aof.manifest"), lines).unwrap();
+        manifest(&line(1, "i"));
+        append("a.aof.1.incr.aof", &[del("a"), del("b"), del("c")].concat());
+        let mut step = 0;
+        let mut wait = || {
+            step += 1;
+            match step {
+                1 => append("a.aof.1.incr.aof", &del("d")[..10]),
+                2 => append("a.aof.1.incr.aof", &[&del("d")[10..], &del("e")].concat()),
+                3 => {
+                    append("a.aof.2.incr.aof", &del("g"));
+                    append("a.aof.1.incr.aof", &del("f"));
+                    manifest(&[line(1, "i"), line(2, "i")].concat());
+                }
+                4 => {
+                    append("a.aof.3.incr.aof", &del("h"));
+                    std::fs::remove_file(file("a.aof.2.incr.aof")).unwrap();
+                    manifest(&line(3, "i"));
+                }
+                _ => return false,
+            }
+            true
+        };
+        let around = Around { before: 2, after: 1, ..Around::default() };
+        let mut out = Vec::new();
+        follow(directory.path(), &check::Options::default(), &around, &mut wait, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let keys: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().last()).collect();
+        assert_eq!(keys, ["b", "c", "d", "e", "f", "g", "h"], "{text}");
+        assert_eq!(step, 5);
     }
 
     #[test]

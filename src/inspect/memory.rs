@@ -2,6 +2,9 @@
 //!
 //! One pass; held are the sums, a tree of prefixes of bounded size and the few largest keys. The estimates are
 //! [`sizes`](super::sizes)'.
+//!
+//! As a page ([`Memory::to_html`]): one file with its styles and its script, which asks no network for anything. The data lie
+//! in it as JSON, in which nothing can end the element that holds it, and the script makes only text of them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,11 +14,16 @@ use super::Result;
 use super::keys::{Head, Row, Take};
 use super::prefixes::{Prefixes, Shown, Sums};
 use super::sizes::{Cost, Measure};
-use super::summary::table;
+use super::summary::{LIVES, life, table};
 use super::text::{Json, grouped, shortened, size};
 use super::value::{Role, Visitor};
 use crate::format::packed::listpack::ListpackRef;
 use crate::format::rdb::{LoadError, Piece, stream};
+use crate::units::UnixMillis;
+
+const PAGE: &str = include_str!("memory.html");
+/// Where the page's data belong.
+const DATA: &str = "@DATA@";
 
 /// Adds up the keys that a filter lets through.
 pub struct Memory {
@@ -26,6 +34,9 @@ pub struct Memory {
     largest: Top,
     longest: Top,
     volatile: u64,
+    now: UnixMillis,
+    /// By time to live: past, then as [`LIVES`], then without a deadline.
+    lives: [Sums; LIVES.len() + 2],
 }
 
 /// A key among the largest.
@@ -36,9 +47,12 @@ pub struct Large {
     pub db: u64,
     pub key: Vec<u8>,
     pub kind: &'static str,
+    pub encoding: &'static str,
     pub elements: u64,
     pub redis: u64,
     pub ours: u64,
+    /// Unix milliseconds.
+    pub expires: Option<i64>,
 }
 
 /// The `most` largest.
@@ -61,9 +75,11 @@ impl Top {
             db: row.head.db,
             key: row.head.key.to_vec(),
             kind: row.head.type_word(),
+            encoding: row.encoding,
             elements: row.facts.elements,
             redis: cost.redis,
             ours: cost.ours,
+            expires: row.head.attributes.expires,
         }));
     }
 
@@ -75,8 +91,8 @@ impl Top {
 }
 
 impl Memory {
-    /// `top`: how many of the largest keys are kept.
-    pub fn new(top: usize, separator: u8) -> Memory {
+    /// `top`: how many of the largest keys are kept. `now`: from when times to live are counted.
+    pub fn new(top: usize, separator: u8, now: UnixMillis) -> Memory {
         let top = || Top { most: top, kept: BinaryHeap::new() };
         Memory {
             measure: Measure::default(),
@@ -85,6 +101,8 @@ impl Memory {
             largest: top(),
             longest: top(),
             volatile: 0,
+            now,
+            lives: [Sums::default(); LIVES.len() + 2],
         }
     }
 
@@ -161,6 +179,32 @@ impl Memory {
 
     pub fn to_json(&self, share: f64) -> Vec<u8> {
         let mut json = Json::new();
+        json.object(|j| self.write(share, j));
+        json.into_bytes()
+    }
+
+    /// A page to look at, of the dataset called `name`.
+    pub fn to_html(&self, name: &[u8], share: f64) -> Vec<u8> {
+        let mut json = Json::new();
+        json.object(|j| {
+            j.key("name").text(name);
+            j.key("least_percent").plain(100.0 * share);
+            self.write(share, j);
+        });
+        let (head, tail) = PAGE.split_once(DATA).unwrap_or((PAGE, ""));
+        let mut page = head.as_bytes().to_vec();
+        for byte in json.into_bytes() {
+            match byte {
+                // Only inside of texts: there an escape says the same.
+                b'<' => page.extend_from_slice(b"\\u003c"),
+                byte => page.push(byte),
+            }
+        }
+        page.extend_from_slice(tail.as_bytes());
+        page
+    }
+
+    fn write(&self, share: f64, j: &mut Json) {
         let total = self.total();
         let least = (total.cost.redis as f64 * share) as u64;
         let write = |j: &mut Json, sums: &Sums| {
@@ -169,44 +213,54 @@ impl Memory {
             j.key("redis").plain(sums.cost.redis);
             j.key("ringhold").plain(sums.cost.ours);
         };
-        json.object(|j| {
-            write(j, &total);
-            j.key("volatile").plain(self.volatile);
-            j.key("kinds").array(|j| {
-                for (kind, encoding, sums) in &self.kinds {
-                    j.object(|j| {
-                        j.key("type").text(kind.as_bytes());
-                        j.key("encoding").text(encoding.as_bytes());
-                        write(j, sums);
-                    });
-                }
-            });
-            for (name, top) in [("largest", &self.largest), ("most_elements", &self.longest)] {
-                j.key(name).array(|j| {
-                    for large in top.sorted() {
-                        j.object(|j| {
-                            j.key("db").plain(large.db);
-                            j.key("key").text(&large.key);
-                            j.key("type").text(large.kind.as_bytes());
-                            j.key("elements").plain(large.elements);
-                            j.key("redis").plain(large.redis);
-                            j.key("ringhold").plain(large.ours);
-                        });
-                    }
+        write(j, &total);
+        j.key("volatile").plain(self.volatile);
+        j.key("kinds").array(|j| {
+            for (kind, encoding, sums) in &self.kinds {
+                j.object(|j| {
+                    j.key("type").text(kind.as_bytes());
+                    j.key("encoding").text(encoding.as_bytes());
+                    write(j, sums);
                 });
             }
-            j.key("prefixes").array(|j| {
-                for shown in self.prefixes(least.max(1)) {
-                    j.object(|j| {
-                        j.key("prefix").text(&shown.prefix);
-                        j.key("depth").plain(shown.depth);
-                        write(j, &shown.sums);
-                        j.key("at_least").plain(shown.at_least);
-                    });
-                }
-            });
         });
-        json.into_bytes()
+        let lives = std::iter::once("past").chain(LIVES.iter().map(|(_, name)| *name)).chain(["never"]);
+        j.key("lives").array(|j| {
+            for (name, sums) in lives.zip(&self.lives).filter(|(_, sums)| sums.keys > 0) {
+                j.object(|j| {
+                    j.key("life").text(name.as_bytes());
+                    write(j, sums);
+                });
+            }
+        });
+        for (name, top) in [("largest", &self.largest), ("most_elements", &self.longest)] {
+            j.key(name).array(|j| top.sorted().iter().for_each(|large| large.write(j)));
+        }
+        j.key("prefixes").array(|j| {
+            for shown in self.prefixes(least.max(1)) {
+                j.object(|j| {
+                    j.key("prefix").text(&shown.prefix);
+                    j.key("depth").plain(shown.depth);
+                    write(j, &shown.sums);
+                    j.key("at_least").plain(shown.at_least);
+                });
+            }
+        });
+    }
+}
+
+impl Large {
+    fn write(&self, json: &mut Json) {
+        json.object(|j| {
+            j.key("db").plain(self.db);
+            j.key("key").text(&self.key);
+            j.key("type").text(self.kind.as_bytes());
+            j.key("encoding").text(self.encoding.as_bytes());
+            j.key("elements").plain(self.elements);
+            j.key("redis").plain(self.redis);
+            j.key("ringhold").plain(self.ours);
+            j.key("expires").maybe(self.expires);
+        });
     }
 }
 
@@ -251,13 +305,58 @@ impl Take for Memory {
             self.kinds.push((kind.0, kind.1, Sums::default()));
             self.kinds.len() - 1
         });
-        let sums = &mut self.kinds[place].2;
-        sums.keys += 1;
-        sums.elements += elements;
-        sums.cost += cost;
+        let class = row.head.attributes.expires.map_or(LIVES.len() + 1, |at| life(at, self.now));
+        for sums in [&mut self.kinds[place].2, &mut self.lives[class]] {
+            sums.keys += 1;
+            sums.elements += elements;
+            sums.cost += cost;
+        }
         self.prefixes.add(row.head.key, elements, cost);
         self.largest.offer(cost.redis, row, cost);
         self.longest.offer(elements, row, cost);
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::input;
+    use crate::inspect::keys::{Filter, Source, walk};
+    use std::path::Path;
+
+    fn memory(file: &[u8]) -> Memory {
+        let raw = Box::new(std::io::Cursor::new(file.to_vec()));
+        let input = input::of_reader(raw, Path::new("x"), None).unwrap();
+        let mut memory = Memory::new(10, b':', UnixMillis(1_000));
+        walk(&mut Source { input, note: None }, &Filter::default(), UnixMillis(0), &mut memory).unwrap();
+        memory
+    }
+
+    /// Whatever a key is called, the page's markup stays as it is, and the data are JSON that say the name.
+    #[test]
+    fn names_cannot_leave_the_data_of_a_page() {
+        let name = b"</script><!--<script>:'\"`${x}&\x1b\xff\xe2\x80\xa8";
+        let file =
+            [b"REDIS0003\xfd\x09\0\0\0\0".as_slice(), &[name.len() as u8], name, b"\x01v\xff"].concat();
+        let page = String::from_utf8(memory(&file).to_html(name, 0.0)).unwrap();
+        let plain = String::from_utf8(memory(b"REDIS0003\xff").to_html(b"x", 0.0)).unwrap();
+        for tag in ["<script", "</script", "<!", "<"] {
+            assert_eq!(page.matches(tag).count(), plain.matches(tag).count(), "{tag}");
+        }
+        assert!(
+            !page.contains("http://") && !page.contains("https://") && !page.contains(DATA),
+            "asks the network"
+        );
+        let data = page.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;
+        assert!(
+            data.starts_with("{\"name\":\"\\u003c/script>\\u003c!--") && data.contains("\\udcff"),
+            "{data}"
+        );
+        // The stray byte is a lone surrogate, which JSON allows and serde_json does not.
+        let data: serde_json::Value = serde_json::from_str(&data.replace("\\udcff", "?")).unwrap();
+        assert_eq!(data["largest"][0]["expires"], 9000);
+        assert_eq!(data["lives"][0]["life"], "within a minute");
+        assert_eq!(data["prefixes"][0]["prefix"], "</script><!--<script>:");
     }
 }

@@ -3,6 +3,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`input`] | what a path is; files, standard input, gzip and zstd as one kind of reader that knows its progress |
+//! | [`live`] | a running server as such a reader: its data by a full sync |
 //! | [`snapshot`], [`value`] | a walk over an RDB file: items, keys, the elements of a value in pieces |
 //! | [`check`] | is it sound? every checksum and structure, one report for any kind of file; `--fix` |
 //! | [`summary`] | what is in it, on one screen |
@@ -10,8 +11,10 @@
 //! | [`get`], [`dump`] | one value for a person; all as JSON or as commands |
 //! | [`convert`], [`rebuild`] | RDB files from RDB files: of another version, filtered, split by slot, merged |
 //! | [`salvage`] | what is whole in a damaged snapshot or log |
-//! | [`diff`], [`at`] | what differs between two snapshots; a data directory's state at an earlier place, as an RDB file |
+//! | [`diff`], [`detail`] | what differs between two datasets; and in a key that has changed |
+//! | [`at`] | a data directory's state at an earlier place, as an RDB file |
 //! | [`spool`], [`partitions`] | bytes of any number in bounded memory; keys compared by hash, a part at a time |
+//! | [`whole`] | a snapshot, packed, piped or replayed, that can be read again and anywhere |
 //! | [`memory`], [`sizes`], [`prefixes`] | what keys would cost in a server; the largest; by prefix, in bounded memory |
 //! | [`log`], [`ring`], [`lineage`] | the stream around a place; a ring's window and blocks; the names of a history |
 //! | [`commands`] | the names of commands |
@@ -38,6 +41,7 @@ pub mod at;
 pub mod check;
 pub mod commands;
 pub mod convert;
+pub mod detail;
 pub mod diff;
 pub mod distinct;
 pub mod dump;
@@ -45,6 +49,7 @@ pub mod get;
 pub mod input;
 pub mod keys;
 pub mod lineage;
+pub mod live;
 pub mod log;
 pub mod memory;
 pub mod partitions;
@@ -58,6 +63,7 @@ pub mod spool;
 pub mod summary;
 pub mod text;
 pub mod value;
+pub mod whole;
 
 use std::fmt;
 use std::path::Path;

@@ -8,8 +8,9 @@
 //! reads the file again and counts along. The hash is seeded anew in each process, so that no file can be made
 //! to collide, and 128 bits of it do not by chance. Rejected: a sort of all keys by name (twice the bytes, several passes).
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
-use std::io::Read;
+use std::io::{BufReader, Read};
 
 use foldhash::quality::RandomState;
 
@@ -19,6 +20,8 @@ use super::{Failure, Result};
 const PARTS: usize = 256;
 /// Of a part, before it goes to a file.
 const IN_MEMORY: usize = 32 << 10;
+/// Of a part's file at a time.
+const READ: usize = 64 << 10;
 /// Bytes of the hash, in front of each entry.
 pub const HASH: usize = 16;
 
@@ -54,7 +57,7 @@ impl<const N: usize> Partitions<N> {
         for mut part in self.parts {
             part.check()?;
             entries.clear();
-            let mut reader = part.reader();
+            let mut reader = BufReader::with_capacity(READ, part.reader());
             let mut entry = [0; N];
             for _ in 0..part.len() / N as u64 {
                 reader.read_exact(&mut entry).map_err(Failure::Output)?;
@@ -70,6 +73,62 @@ impl<const N: usize> Partitions<N> {
 impl<const N: usize> Default for Partitions<N> {
     fn default() -> Self {
         Partitions::new()
+    }
+}
+
+/// What belongs to ordinals that ascend, a number of 64 bits each: put in any order, taken in theirs.
+pub struct Ascending {
+    parts: Vec<Spool>,
+    /// Ordinals of each part.
+    step: u64,
+    /// The part that is taken from, and what is left of it.
+    open: usize,
+    entries: VecDeque<(u64, u64)>,
+}
+
+impl Ascending {
+    /// For ordinals below `end`.
+    pub fn new(end: u64) -> Ascending {
+        let parts = (0..PARTS).map(|_| Spool::new(IN_MEMORY)).collect();
+        let step = (end / PARTS as u64) + 1;
+        Ascending { parts, step, open: usize::MAX, entries: VecDeque::new() }
+    }
+
+    pub fn put(&mut self, ordinal: u64, number: u64) {
+        if let Some(part) = self.parts.get_mut((ordinal / self.step) as usize) {
+            part.put(&ordinal.to_be_bytes());
+            part.put(&number.to_be_bytes());
+        }
+    }
+
+    /// What was put for this ordinal, which is above all that were asked before.
+    pub fn take(&mut self, ordinal: u64) -> Result<Option<u64>> {
+        let place = (ordinal / self.step) as usize;
+        if place != self.open {
+            self.open = place;
+            self.entries = self.sorted(place)?.into();
+        }
+        while self.entries.front().is_some_and(|entry| entry.0 < ordinal) {
+            self.entries.pop_front();
+        }
+        Ok(self.entries.front().filter(|entry| entry.0 == ordinal).map(|entry| entry.1))
+    }
+
+    fn sorted(&mut self, place: usize) -> Result<Vec<(u64, u64)>> {
+        let Some(part) = self.parts.get_mut(place) else { return Ok(Vec::new()) };
+        part.check()?;
+        let mut reader = BufReader::with_capacity(READ, part.reader());
+        let mut entries = Vec::new();
+        let mut half = || -> Result<u64> {
+            let mut bytes = [0; 8];
+            reader.read_exact(&mut bytes).map_err(Failure::Output)?;
+            Ok(u64::from_be_bytes(bytes))
+        };
+        for _ in 0..part.len() / 16 {
+            entries.push((half()?, half()?));
+        }
+        entries.sort_unstable();
+        Ok(entries)
     }
 }
 
@@ -135,6 +194,17 @@ impl Repeats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_belongs_to_ordinals_comes_in_their_order() {
+        let mut ascending = Ascending::new(1_000_000);
+        for n in (0..300_000u64).rev() {
+            ascending.put(n * 3, n);
+        }
+        for n in [0, 3, 5, 6, 30_000, 30_001, 30_003, 899_997, 999_999] {
+            assert_eq!(ascending.take(n).unwrap(), (n % 3 == 0 && n < 900_000).then_some(n / 3), "{n}");
+        }
+    }
 
     #[test]
     fn the_last_of_each_key_stands() {

@@ -41,7 +41,22 @@ impl<'a> Snapshot<'a> {
 
     /// Goes on at byte `at` of a file of this version, where `input` begins and an item too. Its checksum is not verified.
     pub fn resume(input: &'a mut dyn Read, file: &Path, version: u16, at: u64, db: u64) -> Snapshot<'a> {
-        let mut reader = Reader::resume(input, version, at, None);
+        Snapshot::resume_of(Reader::resume(input, version, at, None), file, at, db)
+    }
+
+    /// The same, reading no more than `size` bytes at a time.
+    pub fn resume_briefly(
+        input: &'a mut dyn Read,
+        file: &Path,
+        version: u16,
+        at: u64,
+        db: u64,
+        size: usize,
+    ) -> Snapshot<'a> {
+        Snapshot::resume_of(Reader::resume(input, version, at, Some(size)), file, at, db)
+    }
+
+    fn resume_of(mut reader: Reader<'a>, file: &Path, at: u64, db: u64) -> Snapshot<'a> {
         reader.source.longest = LONGEST;
         Snapshot { reader, file: file.to_path_buf(), scratch: Scratch::default(), db, at }
     }

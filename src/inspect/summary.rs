@@ -18,7 +18,7 @@ use crate::format::rdb::{Attributes, Item, ValueType};
 use crate::units::UnixMillis;
 
 /// Upper ends of the classes of time to live, in milliseconds, and their names; before them "past", behind them "later".
-const LIVES: [(i64, &str); 7] = [
+pub(super) const LIVES: [(i64, &str); 7] = [
     (60_000, "within a minute"),
     (3_600_000, "within an hour"),
     (86_400_000, "within a day"),
@@ -241,7 +241,7 @@ fn row_of(kind: ValueType, facts: &Facts) -> usize {
     3 * (kind as usize % KINDS) + encoding
 }
 
-fn life(expires: i64, now: UnixMillis) -> usize {
+pub(super) fn life(expires: i64, now: UnixMillis) -> usize {
     let left = expires.saturating_sub(now.0);
     if left <= 0 {
         return 0;

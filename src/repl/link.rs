@@ -58,6 +58,8 @@ pub struct Hello {
     pub failover: bool,
     /// After an error that a stock replica takes for "knows no PSYNC", send SYNC as it does.
     pub allow_sync: bool,
+    /// Ask for the snapshot of a full sync alone: the primary keeps no stream for us (`REPLCONF rdb-only`).
+    pub payload_only: bool,
 }
 
 /// Where to go on.
@@ -452,7 +454,11 @@ impl Link {
             link.send(&[&[b"REPLCONF", option.as_bytes()], words].concat());
             steps.push_back(Step::Conf(option));
         };
-        conf(self, "listening-port", &[port.as_bytes()]);
+        if hello.payload_only {
+            conf(self, "rdb-only", &[b"1"]);
+        } else {
+            conf(self, "listening-port", &[port.as_bytes()]);
+        }
         if let Some(ip) = &hello.ip {
             conf(self, "ip-address", &[ip.as_bytes()]);
         }

@@ -19,6 +19,7 @@ fn hello() -> Hello {
         ask: Ask { replid: ReplId::parse(ID.as_bytes()), at: Offset(99) },
         failover: false,
         allow_sync: false,
+        payload_only: false,
     }
 }
 

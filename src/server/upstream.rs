@@ -348,6 +348,7 @@ fn present(driver: &Driver) -> (Hello, Lineage) {
         ask: offer(&mine, None),
         failover: node.server.failover.is_some(),
         allow_sync: false,
+        payload_only: false,
     };
     (hello, mine)
 }

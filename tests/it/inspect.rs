@@ -1,6 +1,6 @@
 //! `ringhold-inspect` as a program: exit codes, output, real servers' directories, what stock's checkers say beside it.
 
-use crate::harness::{Launch, aof_files, eventually, info, stock_tool, subject_is_ours};
+use crate::harness::{Launch, aof_files, eventually, info, rewrite_aof, stock_tool, subject_is_ours};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -334,6 +334,7 @@ fn the_state_of_a_directory_at_an_earlier_place() {
     c.must(&["RPUSH", "list", "a", "b"]);
     let offset = info(&mut c, "master_repl_offset");
     c.must(&["SET", "key", "late"]);
+    c.must(&["SAVE"]);
     c.must(&["SET", "more", "x"]);
     drop(c);
     server.stop();
@@ -347,7 +348,198 @@ fn the_state_of_a_directory_at_an_earlier_place() {
     assert_eq!(said(&["check", text(&then)]).0, 0);
     let (code, out) = said(&["diff", text(&then), text(&last)]);
     assert_eq!(code, 1, "{out}");
-    assert!(out.contains("~ 0   string  key  (value)") && out.contains("+ 0   string  more"), "{out}");
+    assert!(
+        out.contains("~ 0   string  key  (value: from byte 0, length 5 → 4)")
+            && out.contains("+ 0   string  more"),
+        "{out}"
+    );
     assert!(out.contains("1 added, 0 removed, 1 changed, 1 the same"), "{out}");
     assert_eq!(said(&["at", "--offset", "999999999", "-o", text(&scratch.path().join("x")), data]).0, 3);
+}
+
+/// A running server, ours or stock, is read as its snapshot would be; it has no replica more afterwards.
+#[test]
+fn a_running_server_is_read_as_a_file_is() {
+    let stock = Launch::stock(&[("appendonly", "no"), ("repl-diskless-sync-delay", "0")]);
+    for launch in [Some(Launch::ours(&[])), stock].into_iter().flatten() {
+        let server = launch.start();
+        let mut c = server.connect();
+        c.must(&["SET", "text", "value"]);
+        c.must(&["HSET", "hash", "a", "1", "b", "2"]);
+        c.must(&["CONFIG", "SET", "requirepass", "p@ss"]);
+        let (with, without) = (
+            format!("redis://:p%40ss@127.0.0.1:{}", server.port()),
+            format!("redis://127.0.0.1:{}", server.port()),
+        );
+        let (code, out) = said(&["check", &with]);
+        assert!(code == 0 && out.starts_with(&without) && !out.contains("p%40ss"), "{out}");
+        let (code, out) = said(&["keys", "--csv", "--columns", "type,key", &with]);
+        let mut lines: Vec<&str> = out.lines().collect();
+        lines.sort();
+        assert_eq!((code, lines), (0, vec!["hash,hash", "string,text", "type,key"]));
+        let (code, out) = said(&["summary", &without]);
+        assert!(code == 3 && out.contains("NOAUTH"), "{out}");
+        let (code, out) = said(&["summary", &with.replace("p%40ss", "wrong")]);
+        assert!(code == 3 && out.contains("WRONGPASS") && !out.contains("wrong@"), "{out}");
+
+        let scratch = tempfile::tempdir().unwrap();
+        let before = scratch.path().join("before.rdb");
+        let (code, out) = said(&["convert", "-o", text(&before), &with]);
+        assert_eq!(code, 0, "{out}");
+        c.must(&["HSET", "hash", "b", "3", "c", "4"]);
+        c.must(&["APPEND", "text", "s"]);
+        let (code, out) = said(&["diff", text(&before), &with]);
+        let expected = [
+            "~ 0   hash    hash  (value: 1 added, 1 changed)",
+            "      + c  4",
+            "      ~ b  2 → 3",
+            "~ 0   string  text  (value: from byte 5, length 5 → 6)",
+            "      ~ value → values",
+        ];
+        assert!(code == 1 && expected.iter().all(|line| out.lines().any(|said| said == *line)), "{out}");
+        eventually("the reader is no replica any more", Duration::from_secs(60), || {
+            (info(&mut c, "connected_slaves") == "0").then_some(())
+        });
+    }
+    let (code, out) = said(&["log", "--follow", "redis://127.0.0.1:1"]);
+    assert!(code == 3 && out.contains("can be followed"), "{out}");
+    let (code, out) = said(&["summary", "redis://127.0.0.1:1"]);
+    assert!(code == 3 && out.contains("refused"), "{out}");
+}
+
+/// What only the log has is compared and written, too: of a directory, of a manifest, of stock's old single file.
+#[test]
+fn directories_and_logs_are_compared_as_what_they_amount_to() {
+    let launch = Launch::ours(&[]);
+    let mut server = launch.start();
+    let mut c = server.connect();
+    c.must(&["SET", "base", "x"]);
+    rewrite_aof(&mut c);
+    c.must(&["RPUSH", "list", "a", "b", "c"]);
+    drop(c);
+    server.stop();
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let old = at("old.aof");
+    let words = |words: &[&str]| crate::client::encode(words);
+    let commands =
+        [words(&["SELECT", "0"]), words(&["SET", "base", "x"]), words(&["RPUSH", "list", "a", "b"])];
+    fs::write(&old, [commands.concat(), b"*3\r\n$3\r\nSET".to_vec()].concat()).unwrap();
+    let data = launch.data();
+    let manifest = aof_files(data, ".manifest").remove(0);
+    for right in [text(data), text(&manifest)] {
+        let (code, out) = said(&["diff", text(&old), right]);
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(
+            (code, lines[..2].to_vec()),
+            (1, vec!["~ 0   list    list  (value: 1 added)", "      + 2  c"]),
+            "{out}"
+        );
+        assert!(out.contains("are no whole command: left out"), "{out}");
+    }
+    let (new, merged) = (at("new.rdb"), at("merged.rdb"));
+    let (code, out) = said(&["convert", "-o", text(&new), text(data)]);
+    assert_eq!(code, 0, "{out}");
+    let (code, out) = said(&["diff", text(&new), text(data)]);
+    assert_eq!(code, 0, "{out}");
+    let (code, out) = said(&["convert", "-o", text(&merged), text(data), text(&old)]);
+    assert!(code == 0 && out.contains("2 keys came again later"), "{out}");
+    let segment = aof_files(data, ".incr.aof").pop().unwrap();
+    let (code, out) = said(&["diff", text(&old), text(&segment)]);
+    assert!(code == 3 && out.contains("builds on what is before it"), "{out}");
+}
+
+/// The state at a second: what was written up to it, though a snapshot is newer.
+#[test]
+fn the_state_of_a_directory_at_a_time() {
+    let launch = Launch::ours(&[("aof-timestamp-enabled", "yes")]);
+    let mut server = launch.start();
+    let mut c = server.connect();
+    let second = |c: &mut crate::client::Client| c.must(&["TIME"]).items()[0].text().parse::<i64>().unwrap();
+    c.must(&["SET", "early", "x"]);
+    let then = second(&mut c);
+    eventually("the next second", Duration::from_secs(60), || (second(&mut c) > then + 1).then_some(()));
+    c.must(&["SET", "late", "x"]);
+    c.must(&["SAVE"]);
+    c.must(&["SET", "last", "x"]);
+    drop(c);
+    server.stop();
+    let scratch = tempfile::tempdir().unwrap();
+    let data = text(launch.data());
+    for (time, keys) in [(then, "1 keys"), (then + 1_000_000, "3 keys")] {
+        let file = scratch.path().join(time.to_string());
+        let (code, out) = said(&["at", "--time", &time.to_string(), "-o", text(&file), data]);
+        assert!(code == 0 && out.starts_with(keys), "{out}");
+    }
+}
+
+/// What cannot be sought in is copied, unpacked, and salvaged as any file; a packed one may end anywhere.
+#[test]
+fn damaged_files_are_salvaged_packed_and_from_a_pipe() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut bytes = b"REDIS0004\xfe\0".to_vec();
+    for n in 0..200 {
+        bytes.extend_from_slice(format!("\0\x03{n:03}\x03abc").as_bytes());
+    }
+    bytes.push(0xff);
+    // A length that reaches far behind the end.
+    bytes[11 + 9 * 100 + 5] = 0x80;
+    let damaged = scratch.path().join("damaged.rdb");
+    fs::write(&damaged, &bytes).unwrap();
+    let packed = Command::new("gzip").arg("-c").arg(&damaged).output().unwrap().stdout;
+    let salvaged = |input: &[u8], number: u32| {
+        let rest = scratch.path().join(format!("rest{number}.rdb"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringhold-inspect"));
+        let child = child.args(["salvage", "--json", "-o", text(&rest), "-"]).stdin(Stdio::piped());
+        let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(said(&["check", text(&rest)]).0, 0);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, out) = salvaged(&bytes, 1);
+    assert!(code == Some(1) && out.contains("\"keys\":199"), "{out}");
+    assert_eq!(salvaged(&packed, 2), (code, out.clone()));
+    let file = scratch.path().join("damaged.rdb.gz");
+    fs::write(&file, &packed).unwrap();
+    let (code, from_file) =
+        said(&["salvage", "--json", "-o", text(&scratch.path().join("rest3.rdb")), text(&file)]);
+    assert_eq!((code, from_file), (1, out));
+    let (code, out) = salvaged(&packed[..packed.len() / 2], 4);
+    assert!(code == Some(1) && out.contains("unpacked"), "{out}");
+}
+
+/// What is written is shown as it comes, until the reader goes away.
+#[test]
+fn a_running_servers_log_is_followed() {
+    let launch = Launch::ours(&[]);
+    let server = launch.start();
+    let mut c = server.connect();
+    c.must(&["SET", "before", "x"]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringhold-inspect"))
+        .args(["log", "--follow", "--json", text(launch.data())])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (lines, found) = std::sync::mpsc::channel();
+    let output = std::io::BufReader::new(child.stdout.take().unwrap());
+    let reader = std::thread::spawn(move || {
+        std::io::BufRead::lines(output).map_while(Result::ok).try_for_each(|line| lines.send(line))
+    });
+    let shown = |what: &str| loop {
+        let line = found.recv_timeout(Duration::from_secs(120)).expect("a line of the log");
+        if line.contains(what) {
+            return;
+        }
+    };
+    shown("\"SET\",\"before\"");
+    c.must(&["SET", "after", "x"]);
+    shown("\"SET\",\"after\"");
+    rewrite_aof(&mut c);
+    c.must(&["SET", "behind the rewrite", "x"]);
+    shown("\"SET\",\"behind the rewrite\"");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(found);
+    let _ended = reader.join().unwrap();
 }

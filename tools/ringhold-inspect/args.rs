@@ -18,8 +18,10 @@ Exit codes:
   3  not done: wrong usage, a file that cannot be read, an output that cannot be written
 
 PATH is a snapshot (dump.rdb of any Redis or Valkey), a log (one file, or the manifest of a multi-part log), a ring, a
-replication.toml, a data directory, or - for standard input; gzip and zstd are unpacked on the way. Memory
-does not grow with the files, except for at.";
+replication.toml, a data directory, - for standard input, or a running server: redis://[user:password@]host[:port] or
+unix://[user:password@]/path, whose data are taken by a full sync (REDISCLI_AUTH holds the password, too). gzip and zstd
+are unpacked on the way. Memory does not grow with the files, but for what a log must be replayed for: at, and
+diff and convert of logs and of directories whose log goes on behind the snapshot.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +33,8 @@ Examples:
   ringhold-inspect get dump.rdb user:1000
   ringhold-inspect dump --glob 'session:*' --format resp dump.rdb | redis-cli --pipe
   ringhold-inspect convert --rdb-version 9 --output old.rdb dump.rdb
-  ringhold-inspect diff yesterday.rdb dump.rdb
+  ringhold-inspect diff yesterday.rdb redis://127.0.0.1:6379
+  ringhold-inspect log --follow /var/lib/ringhold
   ringhold-inspect at --offset 70211 --output then.rdb /var/lib/ringhold
   ringhold-inspect salvage --output rest.rdb damaged.rdb
   zcat backup.rdb.gz | ringhold-inspect summary --json -";
@@ -78,6 +81,10 @@ pub enum DumpFormat {
     Resp,
     /// Commands as lines, for redis-cli
     Commands,
+    /// A table with a row for each element: db,key,type,expires,position,element,score,length,value
+    Csv,
+    /// The same table for analysis (pandas, DuckDB …)
+    Parquet,
 }
 
 /// What a key's head tells.
@@ -209,12 +216,12 @@ fn duration_span(text: &str) -> Result<Span, String> {
 pub enum Command {
     /// What is inside, on one screen: origin, position, keys by type and encoding, sizes, deadlines, commands
     Summary {
-        /// File, directory or -
+        /// File, directory, server or -
         path: PathBuf,
     },
     /// Is it sound? Every checksum and structure, and whether the files of a directory agree
     Check {
-        /// File, directory or -
+        /// File, directory, server or -
         path: PathBuf,
         /// Cut a torn tail behind the last whole unit; what is cut is kept beside the file
         #[arg(long)]
@@ -231,8 +238,11 @@ pub enum Command {
     Write(Box<WriteCommand>),
     /// Write a shell's completions to standard output
     Completions { shell: clap_complete::Shell },
-    /// Write the manual page to standard output, or one page for each command into a directory
-    Man { directory: Option<PathBuf> },
+    /// Write the manual page to standard output, or a page for each command into a directory that is there
+    Man {
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 /// What looks at the keys of a snapshot.
@@ -240,7 +250,7 @@ pub enum Command {
 pub enum KeysCommand {
     /// List keys: one a line, with what is asked of them
     Keys {
-        /// Snapshot, directory or -
+        /// Snapshot, directory, server or -
         path: PathBuf,
         #[command(flatten)]
         wanted: Wanted,
@@ -255,7 +265,7 @@ pub enum KeysCommand {
     },
     /// Show a key's value: an element a line, escaped
     Get {
-        /// Snapshot, directory or -
+        /// Snapshot, directory, server or -
         path: PathBuf,
         /// \xHH stands for a byte
         key: String,
@@ -268,7 +278,7 @@ pub enum KeysCommand {
     },
     /// Write keys with their values
     Dump {
-        /// Snapshot, directory or -
+        /// Snapshot, directory, server or -
         path: PathBuf,
         #[command(flatten)]
         wanted: Wanted,
@@ -276,32 +286,38 @@ pub enum KeysCommand {
         #[arg(long, value_enum, default_value_t = DumpFormat::Json)]
         format: DumpFormat,
     },
-    /// Show which keys two snapshots do not have in common: - removed, + added, ~ changed, and what of it
+    /// Show which keys two datasets do not have in common: - removed, + added, ~ changed, and what in them
     Diff {
-        /// Snapshot or directory
+        /// Snapshot, log, directory, server or -
         left: PathBuf,
-        /// Snapshot or directory
+        /// Snapshot, log, directory, server or -
         right: PathBuf,
+        /// So many elements of each fate are shown of a changed key; 0: values are only told to differ
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        elements: usize,
         #[command(flatten)]
         wanted: Wanted,
     },
     /// What fills the memory of a server: by type and prefix, the largest keys; as Redis and as Ringhold would hold them
     Memory {
-        /// Snapshot, directory or -
+        /// Snapshot, directory, server or -
         path: PathBuf,
         #[command(flatten)]
         wanted: Wanted,
         #[command(flatten)]
         measured: Measured,
-        /// How many of the largest keys
-        #[arg(long, value_name = "N", default_value_t = 20)]
-        top: usize,
+        /// How many of the largest keys [default: 20, of a page 500]
+        #[arg(long, value_name = "N")]
+        top: Option<usize>,
         /// What ends the parts of a prefix; one byte
         #[arg(long, value_name = "CHARACTER", default_value = ":", value_parser = one_byte)]
         separator: u8,
-        /// Leave out prefixes below so many percent of all bytes
-        #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
-        least: f64,
+        /// Leave out prefixes below so many percent of all bytes [default: 1, of a page 0.05]
+        #[arg(long, value_name = "PERCENT")]
+        least: Option<f64>,
+        /// Write a page to look at in a browser, with a map of prefixes to zoom into: one new file, or - for standard output
+        #[arg(long, value_name = "FILE", conflicts_with = "json")]
+        html: Option<PathBuf>,
     },
 }
 
@@ -310,7 +326,7 @@ pub enum KeysCommand {
 pub enum WriteCommand {
     /// Write an RDB file from others: of another version, only some keys, split by cluster slot, merged
     Convert {
-        /// Snapshots or directories; of a key in several the last one stands. One alone may be -
+        /// Snapshots, logs, directories or servers; of a key in several the last one stands. One may be -
         #[arg(required = true)]
         paths: Vec<PathBuf>,
         /// The new file, or - for standard output; with --split, a number is put in front of the ending
@@ -377,6 +393,9 @@ pub enum StreamCommand {
         /// Annotation lines as well
         #[arg(long)]
         marks: bool,
+        /// Go on with what is written from now on, until interrupted
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Show a ring's header, window and block map
     Ring {

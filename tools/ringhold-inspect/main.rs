@@ -5,25 +5,28 @@
 //! error, progress only if that is a terminal. A reader that goes away (`| head`) ends the program without a word.
 
 mod args;
+mod diffing;
 mod progress;
 mod writing;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use args::{Args, Command, DumpFormat, KeysCommand, StreamCommand};
 use clap::{CommandFactory, Parser};
 use ringhold::format::rdb::stream;
 use ringhold::inspect::check::{self, FileReport, Report, Verdict};
-use ringhold::inspect::dump::{Commands, Form, JsonLines, Sink};
+use ringhold::inspect::dump::{Commands, Form, JsonLines, Sink, Table};
 use ringhold::inspect::get::Show;
 use ringhold::inspect::keys::{self, Column, Filter, Row, Take};
 use ringhold::inspect::memory::Memory;
+use ringhold::inspect::spool::NewFile;
 use ringhold::inspect::text::{Json, grouped, message, shown, size};
 use ringhold::inspect::value::Visitor;
-use ringhold::inspect::{Failure, diff, lineage, log, ring, summary};
+use ringhold::inspect::{Failure, diff, lineage, live, log, ring, summary};
 use ringhold::units::UnixMillis;
+use writing::is_standard;
 
 /// What was asked could not be done: usage, input or output.
 const EXIT_FAILED: i32 = 3;
@@ -215,6 +218,14 @@ fn keys_command(
                     walk(path, options, &filter, &mut lines)?;
                     return lines.finish().map(|_| 0);
                 }
+                DumpFormat::Csv | DumpFormat::Parquet => {
+                    let mut table = match format {
+                        DumpFormat::Csv => Table::csv(Sink::new(out)),
+                        _ => Table::parquet(out)?,
+                    };
+                    walk(path, options, &filter, &mut table)?;
+                    return table.finish().map(|()| 0);
+                }
                 DumpFormat::Resp => Form::Resp,
                 DumpFormat::Commands => Form::Lines,
             };
@@ -228,59 +239,36 @@ fn keys_command(
             }
             Ok(0)
         }
-        KeysCommand::Diff { left, right, wanted } => diff(left, right, &wanted.filter()?, json, options, out),
-        KeysCommand::Memory { path, wanted, measured, top, separator, least } => {
+        KeysCommand::Diff { left, right, elements, wanted } => {
+            let wanted = diff::Wanted { filter: &wanted.filter()?, now: now(), elements: *elements };
+            diffing::run([left, right], &wanted, json, options, out)
+        }
+        KeysCommand::Memory { path, wanted, measured, top, separator, least, html } => {
             let mut filter = wanted.filter()?;
             measured.narrow(&mut filter);
-            let mut memory = Memory::new(*top, *separator);
+            let is_page = html.is_some();
+            let top = top.unwrap_or(if is_page { 500 } else { 20 });
+            let share = least.unwrap_or(if is_page { 0.05 } else { 1.0 }) / 100.0;
+            // Said before the work, not after it.
+            let mut file =
+                html.as_deref().filter(|file| !is_standard(file)).map(NewFile::create).transpose()?;
+            let mut memory = Memory::new(top, *separator, now());
             walk(path, options, &filter, &mut memory)?;
-            if json {
-                line(out, &memory.to_json(least / 100.0))?;
+            if is_page {
+                let page = memory.to_html(live::name_of(path).as_os_str().as_encoded_bytes(), share);
+                match &mut file {
+                    Some(file) => write(file, &page)?,
+                    None => write(out, &page)?,
+                }
+                file.map_or(Ok(()), NewFile::finish)?;
+            } else if json {
+                line(out, &memory.to_json(share))?;
             } else {
-                write(out, memory.to_text(least / 100.0).as_bytes())?;
+                write(out, memory.to_text(share).as_bytes())?;
             }
             Ok(0)
         }
     }
-}
-
-/// A line for each key that is not the same; with the totals behind them.
-fn diff(
-    left: &Path,
-    right: &Path,
-    filter: &Filter,
-    json: bool,
-    options: &check::Options,
-    out: &mut Out<'_>,
-) -> Result<i32, Failure> {
-    let wanted = diff::Wanted { filter, now: now() };
-    let totals = diff::diff([left, right], &wanted, options, &mut |change, head| {
-        let words = change.words();
-        if json {
-            let mut j = Json::new();
-            j.object(|j| {
-                j.key("change").text(change.word().as_bytes());
-                j.key("db").plain(head.db);
-                j.key("type").text(head.type_word().as_bytes());
-                j.key("what").array(|j| words.iter().for_each(|word| j.text(word.as_bytes())));
-                j.key("key").text(head.key);
-            });
-            return line(out, &j.into_bytes());
-        }
-        let what = if words.is_empty() { String::new() } else { format!("  ({})", words.join(", ")) };
-        let (sign, db, kind, key) = (change.sign(), head.db, head.type_word(), shown(head.key));
-        line(out, format!("{sign} {db:<3} {kind:<6}  {key}{what}").as_bytes())
-    })?;
-    progress::clear(&options.watch);
-    let [same, added, removed, changed] =
-        [totals.same, totals.added, totals.removed, totals.changed].map(grouped);
-    if !json {
-        eprintln!("{added} added, {removed} removed, {changed} changed, {same} the same");
-    }
-    for note in &totals.notes {
-        eprintln!("ringhold-inspect: {}", message(note));
-    }
-    Ok(i32::from(totals.differ()))
 }
 
 /// What looks at the stream and its history.
@@ -291,10 +279,19 @@ fn stream_command(
     out: &mut Out<'_>,
 ) -> Result<i32, Failure> {
     match command {
-        StreamCommand::Log { path, offset, at, before, after, marks } => {
+        StreamCommand::Log { path, offset, at, before, after, marks, follow } => {
             let around =
                 log::Around { offset: *offset, at: *at, before: *before, after: *after, marks: *marks, json };
-            let found = log::show(path, options, &around, out)?;
+            let found = if *follow {
+                let quiet = check::Options { watch: None, ..options.clone() };
+                let mut wait = || {
+                    std::thread::sleep(POLL);
+                    true
+                };
+                log::follow(path, &quiet, &around, &mut wait, out)?
+            } else {
+                log::show(path, options, &around, out)?
+            };
             progress::clear(&options.watch);
             if !found {
                 return Err(Failure::Usage(format!("{}: the place is not in this log", path.display())));
@@ -323,6 +320,8 @@ fn stream_command(
     }
 }
 
+/// Between two looks at a log that is followed.
+const POLL: Duration = Duration::from_millis(100);
 const NAME: &str = "ringhold-inspect";
 
 fn now() -> UnixMillis {

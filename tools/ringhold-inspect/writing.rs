@@ -18,7 +18,7 @@ use crate::args::WriteCommand;
 use crate::{Out, line, now, progress};
 
 /// `-` as an output.
-fn is_standard(path: &Path) -> bool {
+pub fn is_standard(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
@@ -48,6 +48,7 @@ pub fn run(command: &WriteCommand, json: bool, options: &Options, out: &mut Out<
             };
             let names = [output.clone()];
             let done = to_files(&names, out, |outputs| at::write(path, moment, options, now(), outputs[0]))?;
+            progress::clear(&options.watch);
             tell(&state(&done, json), is_standard(output), out)?;
             Ok(0)
         }

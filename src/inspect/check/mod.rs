@@ -29,6 +29,7 @@ pub use fix::{Fixed, fix, truncate_to_timestamp};
 pub use ring::{Block, Blocks};
 
 use super::input::{self, Found, Input, Kind, Watch};
+use super::live;
 use super::text::Json;
 use super::{Failure, Result};
 use crate::error::{Corrupt, IoFailure};
@@ -201,7 +202,7 @@ pub fn check(path: &Path, options: &Options) -> Result<Report> {
         }
         Ok(Found::File(input)) => Ok(Report { files: vec![check_input(input)?], agreement: None }),
         Err(Failure::Corrupt(damage)) => {
-            let mut file = FileReport::new(path, "unknown");
+            let mut file = FileReport::new(&live::name_of(path), "unknown");
             file.add(Verdict::Corrupt, damage);
             Ok(Report { files: vec![file], agreement: None })
         }

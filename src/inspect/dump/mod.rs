@@ -1,7 +1,8 @@
-//! Writes keys out: as JSON, as commands in RESP (what `redis-cli --pipe` takes), as lines for `redis-cli`.
+//! Writes keys out: as JSON, as commands in RESP (what `redis-cli --pipe` takes), as lines for `redis-cli`, as a table.
 //!
 //! ```text
 //! keys::walk ─► Dump ─┬─► json      one object a line and key
+//!                     ├─► table     a row for each element ─► CSV | parquet
 //!                     └─► commands  SELECT, SET/RPUSH/SADD/ZADD/HSET/XADD…, PEXPIREAT ─► RESP | text
 //! ```
 //!
@@ -11,11 +12,14 @@
 
 mod commands;
 mod json;
+mod parquet;
+mod table;
 
 use std::io::{self, Write};
 
 pub use commands::{Commands, Form};
 pub use json::JsonLines;
+pub use table::Table;
 
 use super::Failure;
 use crate::format::rdb::LoadError;

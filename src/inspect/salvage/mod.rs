@@ -141,8 +141,11 @@ pub fn salvage(
         Kind::Rdb => rdb::salvage(&wreck, now, out, &mut found)?,
         Kind::Log => log::salvage(&wreck, out, &mut found)?,
         other => {
-            let what =
-                format!("{} is a {}: only snapshots and logs are salvaged", path.display(), other.word());
+            let what = format!(
+                "{} is a {}: only snapshots and logs are salvaged",
+                wreck.name.display(),
+                other.word()
+            );
             return Err(Failure::Usage(what));
         }
     }
@@ -160,7 +163,7 @@ fn open(path: &Path, options: &check::Options) -> Result<(Kind, Wreck, Option<St
         let size = file.size()?;
         Ok(Wreck { name: name.clone(), file, size, watch: options.watch.clone() })
     };
-    if input.packing.is_none() && input.size.is_some() {
+    if input.packing.is_none() && input.size.is_some() && !input::comes_once(path) {
         return Ok((kind, wreck(OsDisk::new().open(path, Mode::Read)?)?, None));
     }
     let (mut spool, mut note) = (Spool::new(IN_MEMORY), None);
@@ -173,7 +176,7 @@ fn open(path: &Path, options: &check::Options) -> Result<(Kind, Wreck, Option<St
                 note = Some(format!("unpacked {} bytes, no more: {error}", spool.len()));
                 break;
             }
-            Err(error) => return Err(IoFailure::new("reading", path, error).into()),
+            Err(error) => return Err(IoFailure::new("reading", &name, error).into()),
         }
     }
     Ok((kind, wreck(spool.into_file()?)?, note))
