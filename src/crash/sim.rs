@@ -587,6 +587,11 @@ mod tests {
              nothing",
         ),
         (
+            106606,
+            "a segment that a power cut had brought back outlived the manifest when the log was given up, and the next start \
+             asked for the manifest that named it",
+        ),
+        (
             11690,
             "a start set a log aside that the backlog asked for, and a power cut came before the backlog was made anew: the \
              next start refused for the log that was gone",

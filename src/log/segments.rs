@@ -445,6 +445,19 @@ impl Segments {
         self.manifest.loaded().chain(&self.doubtful).any(|entry| entry.name == name)
     }
 
+    /// Segments that the manifest does not name, which a power cut brought back: a start that finds them without a manifest
+    /// would ask for the one that named them.
+    fn set_leftovers_aside(&self) -> Result<()> {
+        let named =
+            |name: &str| self.manifest.loaded().chain(&self.manifest.history).any(|entry| entry.name == name);
+        for name in self.disk.list(&self.paths.log())? {
+            if self.paths.is_segment(&name) && !named(&name) {
+                set_aside(&*self.disk, &self.paths.log_file(&name))?;
+            }
+        }
+        Ok(())
+    }
+
     fn replace(&mut self, manifest: Manifest) -> Result<()> {
         if self.retired {
             let why = std::io::Error::other("another generation has taken its place");
@@ -457,7 +470,9 @@ impl Segments {
         }
         let replaced = match text.is_empty() {
             // Stock servers refuse an empty manifest; none at all is an empty log.
-            true => durable::remove_if_there(&*self.disk, &self.manifest_path)
+            true => self
+                .set_leftovers_aside()
+                .and_then(|()| durable::remove_if_there(&*self.disk, &self.manifest_path))
                 .and_then(|()| self.disk.fsync_dir(&self.paths.log())),
             false => durable::publish(&*self.disk, &temporary, &self.manifest_path),
         };
@@ -683,6 +698,20 @@ mod tests {
         check(end.offset.0, true);
         check(end.offset.0 + 1, true);
         check(0, false);
+    }
+
+    /// The manifest goes with the last segment; one that came back is not left behind without it.
+    #[test]
+    fn a_segment_that_came_back_does_not_outlive_the_manifest() {
+        let disk = SimDisk::new();
+        let mut log = segments(&disk);
+        log.open_next(place(0)).unwrap();
+        let leftover = paths().log_file("appendonly.aof.7.incr.aof");
+        durable::write_new(&disk, &leftover, b"*1\r\n$4\r\nPING\r\n").unwrap();
+        log.drop_before(u64::MAX).unwrap();
+        log.delete_history().unwrap();
+        assert!(!disk.exists(&paths().manifest()).unwrap() && !disk.exists(&leftover).unwrap());
+        assert!(disk.exists(&durable::with_suffix(&leftover, ".aside")).unwrap());
     }
 
     #[test]
