@@ -130,6 +130,11 @@ pub fn read_manifest(disk: &dyn Disk, paths: &Paths) -> Result<ManifestFound> {
     })
 }
 
+/// A name that [`set_aside`] gives.
+pub fn is_set_aside(name: &str) -> bool {
+    name.rsplit_once(".aside").is_some_and(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Renames `path` (file or directory), if it is there, to the first free `….aside`, `….aside2`, …, which it returns.
 pub fn set_aside(disk: &dyn Disk, path: &Path) -> Result<Option<PathBuf>> {
     if !disk.exists(path)? {

@@ -15,7 +15,7 @@ use super::recovery::Tail;
 use super::segments::{ManifestFound, Paths, manifest_damage, read_manifest};
 use crate::disk::{Disk, DiskFile, Mode, Result, read_all};
 use crate::error::Corrupt;
-use crate::format::aof::{Ending, Place, SegmentReport, SegmentWalk};
+use crate::format::aof::{Place, SegmentReport, SegmentWalk};
 use crate::format::crc::SealCrc;
 use crate::format::history::{Base, BaseFile, Born, Clean, History};
 use crate::format::manifest::{Entry, FileType, Manifest};
@@ -500,7 +500,10 @@ impl LogReader<'_> {
         let is_base = |file: &LogFile| file.rdb == file.len || file.base_of_commands().is_some();
         if foreign || (first > 0 && facts.base.is_none() && !(first == 1 && is_base(&files[0]))) {
             facts.base = None;
-            facts.refusal = files[first..].iter().find_map(|file| self.damaged_seal(file));
+            facts.refusal = files[first..]
+                .iter()
+                .find_map(|file| self.damaged_seal(file))
+                .or_else(|| self.without_its_base(files.first().filter(|_| first == 0)?));
             if facts.refusal.is_some() {
                 facts.shape = LogShape::Damaged;
                 return facts;
@@ -546,65 +549,6 @@ impl LogReader<'_> {
     fn clean(&self) -> Option<&Clean> {
         self.history?.clean.as_ref()
     }
-
-    /// Rule 14: bytes behind the place where it was closed. If one of our marks proves some of them, this is not the file
-    /// that was closed (each start opens the next one), but another copy's: its names tell.
-    fn has_foreign_bytes(&self, file: &LogFile) -> bool {
-        let Some(report) = file.report.as_ref().filter(|report| report.opening.is_some()) else {
-            return true;
-        };
-        let closed_at = self.clean().and_then(|c| c.segments.iter().find(|s| s.name == file.name));
-        let written_on = |len: u64| file.len > len && report.marked.at <= len;
-        report.foreign_from.is_some() || closed_at.is_some_and(|closed| written_on(closed.len))
-    }
-
-    /// A file with another server's writes in it is loaded whole, by no seal; so those there are must hold: what we
-    /// wrote ourselves is not loaded damaged.
-    fn damaged_seal(&self, file: &LogFile) -> Option<Refusal> {
-        let report = file.report.as_ref().filter(|report| report.opening.is_some())?;
-        let clean = self.clean().and_then(|c| c.segments.iter().find(|s| s.name == file.name));
-        let sealed = clean.map_or(0, |closed| closed.len);
-        let short = (report.foreign_from.is_none() && report.proven.at < sealed).then_some(report.proven.at);
-        let at = report.bad_mark.or(short)?;
-        let what = format!(
-            "the log is damaged behind stream offset {}, before what another server wrote behind it",
-            report.proven.offset
-        );
-        Some(Refusal { at, what, ..refusal_at(file.path.clone(), REPAIR) })
-    }
-
-    /// Another server's files: whole units only, and only the last may end early.
-    fn add_stock(&self, facts: &mut LogFacts, files: Vec<LogFile>) {
-        let count = files.len();
-        for (i, file) in files.iter().enumerate() {
-            let Some(report) = &file.report else { continue };
-            let (stock, at, malformed) = match &report.ending {
-                Ending::Whole => continue,
-                Ending::Malformed(damage) => (bad_format(file), damage.at, true),
-                Ending::Cut { .. } | Ending::OpenMulti if i + 1 == count => {
-                    (unexpected_end(file), report.parsed.at, false)
-                }
-                Ending::Cut { .. } | Ending::OpenMulti => {
-                    ("Fatal error: the truncated file is not the last file".into(), report.parsed.at, true)
-                }
-            };
-            let what =
-                if malformed { "not a log from here on" } else { "the file ends inside a command or MULTI" };
-            facts.refusal = Some(Refusal {
-                at,
-                what: what.into(),
-                stock_words: Some(stock),
-                ..refusal_at(file.path.clone(), REPAIR)
-            });
-            facts.tail = if malformed { Tail::Damaged } else { Tail::Torn };
-            if malformed {
-                facts.shape = LogShape::Damaged;
-                break;
-            }
-        }
-        facts.last = count.saturating_sub(1);
-        facts.files = files;
-    }
 }
 
 /// What a segment's own marks prove.
@@ -641,6 +585,7 @@ pub fn read_opening(disk: &dyn Disk, path: &Path) -> Result<(SegmentReport, usiz
     Ok((walk.finish(), got))
 }
 
+mod foreign;
 mod tail;
 
 const REPAIR: &str = "restore the file from a copy, or move it away to start without it";
@@ -658,23 +603,6 @@ impl From<&Corrupt> for Refusal {
     fn from(damage: &Corrupt) -> Refusal {
         refusal(damage.clone(), REPAIR)
     }
-}
-
-fn bad_format(file: &LogFile) -> String {
-    format!(
-        "Bad file format reading the append only file {}: make a backup of your AOF file, then use \
-         ./redis-check-aof --fix <filename.manifest>",
-        file.name
-    )
-}
-
-fn unexpected_end(file: &LogFile) -> String {
-    format!(
-        "Unexpected end of file reading the append only file {}. You can: 1) Make a backup of your AOF file, then \
-         use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the 'aof-load-truncated' \
-         configuration option to yes and restart the server",
-        file.name
-    )
 }
 
 /// The seal of a whole file, as `replication.toml` records files that were taken over.

@@ -44,6 +44,29 @@ fn a_taken_over_tail_is_found_again() {
     assert!(refusal.to_string().contains(FIRST), "{refusal}");
 }
 
+/// The other server loaded the log without the snapshot on which it stands: that is not the dataset.
+#[test]
+fn a_foreign_tail_behind_a_log_without_its_base_is_refused() {
+    for born in [Born::Empty, Born::Copy, Born::Import] {
+        let (disk, _) = ran(Some(Policy::EverySec), 10, true);
+        disk.damage(&paths().history(), |bytes| {
+            *bytes = History { born, ..History::parse(bytes).unwrap() }.emit().into_bytes();
+        });
+        disk.damage(Path::new(FIRST), |bytes| bytes.extend_from_slice(b"*1\r\n$4\r\nPING\r\n"));
+        if born == Born::Empty {
+            assert_eq!(start_on(&disk, true).0.verdict, Verdict::TakeOver);
+            continue;
+        }
+        for appendonly in [true, false] {
+            let refusal = refusal_on(&disk, appendonly).to_string();
+            assert!(
+                refusal.contains(FIRST) && refusal.contains("dump.rdb, is not a part of it"),
+                "{refusal}"
+            );
+        }
+    }
+}
+
 /// Scenario 7: yesterday's dump.rdb, put in place to undo FLUSHALL, is what gets loaded.
 #[test]
 fn an_operators_restore_is_obeyed() {

@@ -17,7 +17,7 @@ use crate::inspect::{Failure, Result};
 use crate::log::commit::writer_of;
 use crate::log::plan::{Recovered, Settings, recover};
 use crate::log::rdb_probe::FormatProbe;
-use crate::log::segments::{ManifestFound, Paths, read_manifest as read_manifest_of};
+use crate::log::segments::{ManifestFound, Paths, is_set_aside, read_manifest as read_manifest_of};
 use crate::units::ReplId;
 
 pub fn check(directory: &Path, options: &Options) -> Result<Report> {
@@ -183,9 +183,9 @@ pub fn layout(disk: &dyn Disk, directory: &Path, names: &[String; 3]) -> Result<
     if !disk.exists(&paths.manifest())? {
         // The directory of the log itself, or one under another name.
         let mut places: Vec<PathBuf> = vec![directory.to_path_buf()];
-        places.extend(
-            disk.list(directory)?.iter().map(|name| directory.join(name)).filter(|at| disk.is_dir(at)),
-        );
+        let names = disk.list(directory)?;
+        let present = names.iter().filter(|name| !is_set_aside(name)).map(|name| directory.join(name));
+        places.extend(present.filter(|at| disk.is_dir(at)));
         for place in places {
             if let [log_name] = manifests(&place)?.as_slice() {
                 let above = place.parent().filter(|above| !above.as_os_str().is_empty());
@@ -208,4 +208,24 @@ pub fn layout(disk: &dyn Disk, directory: &Path, names: &[String; 3]) -> Result<
         }
     }
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log under another name is found; one that a start has set aside is none.
+    #[test]
+    fn which_directory_is_the_log() {
+        for (name, found) in [("aof", true), ("appendonlydir.aside", false), ("appendonlydir.aside2", false)]
+        {
+            let scratch = tempfile::tempdir().unwrap();
+            let log = scratch.path().join(name);
+            std::fs::create_dir(&log).unwrap();
+            std::fs::write(log.join("l.manifest"), "file l.1.incr.aof seq 1 type i\n").unwrap();
+            let names = ["appendonlydir", "appendonly.aof", "dump.rdb"].map(String::from);
+            let paths = layout(&OsDisk::new(), scratch.path(), &names).unwrap();
+            assert_eq!(paths.log_dir == name, found, "{name}");
+        }
+    }
 }
