@@ -124,9 +124,14 @@ const LIVES: u32 = 4;
 
 impl Scenario {
     /// Every fourth seed is about one thing: the log and save points switched on and off over a ring that moves on quickly,
-    /// with saves and rewrites under way and a disk that is full or fails now and then. The others are a bit of everything.
+    /// with saves and rewrites under way and a disk that is full or fails now and then; in a quarter of these several at once, which
+    /// may be refused. The others are a bit of everything.
     pub fn generate(seed: u64) -> Scenario {
-        if seed.is_multiple_of(4) { switching::generate(seed) } else { Scenario::mixed(seed) }
+        match seed % 16 {
+            0 | 4 | 8 => switching::generate(seed, false),
+            12 => switching::generate(seed, true),
+            _ => Scenario::mixed(seed),
+        }
     }
 
     fn mixed(seed: u64) -> Scenario {

@@ -10,7 +10,8 @@ use super::{Crash, Fault, Scenario, Setup, Step, Words, crash, first_setup, word
 
 const LIVES: u32 = 3;
 
-pub fn generate(seed: u64) -> Scenario {
+/// `together`: several settings are changed at once, some of which cannot be.
+pub fn generate(seed: u64, together: bool) -> Scenario {
     let mut rng = Rng::with_seed(seed);
     let setup = Setup { ring: 16384, ..first_setup(&mut rng) };
     let mut now = setup.clone();
@@ -18,7 +19,11 @@ pub fn generate(seed: u64) -> Scenario {
     let mut steps = Vec::new();
     for _ in 0..rng.u32(1..=LIVES) {
         for _ in 0..rng.u32(4..32) {
-            step(&mut rng, &mut steps, troubled);
+            if together && rng.u8(0..6) == 0 {
+                steps.push(Step::Send(0, at_once(&mut rng)));
+            } else {
+                step(&mut rng, &mut steps, troubled);
+            }
         }
         let crash = match rng.u8(0..3) {
             0 => crash(&mut rng, &mut now, false),
@@ -54,6 +59,26 @@ fn step(rng: &mut Rng, steps: &mut Vec<Step>, troubled: bool) {
         _ => Step::Log(true),
     };
     steps.push(step);
+}
+
+/// Several settings in one command: all or none. There is no TLS.
+fn at_once(rng: &mut Rng) -> Words {
+    let pairs = [
+        ("appendonly", "yes"),
+        ("appendonly", "no"),
+        ("save", ""),
+        ("save", "900 1"),
+        ("repl-backlog-size", "32768"),
+        ("tls-port", "1"),
+    ];
+    let mut all = vec!["CONFIG", "SET"];
+    let first = pairs[rng.usize(0..4)];
+    let second = pairs[rng.usize(0..pairs.len())];
+    all.extend([first.0, first.1]);
+    if second.0 != first.0 {
+        all.extend([second.0, second.1]);
+    }
+    all.into_iter().map(|word| word.as_bytes().to_vec()).collect()
 }
 
 /// A switch of what keeps the data.
