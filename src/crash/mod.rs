@@ -6,18 +6,22 @@
 //! | [`model`] | the stream as a witness saw it, and the dataset after any prefix of it |
 //! | [`scenario`] | settings and steps, made from a seed |
 //! | [`sim`] | runs a scenario, judges every recovery |
+//! | [`cluster`] | several servers and the network between them |
 //! | [`search`] | many seeds, all short workloads; a failure made small and told |
 //! | `planted` | with the feature of that name: deliberate mistakes, each of which must be found |
 //! | [`corrupt`] | every byte of every file damaged, the outcome judged |
 //!
-//! **What is real**: commands, node, driver, ring, log, snapshots, rewrites, recovery, shutdown: the server's own code.
-//! **What is simulated**: the disk ([`crate::disk::SimDisk`]), clock, randomness, and the order in which threads get on.
+//! **What is real**: commands, node, driver, ring, log, snapshots, rewrites, recovery, shutdown, and with several servers all of
+//! replication: the server's own code.
+//! **What is simulated**: the disk ([`crate::disk::SimDisk`]), the network ([`cluster::net`]), clock, randomness, and the order
+//! in which threads get on.
 //!
-//! **What is not covered yet**: the network, replicas and full syncs; the server as a process on a real file system; directories
+//! **What is not covered yet**: FAILOVER, I/O errors where there are several servers; the server as a process on a real file system; directories
 //! that are made or renamed but not synced (a directory's own name is durable at once here); the data thread running
 //! *while* a snapshot's thread is in the middle of its file (that work is done in one piece, though a crash may end it
 //! at any of its disk steps).
 
+pub mod cluster;
 pub mod corrupt;
 pub mod model;
 #[cfg(any(test, feature = "planted"))]

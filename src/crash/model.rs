@@ -83,10 +83,15 @@ impl Model {
 
     /// A new history that begins at `origin` with these data.
     pub fn begin_with(&mut self, origin: Offset, data: Snapshot, print: Print) {
+        self.begin_at(origin, 0, data, print);
+    }
+
+    /// The same with a database selected there.
+    pub fn begin_at(&mut self, origin: Offset, db: u32, data: Snapshot, print: Print) {
         self.origin = origin.0;
         self.stream.clear();
         self.names.clear();
-        self.bounds = BTreeMap::from([(origin.0, 0)]);
+        self.bounds = BTreeMap::from([(origin.0, db)]);
         self.kept = BTreeMap::from([(origin.0, (data, print))]);
     }
 
@@ -113,6 +118,11 @@ impl Model {
     /// The ends of all units, oldest first.
     pub fn bounds(&self) -> Vec<Offset> {
         self.bounds.keys().map(|at| Offset(*at)).collect()
+    }
+
+    /// The ends of the units behind `start`.
+    pub fn bounds_after(&self, start: Offset) -> Vec<Offset> {
+        self.bounds.range(start.0 + 1..).map(|(at, _)| Offset(*at)).collect()
     }
 
     fn db_at(&self, offset: u64) -> Option<u32> {
@@ -149,6 +159,12 @@ impl Model {
         let print = print_of(&self.node.store.dbs);
         self.kept.insert(upto.0, (self.node.store.snapshot(), print));
         Ok(print)
+    }
+
+    /// The dataset itself.
+    pub fn state_at(&mut self, upto: Offset) -> Result<(Snapshot, Print), String> {
+        self.print_at(upto)?;
+        self.kept.get(&upto.0).cloned().ok_or_else(|| "no such place".into())
     }
 
     /// The stream goes on at `end`: what came behind it was lost.

@@ -244,7 +244,7 @@ fn push_step(rng: &mut Rng, steps: &mut Vec<Step>, troubled: bool) {
 }
 
 /// Words of a command, parted by spaces.
-fn words(text: &str) -> Words {
+pub fn words(text: &str) -> Words {
     text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
 }
 
@@ -303,7 +303,8 @@ fn value(rng: &mut Rng) -> String {
     text
 }
 
-fn write(rng: &mut Rng) -> Words {
+/// Any command that may write.
+pub fn write(rng: &mut Rng) -> Words {
     let (s, l, h, t, z, n) =
         (key(rng, 's'), key(rng, 'l'), key(rng, 'h'), key(rng, 't'), key(rng, 'z'), key(rng, 'n'));
     let (v, small) = (value(rng), rng.u8(0..6));

@@ -10,15 +10,40 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::scenario::{Crash, Scenario, Setup, Step};
 use super::sim::{Tally, Violation, run};
 
+/// A scenario of any kind: steps that can be run, and run again with some of them left out.
+pub trait Story: Clone {
+    type Step: Clone;
+    fn seed(&self) -> u64;
+    fn steps(&mut self) -> &mut Vec<Self::Step>;
+    /// With a timeline every step and every line of the server's log is told.
+    fn play(&self, timeline: Option<&mut Vec<String>>) -> Result<Tally, Violation>;
+    /// The same step with less to it.
+    fn simpler(step: &Self::Step) -> Vec<Self::Step>;
+}
+
+impl Story for Scenario {
+    type Step = Step;
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+    fn steps(&mut self) -> &mut Vec<Step> {
+        &mut self.steps
+    }
+    fn play(&self, timeline: Option<&mut Vec<String>>) -> Result<Tally, Violation> {
+        run(self, timeline)
+    }
+    fn simpler(step: &Step) -> Vec<Step> {
+        simpler(step)
+    }
+}
+
 /// A broken promise with all that is needed to see it again.
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub seed: u64,
     /// Seen in the whole scenario.
     pub violation: Violation,
-    /// What is left of it.
-    pub minimal: Scenario,
-    /// Seen in that.
+    /// Seen in what is left of it.
     pub reduced: Violation,
     /// The minimal scenario, step by step, with the server's own lines.
     pub timeline: Vec<String>,
@@ -31,6 +56,7 @@ pub struct Figures {
     pub cycles: u64,
     pub commands: u64,
     pub disk_steps: u64,
+    pub syncs: u64,
 }
 
 impl Figures {
@@ -39,41 +65,43 @@ impl Figures {
         self.cycles += tally.cycles;
         self.commands += tally.commands;
         self.disk_steps += tally.disk_steps;
+        self.syncs += tally.syncs;
     }
 }
 
 /// Runs a scenario; a panic is a violation like any other.
-pub fn try_run(scenario: &Scenario, timeline: Option<&mut Vec<String>>) -> Result<Tally, Violation> {
-    catch_unwind(AssertUnwindSafe(|| run(scenario, timeline))).unwrap_or_else(|panic| {
+pub fn try_run<S: Story>(scenario: &S, timeline: Option<&mut Vec<String>>) -> Result<Tally, Violation> {
+    catch_unwind(AssertUnwindSafe(|| scenario.play(timeline))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
         Err(Violation {
             promise: "–",
             what: format!("the server panicked: {text}"),
-            step: scenario.steps.len(),
+            step: scenario.clone().steps().len(),
         })
     })
 }
 
 /// Makes the failing scenario small and tells it.
-pub fn examine(scenario: &Scenario, violation: Violation) -> Failure {
+pub fn examine<S: Story>(scenario: &S, violation: Violation) -> Failure {
     let minimal = minimise(scenario.clone());
     let mut timeline = Vec::new();
     let reduced = try_run(&minimal, Some(&mut timeline)).err().unwrap_or_else(|| violation.clone());
     timeline.push(format!("VIOLATION of {}: {}", reduced.promise, reduced.what));
-    Failure { seed: scenario.seed, violation, minimal, reduced, timeline }
+    Failure { seed: scenario.seed(), violation, reduced, timeline }
 }
 
-fn minimise(mut scenario: Scenario) -> Scenario {
+fn minimise<S: Story>(mut scenario: S) -> S {
     if let Err(violation) = try_run(&scenario, None) {
-        scenario.steps.truncate(violation.step + 1);
+        scenario.steps().truncate(violation.step + 1);
     }
-    let mut size = scenario.steps.len().next_power_of_two();
+    let mut size = scenario.steps().len().next_power_of_two();
     while size > 0 {
         let mut at = 0;
-        while at < scenario.steps.len() {
+        while at < scenario.steps().len() {
             let mut fewer = scenario.clone();
-            fewer.steps.drain(at..(at + size).min(scenario.steps.len()));
+            let end = (at + size).min(fewer.steps().len());
+            fewer.steps().drain(at..end);
             match try_run(&fewer, None) {
                 Err(_) => scenario = fewer,
                 Ok(_) => at += size,
@@ -81,10 +109,10 @@ fn minimise(mut scenario: Scenario) -> Scenario {
         }
         size /= 2;
     }
-    for at in 0..scenario.steps.len() {
-        for simpler in simpler(&scenario.steps[at]) {
+    for at in 0..scenario.steps().len() {
+        for simpler in S::simpler(&scenario.steps()[at].clone()) {
             let mut changed = scenario.clone();
-            changed.steps[at] = simpler;
+            changed.steps()[at] = simpler;
             if try_run(&changed, None).is_err() {
                 scenario = changed;
             }

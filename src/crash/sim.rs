@@ -50,6 +50,8 @@ pub struct Tally {
     pub disk_steps: u64,
     /// Processes that died in the middle of something.
     pub deaths: u64,
+    /// Full syncs that were taken over.
+    pub syncs: u64,
 }
 
 /// Up to where the stream must be found again.

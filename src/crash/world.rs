@@ -65,6 +65,7 @@ pub struct Client {
     input: Input,
     /// What the reply on its way will tell.
     pub asked: Option<Asked>,
+    wrote: Option<Offset>,
 }
 
 /// A command without a reply yet.
@@ -74,6 +75,8 @@ pub struct Asked {
     /// The stream's end before and, once it was executed, after it.
     pub before: Offset,
     pub after: Option<Offset>,
+    /// Where the stream ended behind what this client had written before.
+    pub wrote: Option<Offset>,
 }
 
 /// A reply.
@@ -194,8 +197,16 @@ impl World {
     fn end(&mut self) {
         self.stage.on(self.machine);
         self.stage.forget_work();
-        self.live = None;
+        let server = self.live.take().map(|live| Rc::downgrade(&live.driver));
+        let outlived = server.is_some_and(|server| server.strong_count() > 0);
+        assert!(!outlived, "what is left of a process that ended holds on to its files");
         self.moved.store(false, Ordering::Relaxed);
+    }
+
+    /// What the server has logged since the last call.
+    pub fn lines(&self) -> Vec<String> {
+        self.stage.on(self.machine);
+        self.stage.lines()
     }
 
     // ---- clients ----
@@ -208,7 +219,7 @@ impl World {
             let Ok((slot, wake)) = live.driver.connect("simulated".into(), String::new(), true, -1) else {
                 return false;
             };
-            live.clients.push(Client { slot, wake, input: Input::default(), asked: None });
+            live.clients.push(Client { slot, wake, input: Input::default(), asked: None, wrote: None });
         }
         let client = &mut live.clients[n];
         if client.asked.is_some() {
@@ -218,7 +229,8 @@ impl World {
         encode_command(words.iter().copied(), &mut bytes);
         client.input.push(&bytes);
         let before = live.driver.node.borrow().stream.end;
-        client.asked = Some(Asked { words: words.iter().map(|w| w.to_vec()).collect(), before, after: None });
+        let words = words.iter().map(|w| w.to_vec()).collect();
+        client.asked = Some(Asked { words, before, after: None, wrote: client.wrote });
         live.feed(n);
         true
     }
@@ -244,7 +256,8 @@ impl World {
             if closes || client.wake.is_closed() {
                 live.driver.disconnect(client.slot);
                 if let Ok((slot, wake)) = live.driver.connect("simulated".into(), String::new(), true, -1) {
-                    live.clients[n] = Client { slot, wake, input: Input::default(), asked: None };
+                    live.clients[n] =
+                        Client { slot, wake, input: Input::default(), asked: None, wrote: None };
                 }
             }
         }
@@ -399,6 +412,14 @@ impl World {
         persist.sender().map(|sender| sender.durable())
     }
 
+    /// Where the ring ends, if the log leads to its beginning.
+    pub fn ring_end(&self) -> Option<Offset> {
+        let live = self.live.as_ref()?;
+        let persist = live.driver.try_persist()?;
+        let leads = persist.sender().is_none_or(|log| log.marked() >= persist.ring.start());
+        leads.then(|| persist.ring.end())
+    }
+
     /// Base, segments and ring lead to the end of the stream, says the server.
     pub fn is_whole(&self) -> bool {
         let persist = self.live.as_ref().and_then(|live| live.driver.try_persist());
@@ -444,14 +465,21 @@ impl Live {
         if client.input.is_empty() {
             return;
         }
-        let before = self.driver.node.borrow().stream.end;
+        let ends = |driver: &Driver| {
+            let node = driver.node.borrow();
+            (node.stream.end, node.stream.data_end)
+        };
+        let before = ends(&self.driver);
         {
             let _entered = self.tasks.enter();
             self.driver.feed(client.slot, &mut client.input);
         }
         if let Some(asked) = client.asked.as_mut().filter(|_| client.input.is_empty()) {
-            asked.before = before;
-            asked.after = Some(self.driver.node.borrow().stream.end);
+            let after = ends(&self.driver);
+            (asked.before, asked.after) = (before.0, Some(after.0));
+            if after.1 > before.1 {
+                client.wrote = Some(after.1);
+            }
         }
     }
 }

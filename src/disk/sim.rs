@@ -133,6 +133,11 @@ impl SimDisk {
     pub fn fail_from(&self, steps: u64) {
         self.lock().steps_left = Some(steps);
     }
+    /// No process ends here by itself any more.
+    pub fn live_on(&self) {
+        let mut state = self.lock();
+        state.steps_left = state.steps_left.filter(|left| *left == 0);
+    }
     pub fn fail(&self, fault: Fault) {
         self.lock().faults.push(fault);
     }

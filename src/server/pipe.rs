@@ -184,9 +184,9 @@ impl Wire {
         shared.ways.iter_mut().for_each(Way::wake_both);
     }
 
-    /// What `side` has sent and the other has not got is lost.
-    pub fn lose(&self, side: usize) {
-        self.shared.borrow_mut().ways[side].under_way.clear();
+    /// Of what `side` has sent and the other has not got, only the first `keep` bytes will arrive.
+    pub fn take_back(&self, side: usize, keep: usize) {
+        self.shared.borrow_mut().ways[side].under_way.truncate(keep);
     }
 
     /// `side` will go without a word.

@@ -386,6 +386,10 @@ fn begin(
     history.update_role(role);
     if stays {
         history.save().map_err(text)?;
+        // A power cut may have taken from the ring the name that `replication.toml` knows.
+        if ring.replid() != history.get().replid {
+            ring.set_replid(history.get().replid);
+        }
     } else {
         // The configuration decides the role (rule 27): a replica's directory started as a primary is a promotion.
         let cause = if was_replica { Cause::Promotion } else { Cause::Start };

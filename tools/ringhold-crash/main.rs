@@ -11,9 +11,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
+use ringhold::crash::cluster::scenario::Scenario as Cluster;
 use ringhold::crash::corrupt::{self, Directory, Outcome};
 use ringhold::crash::scenario::Scenario;
-use ringhold::crash::search::{self, Failure, Figures};
+use ringhold::crash::search::{self, Failure, Figures, Story};
 
 use report::{Report, Row};
 
@@ -21,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   ringhold-crash sim --minutes 5
   ringhold-crash sim --seed 1000000 --cycles 1000000 --json night.json
+  ringhold-crash sim --nodes 3 --minutes 5
   ringhold-crash replay 4711
   ringhold-crash enumerate --operations 2
   ringhold-crash corrupt
@@ -59,9 +61,17 @@ enum Command {
         /// Go on until so many recoveries were judged
         #[arg(long)]
         cycles: Option<u64>,
+        /// So many servers, with replicas and a network between them
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+        nodes: u8,
     },
     /// Run one seed again and tell what happens, whole and minimised
-    Replay { seed: u64 },
+    Replay {
+        seed: u64,
+        /// As it was given to `sim`
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+        nodes: u8,
+    },
     /// All workloads of a few operations, ended at each of their disk steps in each way
     Enumerate {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
@@ -93,8 +103,14 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut report = Report::new(args.most);
     match args.command {
-        Command::Sim { seed, minutes, cycles } => sim(&mut report, seed, minutes, cycles),
-        Command::Replay { seed } => replay(&mut report, seed),
+        Command::Sim { seed, minutes, cycles, nodes: 1 } => {
+            sim(&mut report, Scenario::generate, seed, minutes, cycles)
+        }
+        Command::Sim { seed, minutes, cycles, nodes } => {
+            sim(&mut report, |seed| Cluster::generate(seed, nodes), seed, minutes, cycles)
+        }
+        Command::Replay { seed, nodes: 1 } => replay(&mut report, &Scenario::generate(seed)),
+        Command::Replay { seed, nodes } => replay(&mut report, &Cluster::generate(seed, nodes)),
         Command::Enumerate { operations } => enumerate(&mut report, operations.into()),
         Command::Corrupt { stride, only } => damage(&mut report, stride, &only),
         Command::Planted { bug, seconds } => {
@@ -104,7 +120,13 @@ fn main() -> ExitCode {
     report.finish(args.json.as_deref())
 }
 
-fn sim(report: &mut Report, first: u64, minutes: Option<f64>, cycles: Option<u64>) {
+fn sim<S: Story>(
+    report: &mut Report,
+    generate: impl Fn(u64) -> S,
+    first: u64,
+    minutes: Option<f64>,
+    cycles: Option<u64>,
+) {
     let limit = match (minutes, cycles) {
         (None, Some(_)) => Duration::MAX,
         (minutes, _) => Duration::from_secs_f64(minutes.unwrap_or(1.0).max(0.0) * 60.0),
@@ -112,7 +134,7 @@ fn sim(report: &mut Report, first: u64, minutes: Option<f64>, cycles: Option<u64
     let began = Instant::now();
     let mut figures = Figures::default();
     for seed in first.. {
-        let scenario = Scenario::generate(seed);
+        let scenario = generate(seed);
         match search::try_run(&scenario, None) {
             Ok(tally) => figures.add(tally),
             Err(violation) => report.failed(search::examine(&scenario, violation)),
@@ -127,17 +149,17 @@ fn sim(report: &mut Report, first: u64, minutes: Option<f64>, cycles: Option<u64
     report.figures = figures;
 }
 
-fn replay(report: &mut Report, seed: u64) {
-    let scenario = Scenario::generate(seed);
+fn replay<S: Story>(report: &mut Report, scenario: &S) {
+    let seed = scenario.seed();
     let mut timeline = Vec::new();
-    let outcome = search::try_run(&scenario, Some(&mut timeline));
+    let outcome = search::try_run(scenario, Some(&mut timeline));
     timeline.iter().for_each(|line| println!("{line}"));
     report.seeds = Some(seed..=seed);
     match outcome {
         Ok(tally) => report.figures.add(tally),
         Err(violation) => {
             println!("VIOLATION of {}: {}\n\nminimised:", violation.promise, violation.what);
-            report.failed(search::examine(&scenario, violation));
+            report.failed(search::examine(scenario, violation));
         }
     }
 }

@@ -105,7 +105,7 @@ impl Report {
     pub fn finish(self, json: Option<&Path>) -> ExitCode {
         self.clear();
         let seconds = self.began.elapsed().as_secs_f64();
-        let Figures { scenarios, cycles, commands, disk_steps } = self.figures;
+        let Figures { scenarios, cycles, commands, disk_steps, syncs } = self.figures;
         let mut before: Option<(&str, &str)> = None;
         for (Row { directory, file, kind, outcome }, count) in &self.rows {
             if before != Some((directory, file)) {
@@ -115,7 +115,7 @@ impl Report {
             println!("  {kind:<7} {count:>7}  {outcome}");
         }
         println!(
-            "{scenarios} scenarios, {cycles} recoveries judged, {commands} commands, {disk_steps} disk steps in {seconds:.1} s \
+            "{scenarios} scenarios, {cycles} recoveries judged, {commands} commands, {syncs} full syncs, {disk_steps} disk steps in {seconds:.1} s \
              ({:.0} recoveries/s); violations: {}",
             cycles as f64 / seconds,
             self.wrong.len()
@@ -139,6 +139,7 @@ impl Report {
             j.key("scenarios").plain(self.figures.scenarios);
             j.key("recoveries").plain(self.figures.cycles);
             j.key("commands").plain(self.figures.commands);
+            j.key("full_syncs").plain(self.figures.syncs);
             j.key("disk_steps").plain(self.figures.disk_steps);
             j.key("damages").array(|j| self.rows.iter().for_each(|(row, count)| row.to_json(*count, j)));
             j.key("violations").array(|j| self.wrong.iter().for_each(|wrong| wrong.to_json(j)));

@@ -1,0 +1,350 @@
+//! One of several servers, with what is known of it: its stream as it was seen, and what it must not lose.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::super::model::{Model, Print, print_of};
+use super::super::scenario::Setup;
+use super::super::world::{Started, World};
+use super::scenario::Follows;
+use super::truth::{NOTHING, Sum, Truth, sum};
+use crate::config::AppendFsync;
+use crate::disk::PowerCut;
+use crate::server::persist::{Cut, Seen};
+use crate::store::Snapshot;
+use crate::units::{Offset, ReplId};
+
+pub type Verdict = Result<(), (&'static str, String)>;
+
+/// Up to where the stream must be found again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Floors {
+    /// After the process was killed.
+    pub process: Offset,
+    /// After a power cut.
+    pub power: Offset,
+}
+
+pub struct Machine {
+    pub world: World,
+    pub model: Model,
+    /// Of the stream at each end of a unit, from the oldest that this machine's data go back to.
+    sums: BTreeMap<u64, Sum>,
+    /// The name in force.
+    pub name: ReplId,
+    /// All places where this machine ever stood.
+    ever: HashSet<(Offset, Sum)>,
+    setup: Setup,
+    follows: Option<(String, u16)>,
+    pub floors: Floors,
+    /// What the data of its last full sync are is known.
+    pub is_known: bool,
+    /// It has no power.
+    pub is_dark: bool,
+    /// The last process ended with the power.
+    lost_power: bool,
+    /// Where its starts as a primary came back, though the stream had gone further.
+    pub fell_back_to: Option<Offset>,
+    /// Its directory is a replica's: a start as a primary is a promotion (rule 27).
+    is_replicas: bool,
+}
+
+impl Machine {
+    pub fn new(world: World, setup: Setup) -> Machine {
+        let model = Model::new(&world.config);
+        Machine {
+            world,
+            model,
+            sums: BTreeMap::from([(0, NOTHING)]),
+            name: ReplId::NONE,
+            ever: HashSet::new(),
+            setup,
+            follows: None,
+            floors: Floors::default(),
+            is_known: true,
+            is_dark: false,
+            lost_power: false,
+            fell_back_to: None,
+            is_replicas: false,
+        }
+    }
+
+    /// The settings keep what is acknowledged.
+    pub fn keeps(&self) -> bool {
+        self.setup.appendonly || self.setup.save
+    }
+
+    /// An acknowledged write is on the medium.
+    pub fn is_synced(&self) -> bool {
+        self.setup.appendonly && self.setup.fsync == "always"
+    }
+
+    pub fn end(&self) -> Offset {
+        self.model.end()
+    }
+
+    pub fn sum(&self) -> Sum {
+        self.sums.last_key_value().map_or(NOTHING, |(_, sum)| *sum)
+    }
+
+    /// What its stream comes to at a place, if a unit ends there.
+    pub fn sum_at(&self, at: Offset) -> Option<Sum> {
+        self.sums.get(&at.0).copied()
+    }
+
+    /// This machine had the other one's stream up to there, now or once.
+    pub fn ever_had(&self, other: &Machine, at: Offset) -> bool {
+        self.ever.iter().any(|(there, sum)| *there >= at && other.sum_at(*there) == Some(*sum))
+    }
+
+    /// The furthest place at which both have the same stream.
+    pub fn shares(&self, other: &Machine) -> Option<Offset> {
+        let same = |(at, sum): &(&u64, &Sum)| other.sums.get(at) == Some(sum);
+        self.sums.iter().rev().find(same).map(|(at, _)| Offset(*at))
+    }
+
+    /// Names under which the machine's present position is known to itself.
+    pub fn names(&self) -> Vec<(ReplId, Offset)> {
+        let past = self.world.lineage();
+        [(self.name, self.end())].into_iter().chain(past).collect()
+    }
+
+    /// The data after the stream's first `at` bytes, if this machine's stream comes to that.
+    pub fn state_at(&mut self, at: Offset, sum: Sum) -> Option<(Snapshot, Print)> {
+        if !self.is_known || self.sum_at(at) != Some(sum) {
+            return None;
+        }
+        self.model.state_at(at).ok()
+    }
+
+    // ---- while it runs ----
+
+    /// Units have entered the stream.
+    pub fn took(&mut self, units: &[u8], end: Offset, truth: &mut Truth) -> Verdict {
+        let start = self.end();
+        let mut sum_there = self.sum();
+        self.model.append(units, end).map_err(|why| ("P2", why))?;
+        let mut from = 0;
+        for at in self.model.bounds_after(start) {
+            let to = at.since(start) as usize;
+            sum_there = sum(sum_there, &units[from..to]);
+            from = to;
+            self.stands(at, sum_there);
+            truth.stands(self.name, at, sum_there).map_err(|why| ("P3", why))?;
+        }
+        Ok(())
+    }
+
+    fn stands(&mut self, at: Offset, sum: Sum) {
+        self.sums.insert(at.0, sum);
+        self.ever.insert((at, sum));
+    }
+
+    /// The history has another name from here on: a promotion's, or one that its primary has.
+    pub fn renamed(&mut self, name: ReplId, truth: &mut Truth) -> Verdict {
+        let (end, sum) = (self.end(), self.sum());
+        self.is_replicas = self.world.look(|node| node.is_replica()).unwrap_or(false);
+        if truth.knows(name) {
+            match truth.sum_at(name, end) {
+                Some(known) if known == sum => {}
+                _ => {
+                    let what =
+                        format!("goes on under {name} from {end}, which is no position of that history");
+                    return Err(("P3", what));
+                }
+            }
+        } else {
+            truth.begins(name, Some(self.name), end, sum).map_err(|why| ("P5", why))?;
+        }
+        self.name = name;
+        Ok(())
+    }
+
+    /// A full sync has put another history in place, whose stream comes to `sum` at the cut.
+    pub fn replaced(&mut self, cut: Cut, sum: Sum, state: Option<(Snapshot, Print)>) {
+        self.is_known = state.is_some();
+        let empty = || (Snapshot::empty(self.world.config.settings.databases as usize), 0);
+        let (data, print) = state.unwrap_or_else(empty);
+        self.model.begin_at(cut.offset, cut.db, data, print);
+        self.sums = BTreeMap::new();
+        self.stands(cut.offset, sum);
+        self.name = cut.replid;
+        (self.fell_back_to, self.is_replicas) = (None, true);
+        self.floors =
+            if self.keeps() { Floors { process: cut.offset, power: cut.offset } } else { Floors::default() };
+    }
+
+    pub fn seen(&mut self) -> Vec<Seen> {
+        self.world.seen()
+    }
+
+    /// Notes what would have to be there after a crash now.
+    pub fn heed(&mut self) -> Verdict {
+        self.follows = self
+            .world
+            .look(|node| node.config().settings.replicaof.clone())
+            .flatten()
+            .map(|to| (to.host, to.port));
+        if !self.keeps() {
+            return Ok(());
+        }
+        // What a replica has it acknowledges, and what is in the ring survives the process.
+        self.floors.process = self.floors.process.max(self.world.ring_end().unwrap_or(Offset::ZERO));
+        let safe = self.world.durable().max(self.world.newest_base()).unwrap_or(Offset::ZERO);
+        self.floors.power = self.floors.power.max(safe);
+        if self.floors.power > self.end() {
+            return Err((
+                "P1",
+                format!("{safe} is called durable, though the stream ends at {}", self.end()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// A reply has told of a write.
+    pub fn acknowledged(&mut self, end: Offset) {
+        if !self.keeps() {
+            return;
+        }
+        self.floors.process = self.floors.process.max(end);
+        let always = |node: &crate::engine::Node| node.config().settings.appendfsync == AppendFsync::Always;
+        if self.is_synced() && self.world.look(always).unwrap_or(false) {
+            self.floors.power = self.floors.power.max(end);
+        }
+    }
+
+    /// What is served is what the stream leads to.
+    pub fn compare(&mut self, truth: &mut Truth) -> Verdict {
+        let Some(served) = self.world.look(|node| print_of(&node.store.dbs)) else { return Ok(()) };
+        let (end, sum) = (self.end(), self.sum());
+        truth.holds(end, sum, served).map_err(|why| ("P3", why))?;
+        if self.is_known && self.model.print_at(end).map_err(|why| ("P2", why))? != served {
+            return Err(("P2", format!("the data served at {end} are not what the stream leads to")));
+        }
+        Ok(())
+    }
+
+    // ---- crash and recovery ----
+
+    /// The process, or the machine, has ended.
+    pub fn end_process(&mut self, power: Option<u64>) {
+        self.world.kill();
+        self.is_dark = power.is_some();
+        self.lost_power |= power.is_some();
+        self.world.disk = match power {
+            None => self.world.disk.after_process_crash(),
+            Some(seed) => {
+                self.world.stage.reboot();
+                self.world.disk.after_power_cut(match seed % 8 {
+                    0 => PowerCut::LoseAll,
+                    1 => PowerCut::KeepAll,
+                    _ => PowerCut::Seeded(seed),
+                })
+            }
+        };
+    }
+
+    /// The process starts; whether it is a primary is in what comes back.
+    pub fn start(&mut self, follows: Follows) -> Result<Started, (&'static str, String)> {
+        let primary = match follows {
+            Follows::AsBefore => self.follows.clone(),
+            Follows::Nobody => None,
+            Follows::Machine(primary) => Some((super::net::host(primary.into()), 6379)),
+        };
+        let role = primary.map(|(host, port)| format!("replicaof {host} {port}\n")).unwrap_or_default();
+        self.world.configure(&(self.setup.options() + &role)).map_err(|why| ("–", why))?;
+        self.is_dark = false;
+        self.world.start().map_err(|why| ("P5", format!("a directory that only crashed is refused: {why}")))
+    }
+
+    /// Judges what a start has come back with.
+    pub fn recovered(&mut self, started: &Started, truth: &mut Truth) -> Verdict {
+        let end = started.end;
+        let power = std::mem::take(&mut self.lost_power);
+        let (floor, how) =
+            if power { (self.floors.power, "power cut") } else { (self.floors.process, "kill -9") };
+        let previous = started.previous.unwrap_or(started.replid);
+        if started.previous.is_none() && !truth.knows(previous) && self.world.lineage().is_empty() {
+            return self.begun_anew(started, floor, how, truth);
+        }
+        if end < floor {
+            let what =
+                format!("after a {how} the stream ends at {end}, though all up to {floor} was promised");
+            return Err(("P1", what));
+        }
+        let Some(sum) = self.sum_at(end) else {
+            let known = self.end();
+            return Err(("P2", format!("comes back at {end}, where no unit ends (the stream had {known})")));
+        };
+        let served = self.world.look(|node| print_of(&node.store.dbs)).unwrap_or_default();
+        if self.is_known && self.model.print_at(end).map_err(|why| ("P2", why))? != served {
+            return Err(("P2", format!("other data than the stream's first {end} bytes lead to")));
+        }
+        truth.holds(end, sum, served).map_err(|why| ("P3", why))?;
+        if !truth.knows(previous) {
+            // A process died while it took a name, and had told nobody.
+            truth.begins(previous, Some(self.name), end, sum).map_err(|why| ("P5", why))?;
+        }
+        for (name, at) in self.world.lineage().into_iter().chain([(previous, end)]) {
+            self.judge_name(name, at, end, truth)?;
+        }
+        let is_replica = started.previous.is_none();
+        if std::mem::replace(&mut self.is_replicas, is_replica) || is_replica {
+            self.fell_back_to = None;
+        } else if end < self.end() {
+            self.fell_back_to = Some(end);
+        }
+        self.model.cut(end);
+        self.sums.split_off(&(end.0 + 1));
+        self.name = previous;
+        self.floors = Floors { process: self.floors.process.min(end), power: self.floors.power.min(end) };
+        if self.keeps() {
+            self.floors.process = end;
+        }
+        match started.previous {
+            Some(_) => self.named(started.replid, previous, truth),
+            None => Ok(()),
+        }
+    }
+
+    fn named(&mut self, name: ReplId, before: ReplId, truth: &mut Truth) -> Verdict {
+        truth.begins(name, Some(before), self.end(), self.sum()).map_err(|why| ("P5", why))?;
+        self.name = name;
+        Ok(())
+    }
+
+    /// A name of the history with its end, as the server has it: that must be a place of that history, and of this one.
+    fn judge_name(&self, name: ReplId, at: Offset, end: Offset, truth: &Truth) -> Verdict {
+        let oldest = self.sums.first_key_value().map_or(0, |(at, _)| *at);
+        if at > end || at.0 < oldest || !truth.knows(name) {
+            return Ok(()); // told by a primary; before what is held; taken by a start that died
+        }
+        match (self.sum_at(at), truth.sum_at(name, at)) {
+            (Some(own), Some(true_one)) if own == true_one => Ok(()),
+            _ => {
+                Err(("P3", format!("{name}:{at} is called a position of this history, which ends at {end}")))
+            }
+        }
+    }
+
+    /// A new history: nothing may be missing that was promised, and its data must have been there once.
+    fn begun_anew(&mut self, started: &Started, floor: Offset, how: &str, truth: &mut Truth) -> Verdict {
+        if floor > Offset::ZERO {
+            let what = format!("after a {how} a new history begins, though all up to {floor} was promised");
+            return Err(("P1", what));
+        }
+        let served = self.world.look(|node| print_of(&node.store.dbs)).unwrap_or_default();
+        let once = |model: &mut Model| model.bounds().into_iter().any(|at| model.print_at(at) == Ok(served));
+        if served != 0 && self.is_known && !once(&mut self.model) {
+            return Err(("P2", "a new history begins with data that never were".into()));
+        }
+        let Some(data) = self.world.look(|node| node.store.snapshot()) else { return Ok(()) };
+        let nothing = started.end == Offset::ZERO && served == 0;
+        let begun = if nothing { NOTHING } else { sum(NOTHING, started.replid.to_string().as_bytes()) };
+        truth.begins(started.replid, None, started.end, begun).map_err(|why| ("P5", why))?;
+        let db = 0;
+        self.replaced(Cut { replid: started.replid, offset: started.end, db }, begun, Some((data, served)));
+        self.floors = Floors::default();
+        self.is_replicas = self.world.look(|node| node.is_replica()).unwrap_or(false);
+        Ok(())
+    }
+}
