@@ -18,6 +18,7 @@ use super::input::{self, Found, Input, Kind};
 use super::snapshot::Snapshot;
 use super::text::{self, shown};
 use super::value::{self, Facts, Visitor};
+use super::whole::is_log;
 use super::{Failure, Result};
 use crate::disk::OsDisk;
 use crate::format::rdb::{Attributes, Item, ValueType};
@@ -33,10 +34,15 @@ pub struct Source {
 /// Opens the snapshot that `path` is, or the one that a start in this directory would load.
 pub fn open(path: &Path, options: &check::Options) -> Result<Source> {
     let directory = match input::open(path, &options.watch)? {
-        Found::File(input) if input.kind == Kind::Rdb => return Ok(Source { input, note: None }),
+        Found::File(input) if input.kind == Kind::Rdb => {
+            let what = "commands behind the snapshot in this log are not applied; convert applies them";
+            let note = is_log(&input).then(|| format!("{}: {what}", shown_name(&input)));
+            return Ok(Source { input, note });
+        }
         Found::File(input) => {
             let (name, what) = (input.file.display(), input.kind.word());
-            return Err(Failure::Usage(format!("{name} is a {what}: it holds no keys by itself")));
+            let hint = if input.kind == Kind::Log { "; convert makes a snapshot of it" } else { "" };
+            return Err(Failure::Usage(format!("{name} is a {what}: it holds no keys by itself{hint}")));
         }
         Found::Directory(directory) => directory,
     };
@@ -55,10 +61,14 @@ pub fn open(path: &Path, options: &check::Options) -> Result<Source> {
     };
     let behind: u64 = plan.replay.iter().map(|run| run.end.since(run.start)).sum::<u64>()
         + plan.load.iter().map(|load| load.commands_end.saturating_sub(load.rdb)).sum::<u64>();
-    let name = shown(load.path.as_os_str().as_encoded_bytes());
+    let name = shown_name(&input);
     let note = (behind > 0)
         .then(|| format!("keys as of {name}: {} of commands behind it are not applied", text::size(behind)));
     Ok(Source { input, note })
+}
+
+fn shown_name(input: &Input) -> String {
+    shown(input.file.as_os_str().as_encoded_bytes())
 }
 
 /// Which keys are wanted. Empty lists and open ranges want all.

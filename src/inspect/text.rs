@@ -65,8 +65,7 @@ pub fn push_json(out: &mut Vec<u8>, bytes: &[u8]) {
     // Runs of plain ASCII, the commonest text, are copied at once.
     let mut rest = bytes;
     loop {
-        let plain =
-            rest.iter().take_while(|b| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\')).count();
+        let plain = plain(rest);
         out.extend_from_slice(&rest[..plain]);
         rest = &rest[plain..];
         let Some(&first) = rest.first() else { return };
@@ -89,6 +88,15 @@ pub fn push_json(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// How many bytes at the start are ASCII that stands for itself. Sixteen at a time, without a branch for each.
+fn plain(bytes: &[u8]) -> usize {
+    let is_plain = |byte: u8| (byte.wrapping_sub(b' ') <= b'~' - b' ') & (byte != b'"') & (byte != b'\\');
+    let chunks = bytes.chunks_exact(16);
+    let at =
+        16 * chunks.take_while(|chunk| chunk.iter().fold(true, |all, byte| all & is_plain(*byte))).count();
+    at + bytes[at..].iter().take_while(|byte| is_plain(**byte)).count()
+}
+
 /// Writes the character or the stray bytes at the start of `rest`; how many bytes they are.
 fn push_beyond_ascii(out: &mut Vec<u8>, rest: &[u8]) -> usize {
     let head = &rest[..rest.len().min(4)];
@@ -103,7 +111,9 @@ fn push_beyond_ascii(out: &mut Vec<u8>, rest: &[u8]) -> usize {
 }
 
 fn push_u(out: &mut Vec<u8>, unit: u16) {
-    out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digit = |shift: u16| HEX[usize::from(unit >> shift & 15)];
+    out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
 }
 
 /// Writes one JSON value, without spaces or line ends.

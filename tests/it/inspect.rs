@@ -543,3 +543,112 @@ fn a_running_servers_log_is_followed() {
     drop(found);
     let _ended = reader.join().unwrap();
 }
+
+/// Every way to look at a dataset, with the same file on both sides where there are two.
+fn every_look(file: &str) -> Vec<Vec<&str>> {
+    let dump = |format: &'static str| vec!["dump", "--format", format, file];
+    vec![
+        vec!["check", file],
+        vec!["summary", file],
+        vec!["summary", "--json", file],
+        vec!["keys", file],
+        vec!["keys", "--csv", file],
+        vec!["get", file, "none"],
+        vec!["memory", file],
+        vec!["memory", "--html", "-", file],
+        dump("json"),
+        dump("csv"),
+        dump("commands"),
+        dump("parquet"),
+        vec!["log", file],
+        vec!["diff", file, file],
+        vec!["convert", "-o", "-", file],
+        vec!["salvage", "-o", "-", file],
+    ]
+}
+
+#[test]
+fn whatever_a_key_is_called_nothing_acts_on_the_terminal() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let name = b"\x1b[2J\r\x07</script>\xc2\x9b\xff";
+    let file = |value: &[u8]| {
+        let name = [&[name.len() as u8], &name[..]].concat();
+        let value = [&[value.len() as u8], value].concat();
+        let parts = [b"REDIS0004\0".to_vec(), name.clone(), value.clone(), b"\x04".to_vec()];
+        let hash = [b"\x01h\x01".to_vec(), name.clone(), value, b"\xff".to_vec()];
+        [parts.concat(), hash.concat()].concat()
+    };
+    let (left, right) = (at("left.rdb"), at("right.rdb"));
+    fs::write(&left, file(b"\x1b]0;x\x07")).unwrap();
+    fs::write(&right, file(b"\x1b]0;y\x07")).unwrap();
+    let mut looks = every_look(text(&left));
+    // Files for programs, whose bytes are the data's own.
+    looks.retain(|args| !matches!(args[0], "convert" | "salvage") && !args.contains(&"parquet"));
+    looks.push(vec!["diff", text(&left), text(&right)]);
+    looks.push(vec!["diff", "--json", text(&left), text(&right)]);
+    for args in looks {
+        let output = inspect(&args);
+        let bytes = [output.stdout, output.stderr].concat();
+        let acts = |byte: &&u8| byte.is_ascii_control() && !matches!(byte, b'\n' | b'\r');
+        let found = bytes.iter().find(acts);
+        assert!(
+            found.is_none() && bytes.windows(2).all(|pair| pair[0] != b'\r' || pair[1] == b'\n'),
+            "{args:?}: {found:?}"
+        );
+        assert!(
+            !bytes.windows(2).any(|pair| pair == b"\xc2\x9b")
+                || args.contains(&"--json")
+                || args.contains(&"json")
+                || args.contains(&"--html"),
+            "{args:?}"
+        );
+    }
+}
+
+/// Lengths and counts that nothing stands behind, and texts that unpack to a thousand times their size: an answer with file and
+/// offset, in little memory, from every command.
+#[test]
+fn what_a_file_claims_costs_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("claims.rdb");
+    let most = b"\x81\x10\0\0\0\0\0\0\0".as_slice();
+    let packed = [b"\xc3\x05".as_slice(), most, b"\0a\0b\0"].concat();
+    let claims: Vec<Vec<u8>> = vec![
+        [b"\0".as_slice(), most].concat(),
+        [b"\0\x01k".as_slice(), most].concat(),
+        [b"\0\x01k".as_slice(), &packed].concat(),
+        [b"\x01\x01k".as_slice(), most, b"\x01a"].concat(),
+        [b"\x02\x01k".as_slice(), most, b"\x01a"].concat(),
+        [b"\x04\x01k".as_slice(), most, b"\x01a\x01b"].concat(),
+        [b"\x05\x01k".as_slice(), most, b"\x01a"].concat(),
+        [b"\x0b\x01k".as_slice(), most].concat(),
+        [b"\x12\x01k".as_slice(), most, b"\x02", most].concat(),
+        [b"\x10\x01k".as_slice(), most].concat(),
+        [b"\x15\x01k".as_slice(), most, b"\x10"].concat(),
+        [b"\xfa".as_slice(), most].concat(),
+        [b"\xf5".as_slice(), most].concat(),
+        [b"\xfb".as_slice(), most, most, b"\0\x01k\x01v\xff\0\0\0\0\0\0\0\0"].concat(),
+    ];
+    for (number, claim) in claims.iter().enumerate() {
+        fs::write(&file, [b"REDIS0011", claim.as_slice()].concat()).unwrap();
+        for args in every_look(text(&file)) {
+            let limited = "ulimit -v 400000; exec \"$0\" \"$@\"";
+            let output = Command::new("sh")
+                .args(["-c", limited, env!("CARGO_BIN_EXE_ringhold-inspect")])
+                .args(&args)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            let code = output.status.code();
+            // A size hint is a hint; where a string is too long, that is said instead of damage.
+            let sound = number + 1 == claims.len();
+            assert!(matches!(code, Some(0..=3)), "claim {number}, {args:?}: {code:?} {said}");
+            assert!(sound || code != Some(0) || args[0] == "get", "claim {number}, {args:?}: {said}");
+            assert!(
+                sound || said.contains("claims.rdb") || args[0] == "salvage",
+                "claim {number}, {args:?}: {said}"
+            );
+        }
+    }
+}
