@@ -313,8 +313,10 @@ impl Ring {
         self.flush()
     }
 
-    /// All stores so far survive a power cut. Blocks: not for the data thread while it serves.
+    /// All stores so far survive a power cut, whichever of two files a resize leaves. Blocks: not for the data thread while it
+    /// serves.
     pub fn flush(&self) -> Result<()> {
+        self.twin.as_ref().map_or(Ok(()), |twin| twin.flush())?;
         self.region.flush()
     }
 
