@@ -155,9 +155,14 @@ impl Config {
         Ok(Change { changed, before })
     }
 
-    /// Takes an accepted change back, because acting on it failed.
+    /// Takes an accepted change back, because acting on it failed. What others have changed since stays.
     pub fn undo(&mut self, change: Change) {
-        self.settings = *change.before;
+        let now = std::mem::replace(&mut self.settings, *change.before);
+        let others = |id: &DirectiveId| !change.changed.contains(id) && id.differs(&now, &self.settings);
+        let theirs: Vec<DirectiveId> = DirectiveId::all().filter(others).collect();
+        for id in theirs {
+            id.row().copy(&now, &mut self.settings);
+        }
     }
 
     /// CONFIG REWRITE: path and new text of the configuration file, which the caller replaces durably; `None` if the

@@ -8,7 +8,7 @@ use std::fmt;
 
 use bitflags::bitflags;
 
-use super::scalars::Setting;
+use super::scalars::{How, Setting};
 use super::table::{ROWS, Settings};
 
 bitflags! {
@@ -86,6 +86,16 @@ impl Row {
     /// The value as CONFIG GET shows it.
     pub fn show(&self, settings: &Settings) -> Vec<u8> {
         (self.read)(settings).show()
+    }
+
+    /// Gives `to` the value that `from` has.
+    pub fn copy(&self, from: &Settings, to: &mut Settings) {
+        let text = self.show(from);
+        let words: Vec<&[u8]> = match self.flags.contains(Flags::MULTI) {
+            true => text.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect(),
+            false => vec![&text],
+        };
+        let _it_was_valid_there = (self.write)(to).set(&words, How::Replace, &self.spec);
     }
 
     pub fn names(&self) -> impl Iterator<Item = &'static str> {

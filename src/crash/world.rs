@@ -113,8 +113,6 @@ pub struct Started {
     pub previous: Option<ReplId>,
     pub replid: ReplId,
     pub end: Offset,
-    /// A failed fsync of the run before was on record.
-    pub sealed: bool,
 }
 
 pub struct World {
@@ -162,7 +160,6 @@ impl World {
             previous: recovered.previous.map(|cut| cut.replid),
             replid: recovered.at.replid,
             end: recovered.at.offset,
-            sealed: recovered.sealed,
         };
         let store = Store::new(self.config.settings.databases as usize);
         let facts = Process { started_ms: process::now_ms(), ..Process::default() };
@@ -445,8 +442,7 @@ impl World {
 }
 
 fn syncs_always(node: &Node) -> bool {
-    let settings = &node.config().settings;
-    settings.appendonly && settings.appendfsync == AppendFsync::Always
+    node.config().settings.appendfsync == AppendFsync::Always && node.server.persistence.log_is_in_force()
 }
 
 fn configured(options: &str) -> Result<Config, String> {

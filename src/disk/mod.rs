@@ -62,7 +62,7 @@ pub trait Disk: Send + Sync {
     fn create_dir(&self, dir: &Path) -> Result<()>;
     fn is_dir(&self, path: &Path) -> bool;
     fn fsync_dir(&self, dir: &Path) -> Result<()>;
-    /// From now on each `fdatasync` takes `delay` longer, also on files that are open already: for tests of slow
+    /// From now on each `fdatasync` and `fsync_dir` takes `delay` longer, also on files that are open already: for tests of slow
     /// disks against a real process (DEBUG AOF-FLUSH-SLEEP).
     fn set_sync_delay(&self, _delay: Duration) {}
 

@@ -22,8 +22,20 @@ use crate::error::IoFailure;
 
 #[derive(Default)]
 pub struct OsDisk {
-    /// Milliseconds that every fdatasync is made to take longer: for tests of slow disks against a real process.
-    sync_delay_ms: Arc<AtomicU64>,
+    sync_delay: SyncDelay,
+}
+
+/// Milliseconds that every fsync is made to take longer: for tests of slow disks against a real process.
+#[derive(Clone, Default)]
+struct SyncDelay(Arc<AtomicU64>);
+
+impl SyncDelay {
+    fn wait(&self) {
+        let delay = self.0.load(Ordering::Relaxed);
+        if delay > 0 {
+            std::thread::sleep(Duration::from_millis(delay));
+        }
+    }
 }
 
 impl OsDisk {
@@ -42,7 +54,7 @@ impl Disk for OsDisk {
             .map_err(|e| {
                 IoFailure::new(if mode == Mode::CreateNew { "creating" } else { "opening" }, path, e)
             })?;
-        Ok(Arc::new(OsFile { file, path: path.to_path_buf(), sync_delay_ms: self.sync_delay_ms.clone() }))
+        Ok(Arc::new(OsFile { file, path: path.to_path_buf(), sync_delay: self.sync_delay.clone() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -93,10 +105,11 @@ impl Disk for OsDisk {
     }
 
     fn set_sync_delay(&self, delay: Duration) {
-        self.sync_delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.sync_delay.0.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn fsync_dir(&self, dir: &Path) -> Result<()> {
+        self.sync_delay.wait();
         let failed = |e| IoFailure::new("syncing the directory", dir, e);
         File::open(dir).map_err(failed)?.sync_all().map_err(failed)
     }
@@ -105,7 +118,7 @@ impl Disk for OsDisk {
 struct OsFile {
     file: File,
     path: PathBuf,
-    sync_delay_ms: Arc<AtomicU64>,
+    sync_delay: SyncDelay,
 }
 
 impl OsFile {
@@ -137,10 +150,7 @@ impl DiskFile for OsFile {
     }
 
     fn fdatasync(&self) -> Result<()> {
-        let delay = self.sync_delay_ms.load(Ordering::Relaxed);
-        if delay > 0 {
-            std::thread::sleep(Duration::from_millis(delay));
-        }
+        self.sync_delay.wait();
         fdatasync(&self.file).map_err(|e| self.failed("syncing")(e.into()))
     }
 

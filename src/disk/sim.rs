@@ -58,8 +58,6 @@ struct State {
     dirs: BTreeSet<PathBuf>,
     inodes: Vec<Inode>,
     faults: Vec<Fault>,
-    /// Files whose `fdatasync` was made to fail.
-    failed_syncs: Vec<PathBuf>,
     /// Mutating steps until the process is dead.
     steps_left: Option<u64>,
     steps: u64,
@@ -187,11 +185,6 @@ impl SimDisk {
     /// Mutating steps made so far.
     pub fn steps(&self) -> u64 {
         self.lock().steps
-    }
-
-    /// How many `fdatasync` calls were made to fail on files with this in their path.
-    pub fn failed_syncs(&self, part: &str) -> usize {
-        self.lock().failed_syncs.iter().filter(|path| path.to_string_lossy().contains(part)).count()
     }
 
     /// All files as they are read now.
@@ -322,9 +315,6 @@ impl State {
         match hit {
             Some(fault) => {
                 fault.times -= 1;
-                if call == "fdatasync" {
-                    self.failed_syncs.push(path.to_path_buf());
-                }
                 Err(IoFailure::new(doing, path, fault.error.into()))
             }
             None => Ok(()),

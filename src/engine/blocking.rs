@@ -223,7 +223,7 @@ impl Node {
 
     /// Whether this server's own log has fsynced the stream up to there.
     pub(super) fn is_durable(&self, offset: Offset) -> bool {
-        self.server.persistence.aof_enabled && self.server.history.durable >= offset
+        self.server.persistence.log_is_in_force() && self.server.history.durable >= offset
     }
 
     fn is_over(&self, wait: &Wait) -> bool {
@@ -247,6 +247,11 @@ impl Node {
                 self.end_wait(slot, None);
             }
         }
+    }
+
+    /// The driver does something for this client, and answers.
+    pub fn waits_for_work(&self, slot: Slot) -> bool {
+        matches!(self.blocked_cause(slot), Some(BlockCause::Work))
     }
 
     // ---- CLIENT PAUSE ----

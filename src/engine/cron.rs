@@ -165,8 +165,10 @@ impl Node {
                 (settings.auto_aof_rewrite_percentage, settings.auto_aof_rewrite_min_size);
             log_has_grown(persistence.aof_current_size, base, percentage, least)
         };
-        let rewrite =
-            persistence.rewrite_scheduled || persistence.aof_enabled && has_grown(persistence.aof_base_size);
+        let base_due = persistence.aof_enabled && persistence.base_due;
+        let rewrite = persistence.rewrite_scheduled
+            || base_due
+            || persistence.aof_enabled && has_grown(persistence.aof_base_size);
         // Segments written in place of a log are shortened by a snapshot (rule 7).
         let spilled = !persistence.aof_enabled
             && !settings.save.0.is_empty()
@@ -180,7 +182,7 @@ impl Node {
             }
             return;
         }
-        if rewrite && persistence.failed.is_none() && now >= persistence.retry_rewrite_at_ms {
+        if rewrite && (persistence.failed.is_none() || base_due) && now >= persistence.retry_rewrite_at_ms {
             self.actions.push_back(Action::AutoRewrite);
             return;
         }
@@ -189,7 +191,7 @@ impl Node {
         let due = |seconds: u64, changes: u64| persistence.dirty >= changes && since > seconds as i64;
         if persistence.save_scheduled {
             self.actions.push_back(Action::AutoSave);
-        } else if retry_ok && (spilled || persistence.base_due) {
+        } else if retry_ok && (spilled || persistence.base_due && !persistence.aof_enabled) {
             self.actions.push_back(Action::AutoBase);
         } else if retry_ok && settings.save.0.iter().any(|point| due(point.seconds, point.changes)) {
             self.actions.push_back(Action::AutoSave);

@@ -271,7 +271,8 @@ impl Node {
 
     /// Whether replies wait for fsyncs (rule 13).
     fn is_always(&self) -> bool {
-        self.server.persistence.aof_enabled && self.server.config.settings.appendfsync == AppendFsync::Always
+        let always = self.server.config.settings.appendfsync == AppendFsync::Always;
+        always && self.server.persistence.log_is_in_force()
     }
 
     /// The end of what replies produced now depend on: all data with `always`; otherwise only units that the ring

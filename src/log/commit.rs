@@ -18,7 +18,7 @@
 //!
 //! | the process or the machine ends | what a start finds | and does |
 //! |---|---|---|
-//! | before `sealed` is recorded | a log that reads well (page cache), or a torn one (power) | as after any crash; this is the one hole: without a record a start takes the page cache's word, so recording is tried each second |
+//! | before `sealed` is recorded | a log that reads well (page cache), or a torn one (power) | as after any crash, see below |
 //! | before the base is committed, process | the bytes in doubt in page cache and ring, proven by their marks | loads them, syncs nothing of them, and writes a base at their end before it serves |
 //! | the same, machine | some of the bytes lost, in any pattern | what is missing from `from` on is a torn tail, whatever stands there; nothing lost was called durable |
 //! | the log was switched off, process | the same, and behind the last mark of the sealed segment what was written since, in segments and ring | the same |
@@ -27,6 +27,13 @@
 //!
 //! Rejected: to cut the sealed bytes and hand them to the new segment from the ring, as `durable` may lie before the ring's
 //! start; to write the same bytes once more, as the medium has just shown that it cannot keep them.
+//!
+//! **Without a record of it** a start cannot tell pages that a failed fsync left clean from those that the medium has, nor
+//! would its own fsync write them. So every start after an unclean end writes what no mark calls durable to the same
+//! place once more before it syncs the log, whatever the last run came to: with `everysec` that is what one or two seconds
+//! brought, with a spill or `appendfsync no` what the last run wrote. A crash in between leaves the same bytes, old or new.
+//! Rejected: a new file for them, as every segment's name would have to be committed again; to do so after a recorded
+//! failure as well, as there the base that is due comes first anyway.
 //!
 //! A change of name while running ([`super::history_file::HistoryFile::begin`]) is fsynced in `replication.toml` first, then stands in the ring's
 //! header, then in the log's next mark, and only then a byte may be appended under it (rule 1).
@@ -134,6 +141,9 @@ pub fn prepare(disk: Arc<dyn Disk>, paths: &Paths, plan: &mut Plan) -> Result<Pr
         reseal(&*disk, paths, cut, &mut plan.history)?;
     }
     let sealed = plan.history.sealed.is_some(); // never synced again (rule 23): a base comes before service
+    for (name, from) in plan.unsynced.iter().filter(|_| !sealed && !planted(Bug::StartUnsynced)) {
+        write_again(&*disk.open(&paths.log_file(name), Mode::Write)?, *from)?;
+    }
     for name in plan.keep_segments.iter().filter(|_| !sealed && !planted(Bug::StartUnsynced)) {
         // A killed server leaves bytes in the page cache that no fsync covered; those to come must not be called
         // durable before these are.
@@ -228,6 +238,21 @@ pub fn copy_tail(disk: &dyn Disk, file: &dyn DiskFile, from: u64, to: &Path) -> 
     }
     copy.fdatasync()?;
     disk.fsync_dir(durable::parent(to))
+}
+
+/// Writes what stands from `from` on to the same place: an fsync may have failed without a record of it, which leaves pages
+/// that the kernel calls clean though the medium never got them (assumption 5). Now they are dirty.
+fn write_again(file: &dyn DiskFile, from: u64) -> Result<()> {
+    let mut piece = vec![0; 1 << 20];
+    let mut at = from;
+    loop {
+        let got = file.read_at(&mut piece, at)?;
+        if got == 0 {
+            return Ok(());
+        }
+        file.write_at(&piece[..got], at)?;
+        at += got as u64;
+    }
 }
 
 /// A taken-over file that was cut is named with its new seal.

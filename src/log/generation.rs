@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 
 use super::history_file::HistoryFile;
 use super::segments::{Paths, Segments, pending};
-use super::thread::{LogThread, Waker};
+use super::thread::{LogThread, Opening, Waker};
 use super::writer::{Options, lock};
 use crate::disk::{Disk, Mode, Result, durable};
 use crate::format::aof::Place;
@@ -69,13 +69,15 @@ pub fn adopt(
     let Place { replid, offset, db } = arrived.cut;
     let begin = Begin { replid, begun: arrived.begun, tag: arrived.tag, at: offset, db };
     let mut ring = Ring::create(&**disk, &ring_path, arrived.ring_capacity, begin)?;
-    let mut next = lock(old).next_generation(generation);
+    let mut old = lock(old); // to the end: its log must not open a segment of the same number
+    let mut next = old.next_generation(generation);
     next.name_pending()?;
     let segments = Arc::new(Mutex::new(next));
     let log = match arrived.log {
         None => None,
         Some((options, waker)) => {
-            Some(LogThread::start(Arc::clone(&segments), options, arrived.cut, offset, waker)?)
+            let opening = Opening::new(Arc::clone(&segments), options, arrived.cut, offset);
+            Some(LogThread::start(opening, waker)?)
         }
     };
     let mut new = History::new(replid, arrived.begun, arrived.born, arrived.tag);
@@ -83,7 +85,7 @@ pub fn adopt(
     (new.offset_hint, new.db_hint) = (offset, db);
     (new.lineage, new.bases) = (arrived.lineage, vec![base]);
     lock(history).update(|history| *history = new.clone())?;
-    lock(old).retire();
+    old.retire();
     disk.rename(&ring_path, &paths.ring())?;
     disk.rename(&snapshot, &paths.snapshot())?;
     disk.fsync_dir(&paths.data)?; // before the old generation's segments go

@@ -112,6 +112,8 @@ pub struct Plan {
     pub drop_log: bool,
     /// Entries to keep in the manifest.
     pub keep_segments: Vec<String>,
+    /// Those of them of which nothing shows that the medium has them from this position on.
+    pub unsynced: Vec<(String, u64)>,
     /// One of them that holds no stream byte, by what it proves itself: the next segment takes its place.
     pub idle_segment: Option<String>,
     /// The log has a base of its own. If not, and the log is on, one is due: until then stock servers cannot load it.
@@ -612,6 +614,7 @@ impl<'a> Planner<'a> {
             aside: Vec::new(),
             drop_log: false,
             keep_segments: Vec::new(),
+            unsynced: Vec::new(),
             idle_segment: None,
             log_has_base: false,
             adopt_old_log: false,

@@ -233,14 +233,18 @@ impl Segments {
 
     /// Opens the next segment at `place`, between two units; durable and named by the manifest when it returns.
     pub fn open_next(&mut self, place: Place) -> Result<OpenSegment> {
+        self.check_retired()?;
         let doubtful = self.doubtful.iter().filter(|entry| entry.file_type == FileType::Incr);
         let seq = doubtful.map(|entry| entry.seq + 1).fold(self.manifest.next_incr_seq(), u64::max);
         let name = format!("{}.{seq}.incr.aof", self.paths.log_name);
         let path = self.paths.log_file(&name);
         if self.disk.exists(&path)? && holds_stream(&*self.disk, &path)? {
-            // A power cut brings back a segment that had been deleted, as what it holds is in a base. Beyond that it is data.
+            // A power cut brings back a segment that had been deleted, as what it holds is in a base; and a start that found
+            // the bytes before a segment lost may die before it has set that aside. Beyond that it is data.
             let report = walk_segment(&*self.disk, &path)?;
-            if report.opening.is_some() && report.parsed.offset <= place.offset && report.unproven() == 0 {
+            let is_behind = report.parsed.offset <= place.offset && report.unproven() == 0;
+            let nothing_leads_to = |opening: Place| opening.offset > place.offset;
+            if report.opening.is_some_and(|opening| is_behind || nothing_leads_to(opening)) {
                 set_aside(&*self.disk, &path)?;
                 return self.open_next(place);
             }
@@ -463,11 +467,13 @@ impl Segments {
         Ok(())
     }
 
+    fn check_retired(&self) -> Result<()> {
+        let why = || std::io::Error::other("another generation has taken its place");
+        if self.retired { Err(IoFailure::new("changing", &self.manifest_path, why())) } else { Ok(()) }
+    }
+
     fn replace(&mut self, manifest: Manifest) -> Result<()> {
-        if self.retired {
-            let why = std::io::Error::other("another generation has taken its place");
-            return Err(IoFailure::new("changing", &self.manifest_path, why));
-        }
+        self.check_retired()?;
         let text = manifest.emit();
         let temporary = durable::with_suffix(&self.manifest_path, durable::TEMPORARY);
         if !text.is_empty() {

@@ -61,9 +61,34 @@ pub struct LogSender {
     shared: Arc<Shared>,
 }
 
+/// Where a log begins, over which files.
+pub struct Opening {
+    pub segments: Arc<Mutex<Segments>>,
+    pub options: Options,
+    /// Between two units.
+    pub place: Place,
+    /// How far what leads to there is known to be durable.
+    pub durable: Offset,
+    /// What has to happen to the files first. If it or the opening fails, both are tried again.
+    pub before: Box<dyn FnMut() -> Result<()> + Send>,
+}
+
+impl Opening {
+    /// With nothing to be done first.
+    pub fn new(segments: Arc<Mutex<Segments>>, options: Options, place: Place, durable: Offset) -> Opening {
+        Opening { segments, options, place, durable, before: Box::new(|| Ok(())) }
+    }
+
+    fn open(&mut self, clock: &Clock) -> Result<LogWriter> {
+        (self.before)()?;
+        LogWriter::open(Arc::clone(&self.segments), self.options, self.place, self.durable, clock.now())
+    }
+}
+
 struct Shared {
     mailbox: Mutex<Mailbox>,
     news: Condvar,
+    open: AtomicBool,
     handed: AtomicU64,
     written: AtomicU64,
     marked: AtomicU64,
@@ -81,18 +106,20 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(options: Options, place: Place, durable: Offset, segment_len: u64, waker: Waker) -> Arc<Shared> {
+    fn new(opening: &Opening, waker: Waker) -> Arc<Shared> {
+        let Opening { options, place, durable, .. } = opening;
         let begin = || AtomicU64::new(place.offset.0);
         Arc::new(Shared {
             mailbox: Mutex::default(),
             news: Condvar::new(),
+            open: AtomicBool::new(false),
             handed: begin(),
             written: begin(),
             marked: begin(),
             mark_interval: AtomicU64::new(options.mark_interval),
             mark_wanted: AtomicBool::new(false),
             durable: AtomicU64::new(durable.0),
-            segment_len: AtomicU64::new(segment_len),
+            segment_len: AtomicU64::new(0),
             syncing: AtomicBool::new(false),
             delays: AtomicU64::new(0),
             health: AtomicU8::new(HealthKind::Ok as u8),
@@ -124,18 +151,14 @@ pub struct LogThread {
 }
 
 impl LogThread {
-    /// Opens the next segment at `place` and starts writing. Blocks while the opening is synced.
-    pub fn start(
-        segments: Arc<Mutex<Segments>>,
-        options: Options,
-        place: Place,
-        durable: Offset,
-        waker: Waker,
-    ) -> Result<LogThread> {
+    /// Opens the next segment and starts writing. Blocks while the opening is synced: not for the data thread while it
+    /// serves.
+    pub fn start(mut opening: Opening, waker: Waker) -> Result<LogThread> {
         let clock = Clock::start();
-        let writer = LogWriter::open(segments, options, place, durable, clock.now())?;
-        let shared = Shared::new(options, place, durable, writer.segment_len(), waker);
+        let writer = opening.open(&clock)?;
+        let shared = Shared::new(&opening, waker);
         let worker = Worker::new(writer, clock);
+        worker.is_open(&shared);
         if hands::is_simulated() {
             *lock(&shared.here) = Some(worker);
             return Ok(LogThread { sender: LogSender { shared }, thread: None });
@@ -144,21 +167,18 @@ impl LogThread {
     }
 
     /// The same for a data thread that serves: its thread opens the segment. Until then nothing counts as written; while
-    /// it cannot be opened the log is healing, as one on a full disk is.
-    pub fn start_soon(
-        segments: Arc<Mutex<Segments>>,
-        options: Options,
-        place: Place,
-        durable: Offset,
-        waker: Waker,
-    ) -> Result<LogThread> {
+    /// it cannot be opened the log is healing, as one on a full disk is. The waker is called when it is open.
+    pub fn start_soon(mut opening: Opening, waker: Waker) -> Result<LogThread> {
         if hands::is_simulated() {
-            return LogThread::start(segments, options, place, durable, waker);
+            return LogThread::start(opening, waker);
         }
-        LogThread::run(Shared::new(options, place, durable, 0, waker), move |shared| {
+        LogThread::run(Shared::new(&opening, waker), move |shared| {
             let clock = Clock::start();
-            let open = || LogWriter::open(Arc::clone(&segments), options, place, durable, clock.now());
-            Some(Worker::new(open_patiently(shared, open)?, clock))
+            let writer = open_patiently(shared, || opening.open(&clock))?;
+            let worker = Worker::new(writer, clock);
+            worker.is_open(shared);
+            (shared.waker)();
+            Some(worker)
         })
     }
 
@@ -247,6 +267,10 @@ impl LogSender {
         now
     }
 
+    /// Its first segment is there.
+    pub fn is_open(&self) -> bool {
+        self.shared.open.load(Ordering::Acquire)
+    }
     /// Every byte before it is in the file (and survives a process crash).
     pub fn written(&self) -> Offset {
         Offset(self.shared.written.load(Ordering::Acquire))
@@ -432,6 +456,13 @@ impl Worker {
         Worker { writer, clock, buffers, sync_began: 0, tries, syncing: None, taken: 0, rejoin }
     }
 
+    /// Its segment has just been opened.
+    fn is_open(&self, shared: &Shared) {
+        shared.health.store(HealthKind::Ok as u8, Ordering::Release);
+        shared.segment_len.store(self.writer.segment_len(), Ordering::Relaxed);
+        shared.open.store(true, Ordering::Release);
+    }
+
     /// Takes what is in the mailbox and does what is due.
     fn turn(&mut self, shared: &Shared, mut mailbox: MutexGuard<'_, Mailbox>) -> Turn {
         let Worker { writer, clock, .. } = self;
@@ -509,7 +540,7 @@ impl Worker {
 }
 
 /// Tries until the segment is open; `None` if the log is to end and it still is not.
-fn open_patiently(shared: &Shared, open: impl Fn() -> Result<LogWriter>) -> Option<LogWriter> {
+fn open_patiently(shared: &Shared, mut open: impl FnMut() -> Result<LogWriter>) -> Option<LogWriter> {
     let mut tries = TRIES_AT_THE_END;
     loop {
         let why = match open() {
@@ -522,7 +553,7 @@ fn open_patiently(shared: &Shared, open: impl Fn() -> Result<LogWriter>) -> Opti
         mailbox.batch.refuse_orders(&why);
         tries -= u32::from(mailbox.stop);
         if tries == 0 {
-            (mailbox.closed, mailbox.ended) = (Some(Err(Unclosed::lost(&why))), true);
+            (mailbox.closed, mailbox.ended) = (Some(Err(Unclosed::never_began(&why))), true);
             drop(mailbox);
             (shared.waker)();
             return None;
@@ -662,7 +693,8 @@ mod tests {
         let segments = Segments::new(Arc::new(disk.clone()), paths(), Manifest::default()).unwrap();
         let options = Options { policy, timestamps: false, no_fsync_on_rewrite: false, mark_interval: 65536 };
         let place = Place { replid: ReplId::NONE, offset: Offset(0), db: 0 };
-        LogThread::start(Arc::new(Mutex::new(segments)), options, place, Offset(0), waker).unwrap()
+        let opening = Opening::new(Arc::new(Mutex::new(segments)), options, place, Offset(0));
+        LogThread::start(opening, waker).unwrap()
     }
 
     const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";

@@ -375,7 +375,7 @@ impl LogWriter {
             let (place, len) = self.cursor.proven;
             let cut = self.drop_reserve() && self.segment.file.truncate(len).is_ok();
             let (durable, sealed) = (self.durable.min(place.offset), self.latched());
-            Unclosed { why, proven: cut.then_some(place), durable, sealed }
+            Unclosed { why, proven: cut.then_some(place), durable, sealed, never_began: false }
         })
     }
 
@@ -626,11 +626,17 @@ pub struct Unclosed {
     /// What follows `durable` was not saved by a failed fsync: it reads well only as long as the page cache has it, and is
     /// never synced again (rule 23).
     pub sealed: bool,
+    /// Its first segment could not be opened: what led to its beginning still does.
+    pub never_began: bool,
 }
 
 impl Unclosed {
-    pub(super) fn lost(why: &str) -> Unclosed {
-        Unclosed { why: why.to_string(), proven: None, durable: Offset::ZERO, sealed: false }
+    pub fn lost(why: &str) -> Unclosed {
+        let why = why.to_string();
+        Unclosed { why, proven: None, durable: Offset::ZERO, sealed: false, never_began: false }
+    }
+    pub(super) fn never_began(why: &str) -> Unclosed {
+        Unclosed { never_began: true, ..Unclosed::lost(why) }
     }
 }
 

@@ -75,6 +75,8 @@ pub enum Purpose {
     Rewrite,
     /// For replicas that wait for a full sync.
     Sync,
+    /// None: other data come into force ([`super::adopt`]).
+    Switch,
 }
 
 /// A client's command that needs the outside.
@@ -128,14 +130,16 @@ fn replica_of(driver: &Rc<Driver>, slot: Slot, whom: Option<(String, u16)>) {
             return reply(driver, slot, Ok("OK"));
         }
         let driver = Rc::clone(driver);
+        let asker = driver.node.borrow().waits_for_work(slot).then_some(slot); // else EXEC was its answer
         let promoted = upstream::promote(Rc::clone(&driver));
         tokio::task::spawn_local(async move {
-            match promoted.await {
-                Ok(()) => reply(&driver, slot, Ok("OK")),
-                Err(why) => {
-                    warning!("REPLICAOF NO ONE: {why}");
-                    reply(&driver, slot, Err(ReplyError::from(format!("ERR {why}"))));
-                }
+            let done = promoted.await;
+            if let Err(why) = &done {
+                warning!("REPLICAOF NO ONE: {why}");
+            }
+            if let Some(slot) = asker {
+                let done = done.map(|()| "OK").map_err(|why| ReplyError::from(format!("ERR {why}")));
+                reply(&driver, slot, done);
             }
         });
         return;
@@ -159,7 +163,7 @@ fn save_for(driver: &Rc<Driver>, slot: Slot) {
 
 fn bgsave(driver: &Rc<Driver>, slot: Slot, schedule: bool) {
     match driver.running() {
-        Some(Purpose::Save | Purpose::Sync) => {
+        Some(Purpose::Save | Purpose::Sync | Purpose::Switch) => {
             reply(driver, slot, Err(ReplyError::new("ERR Background save already in progress")))
         }
         Some(Purpose::Rewrite) if !schedule => reply(
@@ -194,7 +198,7 @@ fn bgrewriteaof(driver: &Rc<Driver>, slot: Slot) {
             slot,
             Err(ReplyError::new("ERR Background append only file rewriting already in progress")),
         ),
-        Some(Purpose::Save | Purpose::Sync) => {
+        Some(Purpose::Save | Purpose::Sync | Purpose::Switch) => {
             driver.node.borrow_mut().server.persistence.rewrite_scheduled = true;
             reply(driver, slot, Ok("Background append only file rewriting scheduled"));
         }
@@ -380,7 +384,12 @@ pub fn save(driver: &Rc<Driver>) -> Result<(), String> {
     start_to(driver, Purpose::Save, to, None)
 }
 
-/// Writes a base of the log in the background, for a shutdown.
+/// Writes the snapshot that recovery looks for, in the background.
+pub fn save_in_place(driver: &Rc<Driver>) -> Result<(), String> {
+    start_to(driver, Purpose::Save, Where::InPlace, None)
+}
+
+/// Writes a base of the log in the background.
 pub fn rewrite(driver: &Rc<Driver>) -> Result<(), String> {
     start(driver, Purpose::Rewrite, None)
 }
@@ -420,6 +429,19 @@ pub fn start_job(
     Ok(())
 }
 
+/// No job may begin until [`end_switch`]. None runs now.
+pub fn begin_switch(driver: &Driver) {
+    let running = Running::now(driver, Purpose::Switch, None, Arc::default());
+    driver.set_running(Some(running));
+}
+
+pub fn end_switch(driver: &Rc<Driver>) {
+    driver.take_running();
+    driver.settle();
+    super::shutdown::job_ended(driver, None);
+    super::full_sync::consider(driver);
+}
+
 fn began(node: &mut Node, purpose: Purpose, now: i64, keys: u64) {
     let persistence = &mut node.server.persistence;
     persistence.save_keys_total = keys;
@@ -432,6 +454,7 @@ fn began(node: &mut Node, purpose: Purpose, now: i64, keys: u64) {
             persistence.save_scheduled = false;
         }
         Purpose::Sync => persistence.saving = true,
+        Purpose::Switch => {}
         Purpose::Rewrite => {
             notice!("Background append only file rewriting started");
             persistence.rewriting = true;
@@ -456,14 +479,16 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
     match running.purpose {
         Purpose::Save => persistence.last_save_cow = grown,
         Purpose::Rewrite => persistence.last_rewrite_cow = grown,
-        Purpose::Sync => {}
+        Purpose::Sync | Purpose::Switch => {}
     }
     driver.persist_mut().log_rewritten(running.progress.log_closed_len.load(Ordering::Relaxed));
     match &result {
         Ok(written) => succeeded(&driver, &mut node, &running, written),
         Err(why) => {
             match running.purpose {
-                Purpose::Save | Purpose::Sync => warning!("Background saving error: {why}"),
+                Purpose::Save | Purpose::Sync | Purpose::Switch => {
+                    warning!("Background saving error: {why}")
+                }
                 Purpose::Rewrite => warning!("Background AOF rewrite terminated with error: {why}"),
             }
             // None of these is a failed background save: a job told to stop, the snapshot of a shutdown, which says
@@ -472,6 +497,9 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
             let cancelled = running.progress.cancelled.load(Ordering::Relaxed);
             if !cancelled && !told && !driver.shutdown_is_on_its_way() {
                 failed(&mut node, running.purpose);
+                if running.purpose == Purpose::Rewrite {
+                    driver.persist_mut().base_failed(why);
+                }
             }
         }
     }
@@ -492,7 +520,8 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
     if written.placed != Placed::Nowhere {
         persist.base_written(written.cut, written.placed == Placed::InLog);
         persist.describe(node);
-        node.server.persistence.base_due = false;
+        // Not by just any base: this one may be of a moment before it fell due.
+        node.server.persistence.base_due = persist.base_is_due();
     }
     let persistence = &mut node.server.persistence;
     match running.purpose {
@@ -521,6 +550,7 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
                 written.cut.offset
             );
         }
+        Purpose::Switch => {}
         Purpose::Rewrite => {
             notice!(
                 "Background AOF rewrite finished successfully: base of {} keys, {} bytes in {} ms, at offset {}",
@@ -548,7 +578,7 @@ fn failed(node: &mut Node, purpose: Purpose) {
             persistence.retry_save_at_ms = now + RETRY_MS;
         }
         // The replicas' connections are closed; they ask again.
-        Purpose::Sync => {}
+        Purpose::Sync | Purpose::Switch => {}
         Purpose::Rewrite if persistence.latched => {
             persistence.last_rewrite_ok = false;
             persistence.retry_rewrite_at_ms = now + RETRY_MS; // nothing can be written before it succeeds
@@ -557,7 +587,11 @@ fn failed(node: &mut Node, purpose: Purpose) {
             persistence.last_rewrite_ok = false;
             let failures = &mut node.server.stats.rewrite_failures_in_a_row;
             *failures += 1;
-            let minutes = put_off(*failures, persistence.rewrite_put_off_minutes);
+            // Without a base that is due a crash comes back to the state of before: nothing can be written meanwhile.
+            let minutes = match persistence.base_due {
+                true => 0,
+                false => put_off(*failures, persistence.rewrite_put_off_minutes),
+            };
             persistence.rewrite_put_off_minutes = minutes;
             persistence.retry_rewrite_at_ms = now + RETRY_MS.max(i64::from(minutes) * 60_000);
             if minutes > 0 {

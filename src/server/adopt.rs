@@ -5,21 +5,24 @@
 //!     ▲                                                              │
 //!     └──────────────────────── store and file ◄─────────────────────┘
 //!     │
-//!     ├─► snapshot job cancelled and ended, resize of the ring ended
-//!     └─► on the data thread, in one go: generation::adopt (commit), then store, ring and log in the place of the old ones
+//!     ├─► snapshot job cancelled and ended, resize of the ring ended; from here on this is the job that runs
+//!     ├─► thread: generation::adopt (commit)
+//!     └─► on the data thread, in one go: store, ring and log in the place of the old ones
 //! ```
 //!
 //! Until the commit anything may fail, and the link may end (REPLICAOF, a lost primary, a shutdown): the old data, their
-//! position and their files are untouched, and the temporary file goes with its owner.
+//! position and their files are untouched, and the temporary file goes with its owner. Once begun it is finished, whatever
+//! becomes of the link.
 //!
-//! **The commit is made by the data thread**, which stands still for a few fsyncs, once for each full sync. Whatever
-//! else changes files of the old generation (a link that ends, a rewrite that commits its base, a clean shutdown) would
-//! otherwise meet files that a thread is exchanging under it: the server would go on in deleted segments, or put
-//! the old manifest over the new one. Rejected: the commit on the loading thread, with each of those taught to wait for it.
+//! **The commit is a job** like a save ([`Purpose::Switch`]), as nothing else may change files of the old generation meanwhile:
+//! no snapshot begins, a shutdown waits for its end, DEBUG RELOAD and its kin are refused, CONFIG SET appendonly waits, another
+//! name is not taken ([`Driver::naming`]). The old log's thread, which nobody stops, waits for the lock of its segments. No
+//! byte of the stream comes meanwhile: it is the primary's, whose link waits for this. Rejected: the commit on the data
+//! thread, which stood still for some ten fsyncs.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,7 +32,7 @@ use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, Files, Persist, lock};
 use super::snapshots::Growing;
-use super::{process, recovery};
+use super::{actions, process, recovery, upstream};
 use crate::config::{Config, Settings};
 use crate::disk::{Disk, durable};
 use crate::format::history::{Ancestor, Born, Role};
@@ -162,21 +165,61 @@ fn receive(payload: &Temporary, mut chunks: mpsc::Receiver<Piece>) -> Result<u64
     Ok(len)
 }
 
-/// Puts what arrived in the place of the old data: commit and switch. Only while no snapshot job and no resize runs.
-/// Followers are cut off: their history ended here.
-pub fn take_over(driver: &Rc<Driver>, ready: Ready) -> Result<Cut, String> {
+/// Puts what arrived in the place of the old data: commit and switch. Followers are cut off: their history ended here. Who asks
+/// may be gone before it has begun, and then it does not begin.
+pub async fn take_over(driver: &Rc<Driver>, ready: Ready) -> Result<Cut, String> {
+    let asked = Rc::new(());
+    let task = tokio::task::spawn_local(switch(Rc::clone(driver), ready, Rc::downgrade(&asked)));
+    let done = task.await.map_err(|_| "the switch ended early".to_string());
+    drop(asked);
+    done?
+}
+
+async fn switch(driver: Rc<Driver>, ready: Ready, asked: Weak<()>) -> Result<Cut, String> {
+    let _no_other_name = driver.naming.lock().await;
+    let free = upstream::free_hands(&driver).await;
+    let begins = match (free, asked.strong_count()) {
+        (Ok(()), 0) => Err("the link ended".to_string()),
+        (free, _) => free,
+    };
+    if let Err(why) = begins {
+        let _goes_with_the_process = hands::spawn("given-up", move || drop(ready));
+        return Err(why);
+    }
+    actions::begin_switch(&driver);
+    let done = commit_and_switch(&driver, ready).await;
+    actions::end_switch(&driver);
+    done
+}
+
+async fn commit_and_switch(driver: &Rc<Driver>, ready: Ready) -> Result<Cut, String> {
     let Ready { store, payload, plan: Plan { cut, begun, born, lineage, role, .. } } = ready;
-    let adopted = commit(driver, &payload.path, |payload, persist, settings| Arrived {
-        payload,
-        cut: cut.place(),
-        begun,
-        born,
-        lineage,
-        role,
-        tag: process::random_u64(),
-        ring_capacity: settings.repl_backlog_size,
-        log: persist.log_plan(settings),
+    let settings = driver.node.borrow().config().settings.clone();
+    let (files, log, tidying) = {
+        let mut persist = driver.try_persist().ok_or("the server ends")?;
+        (persist.files.clone(), persist.log_plan(&settings), persist.take_tidying())
+    };
+    let (cut_place, tag) = (cut.place(), process::random_u64());
+    let adopted = process::on_thread("switch", move || {
+        if let Some(task) = tidying {
+            task.finish();
+        }
+        let ring_capacity = settings.repl_backlog_size;
+        let arrived = Arrived {
+            payload: &payload.path,
+            cut: cut_place,
+            begun,
+            born,
+            lineage,
+            role,
+            tag,
+            ring_capacity,
+            log,
+        };
+        commit_files(&files, arrived)
     })?;
+    let adopted = adopted.await.map_err(|_| "the thread ended early".to_string())?;
+    let adopted = adopted.map_err(|failed| failed.heed(driver))?;
     let keys = store.key_count();
     {
         let mut node = driver.node.borrow_mut();
@@ -189,8 +232,37 @@ pub fn take_over(driver: &Rc<Driver>, ready: Ready) -> Result<Cut, String> {
     Ok(cut)
 }
 
-/// Makes another generation the one in force on disk. An error leaves the old one, or, after the commit, ends the
-/// process: the next start finishes it.
+/// A commit that failed.
+struct Failed {
+    why: String,
+    /// The new data are in force on disk nevertheless.
+    in_force: bool,
+}
+
+impl Failed {
+    /// After the commit there is no way back: the process ends, and the next start finishes it.
+    fn heed(self, driver: &Driver) -> String {
+        if self.in_force {
+            let why = &self.why;
+            warning!(
+                "The new data are in force on disk, and the server cannot go on in them: {why}. Exiting"
+            );
+            driver.end_with(1);
+        }
+        self.why
+    }
+}
+
+fn commit_files(files: &Files, arrived: Arrived<'_>) -> Result<Adopted, Failed> {
+    let Files { disk, paths, history, segments } = files;
+    let generation = lock(history).get().generation;
+    adopt(disk, paths, history, segments, arrived).map_err(|failure| Failed {
+        why: failure.to_string(),
+        in_force: lock(history).get().generation != generation,
+    })
+}
+
+/// Makes another generation the one in force on disk, with the server standing still.
 pub fn commit<'a>(
     driver: &Rc<Driver>,
     payload: &'a Path,
@@ -200,17 +272,7 @@ pub fn commit<'a>(
     let mut persist = driver.persist_mut();
     persist.finish_tidying();
     let arrived = arrived(payload, &persist, &settings);
-    let Files { disk, paths, history, segments } = &persist.files;
-    let generation = lock(history).get().generation;
-    adopt(disk, paths, history, segments, arrived).map_err(|failure| {
-        if lock(history).get().generation != generation {
-            warning!(
-                "The new data are in force on disk, and the server cannot go on in them: {failure}. Exiting"
-            );
-            driver.end_with(1);
-        }
-        failure.to_string()
-    })
+    commit_files(&persist.files, arrived).map_err(|failed| failed.heed(driver))
 }
 
 /// Goes on in the files of another generation, whose base holds the state at `cut`, the end of the stream.
@@ -225,16 +287,20 @@ pub fn install(driver: &Rc<Driver>, adopted: Adopted, cut: Cut) {
     let mut persist = Persist::new(files, adopted.ring, cut, waker, &adopted.history);
     persist.succeed(witness);
     match adopted.log {
-        Some(log) => persist.go_on(log, &settings),
-        None => {
-            let _whole_at_its_base = persist.keep(!settings.save.0.is_empty());
+        Some(log) => {
+            persist.go_on(log, &settings);
+            if !settings.appendonly {
+                persist.switch_aof_off(!settings.save.0.is_empty()); // asked for meanwhile
+            }
         }
+        None => persist.keep(!settings.save.0.is_empty()),
     }
     {
         let mut node = driver.node.borrow_mut();
         node.server.history.replace_names();
         node.server.history.remember(&adopted.history);
         node.server.persistence.rewrite_scheduled = settings.appendonly;
+        node.server.persistence.base_due = persist.base_is_due();
         persist.describe(&mut node);
     }
     driver.open(persist);

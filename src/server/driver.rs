@@ -125,6 +125,10 @@ pub struct Driver {
     pub following: RefCell<super::upstream::Following>,
     /// Held while the history gets another name.
     pub naming: tokio::sync::Mutex<()>,
+    /// Held while the log is being switched on or off.
+    pub switching: tokio::sync::Mutex<()>,
+    /// Held while the configuration file is being written.
+    pub configuring: tokio::sync::Mutex<()>,
     /// Replicas that wait for a snapshot.
     pub waiting: RefCell<super::full_sync::Waiting>,
     /// A shutdown saves: clients wait.
@@ -150,6 +154,8 @@ impl Driver {
             garbage: Bin::start(),
             running: RefCell::new(None),
             naming: tokio::sync::Mutex::new(()),
+            switching: tokio::sync::Mutex::new(()),
+            configuring: tokio::sync::Mutex::new(()),
             listening: RefCell::new(Listeners::default()),
             loading: RefCell::new(None),
             feeds: RefCell::new(Vec::new()),
@@ -500,7 +506,8 @@ impl Driver {
     }
 
     /// Recovery is done: from here on writes have somewhere to go.
-    pub fn open(&self, persist: Persist) {
+    pub fn open(&self, mut persist: Persist) {
+        persist.serves = true;
         *self.persist.borrow_mut() = Some(persist);
     }
 

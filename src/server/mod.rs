@@ -20,6 +20,7 @@
 //! | [`reload`] | DEBUG RELOAD and its kin: changes outside the stream |
 //! | [`garbage`] | freeing of large values |
 //! | [`resize`] | another size for the ring while the server serves |
+//! | [`switch`] | the log switched on and off while the server serves |
 //! | [`shutdown`] | the way out |
 //! | [`feed`] | the stream on its way to one replica |
 //! | [`full_sync`] | one snapshot for all replicas that wait for one |
@@ -51,6 +52,7 @@ pub mod shutdown;
 pub mod snapshots;
 pub mod socket;
 pub mod start;
+mod switch;
 pub mod upstream;
 
 /// Runs the server with the arguments of its command line (without the program's name); returns the exit code.

@@ -21,7 +21,7 @@
 //! disk has no end in sight; to overrun the ring, as the bytes would be in memory only, though acknowledged.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 use std::{io, iter};
@@ -38,12 +38,13 @@ use crate::log::hands;
 use crate::log::history_file::HistoryFile;
 use crate::log::segments::{Paths, Segments};
 use crate::log::thread::{HealthKind, LogSender, LogThread, Waker};
-use crate::log::writer::{Closed, Health, Options, Policy, Unclosed, mark_interval};
+use crate::log::writer::{Closed, Health, Options, Policy, mark_interval};
 use crate::planted::{Bug, planted};
 use crate::ring::Ring;
 use crate::state::Slot;
 use crate::units::{Offset, ReplId};
 use pins::{Awaited, Pin};
+use turns::{Ending, Unopened};
 
 /// How a transaction begins.
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -52,6 +53,7 @@ const SEAL_AGAIN: Duration = Duration::from_secs(1);
 
 mod bases;
 mod pins;
+mod turns;
 
 /// How far the log is, or why it stopped.
 pub enum LogStatus {
@@ -67,9 +69,6 @@ pub enum LogStatus {
     },
     Failed(String),
 }
-
-/// [`LogThread::start`] or [`LogThread::start_soon`].
-type StartLog = fn(Arc<Mutex<Segments>>, Options, Place, Offset, Waker) -> crate::disk::Result<LogThread>;
 
 /// A place between two units with the database selected there.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +138,12 @@ pub struct Persist {
     pub files: Files,
     pub ring: Ring,
     log: Option<LogThread>,
+    /// Its end; `None`: bytes go to the ring only.
     sender: Option<LogSender>,
+    unopened: Option<Unopened>,
+    ending: Option<Ending>,
+    /// Clients are served: nothing here may wait.
+    pub serves: bool,
     waker: Waker,
     replid: ReplId,
     /// Where each id of this history came into force, newest first, as `replication.toml` has it.
@@ -151,11 +155,15 @@ pub struct Persist {
     promise: Promise,
     /// The spill was due and could not begin: units wait, writes are refused.
     spill_failure: Option<String>,
+    /// The log's base was due and could not be written: writes are refused.
+    base_failed: Option<String>,
     /// Removes segments that are not needed any more.
     tidying: Option<hands::Task>,
     pub appendonly: bool,
     /// Bytes of closed segments and of the base of the log.
-    log_closed_len: u64,
+    log_closed_len: Arc<AtomicU64>,
+    /// The oldest byte that segments hold, as it was last seen.
+    oldest_in_log: Option<Offset>,
     /// What replicas still need: the log keeps it when the ring does not.
     pins: BTreeMap<Slot, Pin>,
     awaited: Option<Awaited>,
@@ -165,7 +173,6 @@ pub struct Persist {
     sends_durable: bool,
     /// The log was handed bytes and has not been told of them.
     unannounced: bool,
-    held_from: Offset,
     /// Told of everything that makes the stream, before it goes anywhere: how a harness knows what the stream is.
     pub witness: Option<mpsc::Sender<Seen>>,
 }
@@ -182,6 +189,9 @@ impl Persist {
             ring,
             log: None,
             sender: None,
+            unopened: None,
+            ending: None,
+            serves: false,
             waker,
             replid: at.replid,
             end: at.offset,
@@ -189,14 +199,15 @@ impl Persist {
             waiting: VecDeque::new(),
             promise: Promise::new(at, false),
             spill_failure: None,
+            base_failed: None,
             tidying: None,
             appendonly: false,
-            log_closed_len: 0,
+            log_closed_len: Arc::default(),
+            oldest_in_log: None,
             pins: BTreeMap::new(),
             awaited: None,
             sends_durable: false,
             unannounced: false,
-            held_from: at.offset,
             witness: None,
         }
     }
@@ -239,7 +250,9 @@ impl Persist {
     /// False: the log has them, or will have, but the ring has not.
     fn append(&mut self, units: &[u8], db: u32) -> bool {
         debug_assert!(leads(units, self.db, db), "what stands at a cut must be what was written");
-        self.spill_before(self.ring.start_after(units.len() as u64));
+        // Early, so that its opening does not have to be waited for.
+        let ahead = (units.len() as u64 + self.ring.limit() / 4).min(self.ring.limit());
+        self.spill_before(self.ring.start_after((units.len() as u64).max(ahead)));
         self.end += units.len() as u64;
         self.db = db;
         self.tell_witness(|| Seen::Units(units.to_vec(), self.end));
@@ -271,10 +284,12 @@ impl Persist {
     /// The gate before everything that moves the ring's start: whether all that recovery needs before `start` is in
     /// segments.
     fn may_begin_at(&self, start: Offset) -> bool {
-        match &self.sender {
-            Some(sender) => sender.marked() >= start.min(self.ring.end()) || planted(Bug::RingOverrun),
-            None if planted(Bug::NoSpill) => true,
-            None => self.promise.needed_from().is_none_or(|from| start <= from.offset),
+        match (&self.sender, &self.ending) {
+            (Some(log), _) => log.marked() >= start.min(self.ring.end()) || planted(Bug::RingOverrun),
+            // What comes now is not in it.
+            (None, Some(Ending { sender, .. })) => !self.promise.is_kept() || sender.marked() >= start,
+            (None, None) if planted(Bug::NoSpill) => true,
+            (None, None) => self.promise.needed_from().is_none_or(|from| start <= from.offset),
         }
     }
 
@@ -283,9 +298,10 @@ impl Persist {
     }
 
     fn put_in_ring(&mut self, units: &[u8], db: u32) {
-        if let Some(sender) = &self.sender {
+        let open = self.present_log().filter(|log| log.is_open());
+        if let Some((written, durable)) = open.map(|log| (log.written(), log.durable())) {
             // Before the ring gives up what only the log holds then: so its file says that a log led to its start.
-            self.ring.note(sender.written(), sender.durable());
+            self.ring.note(written, durable);
         }
         if planted(Bug::TornMulti) && units.starts_with(MULTI) {
             let (first, rest) = units.split_at(MULTI.len());
@@ -294,15 +310,16 @@ impl Persist {
         } else {
             self.ring.append(units, db);
         }
-        if self.sender.is_none() {
+        if self.present_log().is_none() {
             let start = self.ring.start();
             debug_assert!(self.may_begin_at(start), "the ring gave up what recovery needs (rule 7)");
             self.promise.ring_begins_at(start);
         }
     }
 
-    /// The log has moved, or has ended: what waited for it goes into the ring.
+    /// The log has moved, is open, or has ended: what waited for it goes into the ring.
     pub fn catch_up(&mut self) {
+        self.look_for_turn();
         while let Some((units, db)) = self.waiting.pop_front() {
             if self.would_overrun(units.len() as u64) {
                 self.waiting.push_front((units, db));
@@ -310,200 +327,15 @@ impl Persist {
             }
             self.put_in_ring(&units, db);
         }
-        let Some(sender) = &self.sender else { return };
-        self.ring.note_durable(sender.written(), sender.durable());
+        let Some(log) = self.present_log() else { return };
         if !self.waiting.is_empty() {
-            sender.mark();
+            log.mark();
         }
-    }
-
-    /// Starts the spill if the ring is about to begin at `start` and recovery or a replica needs bytes before it (rule 7).
-    fn spill_before(&mut self, start: Offset) {
-        if self.sender.is_some() || planted(Bug::NoSpill) {
-            return;
+        if log.is_open() {
+            // Not before: until then the files on disk are another log's, which must not be asked for that much.
+            let (written, durable) = (log.written(), log.durable());
+            self.ring.note_durable(written, durable);
         }
-        let needed = self.promise.needed_from();
-        let Some(from) = self.spill_place(needed) else { return };
-        if start <= from.offset {
-            return;
-        }
-        if self.spill_failure.is_none() {
-            notice!(
-                "The ring is about to overrun the last snapshot: writing the stream to segments until the next one"
-            );
-        }
-        let options = Options { policy: Policy::Spill, ..self.options_off() };
-        // What fails for replicas only is given up at once; what recovery needs is not, and its opening can take its time.
-        let start = if needed.is_some() { LogThread::start_soon } else { LogThread::start };
-        match (self.start_log(start, options, from), needed.is_some()) {
-            (Ok(()), _) => self.spill_failure = None,
-            (Err(why), true) => self.spill_failure = Some(why),
-            (Err(why), false) => {
-                warning!("Cannot write the stream to segments for replicas: {why}");
-                self.pins.clear();
-                self.note_needed();
-            }
-        }
-    }
-
-    /// Where a spill would begin. A replica's snapshot may lie before the last base: one log serves both.
-    fn spill_place(&self, needed: Option<Cut>) -> Option<Cut> {
-        let held = self.pins.values().filter_map(|pin| pin.cut).filter(|cut| cut.offset >= self.ring.start());
-        let pinned = held.min_by_key(|cut| cut.offset);
-        match (needed, pinned) {
-            (Some(needed), Some(pinned)) if !self.promise.is_continued_at(needed) => {
-                Some(if pinned.offset < needed.offset { pinned } else { needed })
-            }
-            (needed, pinned) => needed.or(pinned),
-        }
-    }
-
-    /// A spill that could not begin is tried again. `true`: something may have changed.
-    pub fn try_again(&mut self) -> bool {
-        let failed = self.spill_failure.is_some();
-        if let (true, Some((units, _))) = (failed, self.waiting.front()) {
-            self.spill_before(self.ring.start_after(units.len() as u64));
-            self.catch_up();
-        }
-        failed
-    }
-
-    /// The log begins at `from`; what the stream has from there on is handed to it first.
-    fn start_log(&mut self, start: StartLog, options: Options, from: Cut) -> Result<(), String> {
-        if self.ring.start() > from.offset {
-            return Err("the ring does not hold what the log lacks".into());
-        }
-        self.finish_tidying();
-        if !self.promise.is_continued_at(from) {
-            // Segments must follow one another. Those of before are needless if all from the base on is in the ring; else
-            // they are what a crash comes back to, until the new log has a base.
-            let mut segments = lock(&self.files.segments);
-            let needless = self.promise.is_whole() && !self.promise.is_in_log();
-            let gone = match needless || planted(Bug::LogDropped) {
-                true => segments.drop_before(u64::MAX).and_then(|()| segments.delete_history()),
-                false => {
-                    warning!(
-                        "Nothing on disk leads to the present data until the base that is due now is in force: a crash \
-                         before that comes back to the log of before, which stays until then"
-                    );
-                    segments.leave_behind()
-                }
-            };
-            gone.map_err(|failure| failure.to_string())?;
-        }
-        // Not later: the log's thread holds the lock while it opens the next segment.
-        self.log_closed_len = lock(&self.files.segments).loaded_len();
-        let (segments, waker) = (Arc::clone(&self.files.segments), Arc::clone(&self.waker));
-        let log = start(segments, options, from.place(), self.promise.durable_at(from), waker)
-            .map_err(|failure| failure.to_string())?;
-        self.hand_over(&log.sender(), from)?;
-        self.promise.log_began(from);
-        self.sender = Some(log.sender());
-        self.log = Some(log);
-        Ok(())
-    }
-
-    /// Gives the log the stream from `from` on, each part of it under the name that was in force there (rule 1).
-    fn hand_over(&self, sender: &LogSender, from: Cut) -> Result<(), String> {
-        let end = self.ring.end();
-        let within = |(at, _): &&(Offset, ReplId)| (from.offset..=end).contains(at);
-        let renames: Vec<(Offset, ReplId)> = self.names.iter().filter(within).copied().rev().collect();
-        let last = renames.last().map_or(from.replid, |(_, name)| *name);
-        let (mut at, mut db) = (from.offset, from.db);
-        for (until, name) in renames.into_iter().map(|(at, name)| (at, Some(name))).chain([(end, None)]) {
-            let len = usize::try_from(until.since(at)).unwrap_or(usize::MAX);
-            if len > 0 {
-                let held = self.ring.read(at, len).ok_or("the ring does not hold what the log lacks")?;
-                db = sender.push_units(&[held.0, held.1].concat(), at, db);
-            }
-            if let Some(name) = name {
-                sender.set_replid(name);
-            }
-            at = until;
-        }
-        if last != self.replid {
-            sender.set_replid(self.replid);
-        }
-        for (units, db) in &self.waiting {
-            at += units.len() as u64;
-            sender.push(units, at, *db);
-        }
-        Ok(())
-    }
-
-    /// Removes all segments that the manifest names now, on a thread.
-    fn drop_segments(&mut self) {
-        let next = lock(&self.files.segments).next_seq();
-        self.ring.forget_log(); // here only: as long as there is a log, a start asks for it
-        self.tidy("a snapshot made needless", move |files| drop_log(files, next));
-    }
-
-    fn tidy(&mut self, what: &'static str, remove: impl FnOnce(&Files) -> io::Result<()> + Send + 'static) {
-        self.finish_tidying();
-        let files = self.files.clone();
-        let work = move || {
-            if let Err(why) = remove(&files) {
-                warning!("Removing the segments that {what}: {why}");
-            }
-        };
-        match hands::spawn("tidying", work) {
-            Ok(task) => self.tidying = Some(task),
-            Err(error) => warning!("Removing the segments that {what}: starting a thread: {error}"),
-        }
-    }
-
-    /// Segments are opened and the directory is left only when nobody changes the manifest.
-    pub fn finish_tidying(&mut self) {
-        if let Some(task) = self.tidying.take() {
-            task.finish();
-        }
-    }
-
-    /// `appendonly yes`: the log goes on where base and segments lead to; what the ring holds from there to the end is handed to
-    /// it first. Where they do not lead on, it begins at the end, and counts once it has a base (rule 26).
-    pub fn start_aof(&mut self, settings: &Settings) -> Result<(), String> {
-        self.stop_log();
-        let from = if self.promise.is_whole() { self.promise.to() } else { self.cut() };
-        self.start_log(LogThread::start, self.options(settings), from)?;
-        self.spill_failure = None;
-        self.promise.keep(true);
-        self.appendonly = true;
-        self.sends_durable = settings.appendfsync == AppendFsync::Always;
-        Ok(())
-    }
-
-    /// Writes and fsyncs all that was handed over, and ends the log's thread.
-    pub fn stop_log(&mut self) -> Option<Closed> {
-        self.end_log().ok().flatten()
-    }
-
-    /// The same; `Err`: why the log that there was did not end well.
-    fn end_log(&mut self) -> Result<Option<Closed>, String> {
-        self.sender = None;
-        self.appendonly = false;
-        let Some(log) = self.log.take() else { return Ok(None) };
-        let stopped = log.stop();
-        let cut = |place: Place| Cut { replid: place.replid, offset: place.offset, db: place.db };
-        let closed = match stopped {
-            Ok(closed) => {
-                self.promise.log_ended(Some(cut(closed.place)), closed.durable);
-                self.ring.note_durable(closed.place.offset, closed.durable);
-                Ok(Some(closed))
-            }
-            Err(Unclosed { why, proven, durable, sealed }) => {
-                warning!("Closing the append-only log: {why}");
-                self.promise.log_ended(proven.map(cut), durable);
-                if sealed {
-                    self.promise.log_was_sealed();
-                }
-                // What it did not take waits for the next one.
-                self.spill_failure = (!self.waiting.is_empty()).then(|| why.clone());
-                Err(why)
-            }
-        };
-        self.promise.ring_begins_at(self.ring.start());
-        self.catch_up();
-        closed
     }
 
     /// Closes everything as a clean shutdown does; the waker for the next to be opened. On an error the directory is as
@@ -511,7 +343,7 @@ impl Persist {
     pub fn close(mut self) -> Result<Waker, String> {
         self.finish_tidying();
         let cut = self.cut();
-        if let (false, Some(sender)) = (self.appendonly, &self.sender) {
+        if let (false, false, Some(sender)) = (self.appendonly, self.is_in_doubt(), &self.sender) {
             // A spill is not fsynced by itself, and the clean mark must not claim more than the disk holds, the log's
             // own last mark included.
             sender.set_options(self.options_off());
@@ -524,12 +356,16 @@ impl Persist {
                 .err()
                 .unwrap_or_else(|| "the log did not take all that was acknowledged".into()));
         }
+        let in_doubt = self.is_in_doubt();
+        if in_doubt && self.promise.is_kept() {
+            return Err("an fsync of the log failed, and no base has replaced it since".into());
+        }
         let mut closed = match closed? {
             Some(closed) => closed,
             None => {
                 // Also segments that are not written to now: another server may append to the last of them (rule 14).
                 let segments = lock(&self.files.segments);
-                if !self.promise.is_in_doubt() {
+                if !in_doubt {
                     // A spill that ended was not fsynced.
                     let synced =
                         segments.open_all().and_then(|all| all.iter().try_for_each(|file| file.fdatasync()));
@@ -539,8 +375,8 @@ impl Persist {
                 Closed { place: cut.place(), durable: cut.offset, segments }
             }
         };
-        if !self.promise.is_whole() {
-            // Nothing is kept, and the ring has moved on: no start can come back to the end, so the mark must not say so.
+        if !self.promise.is_whole() || in_doubt {
+            // Nothing is kept, and the ring has moved on: no start need come back to the end, so the mark must not say so.
             closed.place.offset = Offset::ZERO;
         }
         lock(&self.files.history).mark_clean(&closed).map_err(|failure| failure.to_string())?;
@@ -593,6 +429,11 @@ impl Persist {
         }
     }
 
+    /// A failed fsync left a part of the log in doubt, and no base has replaced it yet (rule 23).
+    pub fn is_in_doubt(&self) -> bool {
+        self.promise.is_in_doubt()
+    }
+
     /// Base, segments and ring lead to the end of the stream.
     pub fn is_whole(&self) -> bool {
         self.promise.is_whole()
@@ -602,22 +443,15 @@ impl Persist {
         self.sender.as_ref()
     }
 
-    pub fn settings_changed(&mut self, settings: &Settings) {
-        self.sends_durable = settings.appendfsync == AppendFsync::Always;
-        if let (true, Some(sender)) = (self.appendonly, &self.sender) {
-            sender.set_options(self.options(settings));
-        }
-    }
-
     /// Whether `bytes` more could overrun what the log does not prove yet (rule 6).
     pub fn is_behind(&self, bytes: u64) -> bool {
-        let Some(sender) = &self.sender else { return !self.waiting.is_empty() };
-        let proven = sender.marked();
+        let Some(log) = self.present_log() else { return !self.waiting.is_empty() };
         // A unit larger than the ring goes through when nothing else waits (rule 8).
-        let overrun = proven < self.end && self.ring.start_after(bytes.min(self.ring.limit())) > proven;
+        let start = self.ring.start_after(bytes.min(self.ring.limit()));
+        let overrun = log.marked() < self.end && start > log.marked() && !self.may_begin_at(start);
         let behind = overrun || !self.waiting.is_empty();
         if behind {
-            sender.mark();
+            log.mark();
         }
         behind
     }
@@ -629,6 +463,9 @@ impl Persist {
     }
 
     pub fn log_status(&self) -> LogStatus {
+        if let Some(Ending { sender, .. }) = &self.ending {
+            return LogStatus::At { written: sender.marked(), durable: sender.durable() };
+        }
         let Some(sender) = &self.sender else {
             let (written, durable) = (self.ring.end(), self.ring.end());
             return match self.spill_failure.clone() {
@@ -638,7 +475,10 @@ impl Persist {
         };
         let (written, durable) = (sender.marked(), sender.durable());
         if sender.health_kind() == HealthKind::Ok {
-            return LogStatus::At { written, durable };
+            return match self.base_failed.clone() {
+                Some(why) => LogStatus::Healing { written, durable, why },
+                None => LogStatus::At { written, durable },
+            };
         }
         match sender.health() {
             Health::Ok => LogStatus::At { written, durable },
@@ -664,13 +504,14 @@ impl Persist {
         sender.set_options(if self.appendonly {
             self.options(&node.config().settings)
         } else {
-            Options { policy: Policy::Spill, ..self.options_off() }
+            self.options_for_spill()
         });
     }
 
     /// Bytes of base and segments, as INFO's `aof_current_size` counts them.
     pub fn log_len(&self) -> u64 {
-        self.log_closed_len + self.sender.as_ref().map_or(0, LogSender::segment_len)
+        let closed = self.log_closed_len.load(Ordering::Relaxed);
+        closed + self.sender.as_ref().map_or(0, LogSender::segment_len)
     }
 
     /// Brings INFO's figures about the log up to date.
@@ -730,11 +571,10 @@ impl Persist {
 
     /// Gives up a generation whose files another has replaced. Blocks.
     pub fn abandon(mut self) {
-        self.sender = None;
-        self.finish_tidying();
-        if let Some(Err(Unclosed { why, .. })) = self.log.take().map(LogThread::stop) {
+        if let Err(why) = self.end_log() {
             notice!("Closing the log of the history of before: {why}");
         }
+        self.finish_tidying();
     }
 
     fn options_off(&self) -> Options {

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | the ring is about to begin behind `to` | a log begins at `to` first (the spill); if that fails, the bytes wait and writes are refused |
 //! | a log begins | at `to`, also if the stream is further: the ring has the rest. Not where the old segments end? Then these are needless, and go first; or, if nothing leads to the end any more, stay until the new log has a base (`Segments::leave_behind`) |
+//! | a log that began could not open its first segment, and is given up | all is as before it |
 //! | a log ends | `to` is its end; if it could not be closed, its last mark, also behind a failed fsync: the ring has what follows |
 //! | a base is placed at a cut ≥ `to`, no log runs | `to` is the cut, the segments are needless |
 //! | a base is placed at a cut < `to`, or a log runs | nothing: segments lead on from the old base through the cut |
@@ -113,6 +114,11 @@ impl Promise {
             Some(at) => (self.to, self.durable) = (at, durable),
             None => (self.whole, self.in_log) = (false, false),
         }
+    }
+
+    /// It could not be opened, and is given up: what was known before it began still holds.
+    pub fn log_never_began(&mut self, before: Promise) {
+        *self = Promise { kept: self.kept, ..before };
     }
 
     /// That was after a failed fsync.

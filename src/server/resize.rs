@@ -16,17 +16,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::actions::reply;
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Files, lock};
 use super::process::{on_thread, pause};
-use crate::config::{Change, DirectiveId, apply_failed};
+use crate::config::Change;
 use crate::disk::durable;
-use crate::error::ReplyError;
 use crate::format::ring::Layout;
 use crate::ring::Ring;
-use crate::state::Slot;
 use crate::units::Offset;
 
 /// Bytes copied between two looks at the clients.
@@ -49,20 +46,16 @@ pub fn check(driver: &Driver) -> Result<(), String> {
     }
 }
 
-/// After CONFIG SET: begins a resize if the setting asks for another size than the ring has; `false`: there is nothing
-/// to do. The client is answered at the end.
-pub fn start(driver: &Rc<Driver>, asker: Option<Slot>, change: &Change) -> bool {
-    let needed = change.changed.iter().any(|id| id.name() == NAME) && is_needed(driver);
-    if needed {
-        tokio::task::spawn_local(run(Rc::clone(driver), asker));
-    }
-    needed
+/// CONFIG SET asks for another size than the ring has.
+pub fn is_asked_for(driver: &Driver, change: &Change) -> bool {
+    change.changed.iter().any(|id| id.name() == NAME) && is_needed(driver)
 }
 
 /// After a start: the ring as it was found may have another size than configured.
 pub fn start_if_needed(driver: &Rc<Driver>) {
     if is_needed(driver) {
-        tokio::task::spawn_local(run(Rc::clone(driver), None));
+        let driver = Rc::clone(driver);
+        tokio::task::spawn_local(async move { run(&driver).await });
     }
 }
 
@@ -78,26 +71,21 @@ fn is_needed(driver: &Driver) -> bool {
     driver.resizing.get() || present(driver).is_some_and(|capacity| capacity != wanted(driver))
 }
 
-async fn run(driver: Rc<Driver>, asker: Option<Slot>) {
+/// Gives the ring the size that the setting asks for; the error is why it keeps its size, and the setting says so, too.
+pub async fn run(driver: &Rc<Driver>) -> Result<(), String> {
     while driver.resizing.replace(true) {
         pause(POLL).await; // one after the other
     }
-    let capacity = wanted(&driver);
-    let done = if present(&driver) == Some(capacity) { Ok(()) } else { resize(&driver, capacity).await };
+    let capacity = wanted(driver);
+    let done = if present(driver) == Some(capacity) { Ok(()) } else { resize(driver, capacity).await };
     driver.resizing.set(false);
-    let answer = match done {
-        Ok(()) => Ok("OK"),
-        Err(why) => {
-            warning!("The backlog keeps its size: {why}");
-            if let Some(capacity) = present(&driver) {
-                driver.node.borrow_mut().server.config.settings.repl_backlog_size = capacity;
-            }
-            Err(refused(&why))
+    if let Err(why) = &done {
+        warning!("The backlog keeps its size: {why}");
+        if let Some(capacity) = present(driver) {
+            driver.node.borrow_mut().server.config.settings.repl_backlog_size = capacity;
         }
-    };
-    if let Some(slot) = asker {
-        reply(&driver, slot, answer);
     }
+    done
 }
 
 async fn resize(driver: &Rc<Driver>, capacity: u64) -> Result<(), String> {
@@ -181,11 +169,4 @@ fn finish(driver: &Rc<Driver>, renamed: bool) {
         persist.ring.drop_twin();
     }
     persist.ring_changed(&mut driver.node.borrow_mut());
-}
-
-fn refused(why: &str) -> ReplyError {
-    match DirectiveId::find(NAME.as_bytes()) {
-        Some((id, _)) => apply_failed(id, why),
-        None => ReplyError::from(format!("ERR {why}")),
-    }
 }

@@ -1,16 +1,18 @@
 //! Settings that live outside the node: what CONFIG SET does to sockets, log, ring and process, and CONFIG REWRITE.
 //!
 //! The table has checked the values before they come here ([`crate::config`]). What fails here takes the whole change back, so
-//! that CONFIG SET is all or nothing; what takes its time ([`resize`]) answers at its own end.
+//! that CONFIG SET is all or nothing; what takes its time ([`resize`], [`switch`]) comes last, is waited for by a task, and takes
+//! itself back if it fails.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::actions::{self, Purpose};
+use super::actions;
 use super::driver::Driver;
 use super::logging::{self, notice, warning};
 use super::start::Files;
-use super::{process, resize};
-use crate::config::{Change, Settings, apply_failed, names_differ};
+use super::{process, resize, switch};
+use crate::config::{Change, DirectiveId, Settings, apply_failed, names_differ};
 use crate::disk::durable;
 use crate::error::ReplyError;
 use crate::state::Slot;
@@ -20,7 +22,7 @@ pub fn changed(driver: &Rc<Driver>, slot: Option<Slot>, change: Change) {
     let settings = driver.node.borrow().config().settings.clone();
     let mut refused = None;
     for id in &change.changed {
-        if let Err(why) = apply(driver, id.name(), &settings, change.before(), slot.is_none()) {
+        if let Err(why) = apply(driver, id.name(), &settings, change.before()) {
             refused = Some(apply_failed(*id, &why));
             break;
         }
@@ -29,14 +31,16 @@ pub fn changed(driver: &Rc<Driver>, slot: Option<Slot>, change: Change) {
         driver.persist_mut().settings_changed(&settings);
     }
     let answer = match refused {
-        // It answers at its end.
-        None if resize::start(driver, slot, &change) => return,
+        None if switch::is_asked_for(&change) || resize::is_asked_for(driver, &change) => {
+            if switch::is_asked_for(&change) {
+                switch::prepare(driver, &settings);
+            }
+            tokio::task::spawn_local(finish_change(Rc::clone(driver), slot, change));
+            return;
+        }
         None => Ok("OK"),
         Some(error) => {
-            driver.with_node(|node| {
-                node.server.config.undo(change);
-                node.settings_changed();
-            });
+            undo(driver, change);
             Err(error)
         }
     };
@@ -45,21 +49,58 @@ pub fn changed(driver: &Rc<Driver>, slot: Option<Slot>, change: Change) {
     }
 }
 
-fn apply(
-    driver: &Rc<Driver>,
-    name: &str,
-    settings: &Settings,
-    before: &Settings,
-    in_transaction: bool,
-) -> Result<(), String> {
+/// What lives outside the node is as the settings are again.
+fn undo(driver: &Rc<Driver>, change: Change) -> Settings {
+    driver.with_node(|node| {
+        node.server.config.undo(change);
+        node.settings_changed();
+    });
+    let settings = driver.node.borrow().config().settings.clone();
+    logging::set_level(settings.loglevel);
+    if let Some(mut persist) = driver.try_persist() {
+        persist.settings_changed(&settings);
+    }
+    switch::keep(driver, &settings);
+    settings
+}
+
+/// What takes its time: the client is answered at the end.
+async fn finish_change(driver: Rc<Driver>, slot: Option<Slot>, change: Change) {
+    let mut done = Ok(());
+    if switch::is_asked_for(&change) {
+        done = switch::run(&driver, slot.is_none()).await.map_err(|why| refusal(switch::NAME, &why));
+    }
+    if done.is_ok() && resize::is_asked_for(&driver, &change) {
+        done = resize::run(&driver).await.map_err(|why| refusal(resize::NAME, &why));
+    }
+    if done.is_err() {
+        let switched = switch::is_asked_for(&change);
+        let settings = undo(&driver, change);
+        if switched {
+            switch::prepare(&driver, &settings);
+            done = done.and(switch::run(&driver, false).await.map_err(ReplyError::from));
+        }
+    }
+    match (slot, done) {
+        (Some(slot), done) => actions::reply(&driver, slot, done.map(|()| "OK")),
+        (None, _) => driver.settle(),
+    }
+}
+
+fn refusal(name: &str, why: &str) -> ReplyError {
+    match DirectiveId::find(name.as_bytes()) {
+        Some((id, _)) => apply_failed(id, why),
+        None => ReplyError::from(format!("ERR {why}")),
+    }
+}
+
+fn apply(driver: &Rc<Driver>, name: &str, settings: &Settings, before: &Settings) -> Result<(), String> {
     match name {
-        "appendonly" | "save" | "dir" | "dbfilename" | resize::NAME if !driver.is_open() => {
+        switch::NAME | "save" | "dir" | "dbfilename" | resize::NAME if !driver.is_open() => {
             return Err("the dataset is being loaded".into());
         }
         "loglevel" => logging::set_level(settings.loglevel),
-        "appendonly" if settings.appendonly => start_aof(driver, settings, in_transaction)?,
-        "appendonly" => stop_aof(driver, settings),
-        "save" => keep(driver, settings),
+        "save" => switch::keep(driver, settings),
         "port" | "bind" => driver.rebind(settings, before).map_err(|_| {
             let why = if name == "port" {
                 "Unable to listen on this port"
@@ -88,73 +129,38 @@ fn apply(
     Ok(())
 }
 
-/// CONFIG SET appendonly yes: the log begins here; it counts for recovery once its base is durable (rule 26).
-fn start_aof(driver: &Rc<Driver>, settings: &Settings, in_transaction: bool) -> Result<(), String> {
-    driver.persist_mut().start_aof(settings)?;
-    // It may begin at the end of the stream and so never move: what waits for it is looked at now.
-    driver.persist().waker()();
-    {
-        let mut node = driver.node.borrow_mut();
-        node.server.persistence.aof_enabled = true;
-        node.server.persistence.rewrite_scheduled = true;
-    }
-    if driver.running().is_some() {
-        notice!("An AOF background was scheduled: it starts when the job that runs has ended");
-    } else if in_transaction {
-        notice!("An AOF background was scheduled: it starts after the transaction");
-    } else {
-        actions::start(driver, Purpose::Rewrite, None)?;
-    }
-    Ok(())
-}
-
-fn stop_aof(driver: &Rc<Driver>, settings: &Settings) {
-    actions::cancel(
-        driver,
-        Purpose::Rewrite,
-        "Killing running AOF rewrite child: the thread that writes the base gives up",
-    );
-    let mut persist = driver.persist_mut();
-    persist.stop_log();
-    let mut node = driver.node.borrow_mut();
-    node.server.persistence.aof_enabled = false;
-    node.server.persistence.rewrite_scheduled = false;
-    node.server.persistence.failed = None;
-    node.server.persistence.latched = false;
-    drop(node);
-    drop(persist);
-    // From here on the ring, and then the spill, hold what the log lacks.
-    keep(driver, settings);
-}
-
-/// Whether what is acknowledged is kept without a log (rule 7). If nothing on disk leads to the end of the stream a snapshot
-/// comes first.
-fn keep(driver: &Rc<Driver>, settings: &Settings) {
-    let snapshot_due = driver.persist_mut().keep(!settings.save.0.is_empty());
-    let mut node = driver.node.borrow_mut();
-    driver.persist_mut().describe(&mut node);
-    node.server.persistence.base_due = snapshot_due;
-}
-
-/// CONFIG REWRITE.
+/// The text is that of now; it is written on a thread, one after the other. Who asked in a transaction has its answer.
 pub fn rewrite_file(driver: &Rc<Driver>, slot: Slot, all: bool) {
+    let asker = driver.node.borrow().waits_for_work(slot).then_some(slot);
     let rewritten = driver.node.borrow().config().rewrite(&mut Files::default(), all);
-    let written = match rewritten {
-        Ok(None) => Err("The server is running without a config file".to_string()),
-        Ok(Some((path, text))) => {
-            let disk = driver.persist().files.disk.clone();
-            durable::replace(&*disk, &path, &text).map_err(|e| format!("Rewriting config file: {e}"))
+    let driver = Rc::clone(driver);
+    tokio::task::spawn_local(async move {
+        let _one_at_a_time = driver.configuring.lock().await;
+        let written = match rewritten {
+            Ok(None) => Err("The server is running without a config file".to_string()),
+            Ok(Some((path, text))) => replace(&driver, path, text).await,
+            Err(error) => Err(format!("Rewriting config file: {error}")),
+        };
+        let answer = match written {
+            Ok(()) => {
+                notice!("CONFIG REWRITE executed with success.");
+                Ok("OK")
+            }
+            Err(why) => {
+                warning!("CONFIG REWRITE failed: {why}");
+                Err(ReplyError::from(format!("ERR {why}")))
+            }
+        };
+        if let Some(slot) = asker {
+            actions::reply(&driver, slot, answer);
         }
-        Err(error) => Err(format!("Rewriting config file: {error}")),
-    };
-    match written {
-        Ok(()) => {
-            notice!("CONFIG REWRITE executed with success.");
-            actions::reply(driver, slot, Ok("OK"));
-        }
-        Err(why) => {
-            warning!("CONFIG REWRITE failed: {why}");
-            actions::reply(driver, slot, Err(ReplyError::from(format!("ERR {why}"))));
-        }
-    }
+    });
+}
+
+async fn replace(driver: &Driver, path: PathBuf, text: Vec<u8>) -> Result<(), String> {
+    let disk = driver.try_persist().ok_or("the server ends")?.files.disk.clone();
+    let written = process::on_thread("config", move || {
+        durable::replace(&*disk, &path, &text).map_err(|e| format!("Rewriting config file: {e}"))
+    })?;
+    written.await.map_err(|_| "Rewriting config file: the thread ended early".to_string())?
 }

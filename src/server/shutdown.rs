@@ -51,7 +51,7 @@ enum Stage {
     CatchingUp,
     /// The end of a job that was cancelled.
     Cancelling,
-    /// A base of the log that holds what clients wrote on this replica.
+    /// A base of the log, which needs one.
     Basing,
     /// The snapshot that it asked for itself.
     Saving,
@@ -124,6 +124,7 @@ fn cancel_job(driver: &Rc<Driver>, plan: Plan) {
     }
     let remark = match driver.running() {
         Some(Purpose::Rewrite) => "There is a background AOF rewrite running. Cancelling it before exiting.",
+        Some(Purpose::Switch) => "The data of a full sync are being put in place. Exiting when they are.",
         _ => "There is a background save running. Cancelling it before exiting.",
     };
     if actions::give_up(driver, remark) {
@@ -137,12 +138,8 @@ fn cancel_job(driver: &Rc<Driver>, plan: Plan) {
 pub fn job_ended(driver: &Rc<Driver>, failure: Option<String>) {
     match (driver.shutdown.take(), failure) {
         (Some(plan), _) if plan.stage == Stage::Cancelling => go(driver, plan),
-        (Some(plan), failure) if plan.stage == Stage::Basing => {
-            if let Some(why) = failure {
-                warning!("What clients wrote on this replica is lost: {why}");
-            }
-            save(driver, plan);
-        }
+        (Some(plan), Some(why)) if plan.stage == Stage::Basing => without_base(driver, plan, &why),
+        (Some(plan), None) if plan.stage == Stage::Basing => save(driver, plan),
         // A job's end does not hurry the replicas.
         (Some(plan), _) if plan.stage == Stage::CatchingUp => driver.shutdown.set(Some(plan)),
         (Some(plan), Some(why)) => not_saved(driver, plan, &why),
@@ -168,13 +165,34 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
         remove_traces(driver);
         return driver.end_with(0);
     }
-    let strayed = driver.node.borrow().server.strays.wrote && driver.persist().appendonly;
-    if strayed {
+    if needs_base(driver, &plan) {
         driver.read_no_clients(true);
         match actions::rewrite(driver) {
             Ok(()) => return driver.shutdown.set(Some(Plan { stage: Stage::Basing, ..plan })),
-            Err(why) => warning!("What clients wrote on this replica is lost: {why}"),
+            Err(why) => return without_base(driver, plan, &why),
         }
+    }
+    save(driver, plan);
+}
+
+/// The log does not hold what clients wrote on a replica; or nothing on disk leads to where it begins; or only a snapshot
+/// beside it does, which other servers would not load.
+fn needs_base(driver: &Driver, plan: &Plan) -> bool {
+    let persist = driver.persist();
+    let strayed = driver.node.borrow().server.strays.wrote;
+    persist.appendonly
+        && (strayed || persist.stands_elsewhere() || persist.base_is_due() && !will_save(driver, plan))
+}
+
+/// It could not be written: no reason to stay, unless everything would be lost.
+fn without_base(driver: &Rc<Driver>, plan: Plan, why: &str) {
+    if driver.persist().base_is_due() && !will_save(driver, &plan) {
+        return not_saved(driver, plan, why);
+    }
+    if driver.node.borrow().server.strays.wrote {
+        warning!("What clients wrote on this replica is lost: {why}");
+    } else {
+        warning!("The log has no base of its own, and other servers cannot load it: {why}");
     }
     save(driver, plan);
 }

@@ -280,11 +280,13 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     // The log does not go on where a sealed one ends: it may not end there after a power cut. The base comes at once.
     let beyond_seal = recovered.sealed && settings.appendonly;
     let from = if beyond_seal { recovered.at } else { recovered.log_from };
-    persist.recovered(from, recovered.has_segments);
+    // With the log on, nothing is served before the base that ends the doubt.
+    let in_doubt = history.sealed.filter(|_| recovered.sealed && !settings.appendonly);
+    persist.recovered(from, recovered.has_segments, in_doubt.map(|sealed| sealed.from));
     if settings.appendonly {
         persist.start_aof(&settings)?;
     }
-    let snapshot_due = persist.keep(!settings.save.0.is_empty());
+    persist.keep(!settings.save.0.is_empty());
     if !recovered.sealed {
         persist.await_replicas(process::now_ms());
     }
@@ -300,7 +302,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     // Also of no keys: the base says that there are none.
     let has_history = recovered.keys > 0 || recovered.at.offset > Offset::ZERO;
     node.server.persistence.rewrite_scheduled = settings.appendonly && recovered.needs_base && has_history;
-    node.server.persistence.base_due = snapshot_due;
+    node.server.persistence.base_due = persist.base_is_due();
     node.server.persistence.load_keys = recovered.keys - recovered.expired;
     node.server.persistence.load_keys_expired = recovered.expired;
     // What cannot be told counts as small.

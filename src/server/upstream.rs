@@ -512,7 +512,7 @@ impl Connection {
 
     fn ack(&mut self) {
         let node = self.driver.node.borrow();
-        let durable = node.server.persistence.aof_enabled.then_some(node.server.history.durable);
+        let durable = node.server.persistence.log_is_in_force().then_some(node.server.history.durable);
         self.link.ack(node.stream.end, durable);
     }
 
@@ -580,8 +580,7 @@ impl Connection {
         let result = incoming.finish().await;
         let ready = self.keeping_alive(result).await.map_err(|_| "loading ended early".to_string())??;
         let driver = Rc::clone(&self.driver);
-        self.keeping_alive(free_hands(&driver)).await?;
-        let cut = adopt::take_over(&driver, ready)?;
+        let cut = self.keeping_alive(adopt::take_over(&driver, ready)).await?;
         self.set_loads(false);
         self.driver.node.borrow_mut().server.stats.full_syncs_received += 1;
         let durable = self.driver.node.borrow().server.persistence.aof_enabled.then_some(cut.offset);
@@ -644,7 +643,7 @@ impl Connection {
 }
 
 /// Until nothing else changes files: a snapshot of the old data is cancelled, as it would be needless.
-async fn free_hands(driver: &Driver) -> Result<(), String> {
+pub async fn free_hands(driver: &Driver) -> Result<(), String> {
     loop {
         if driver.shutdown_is_on_its_way() {
             return Err("the server ends".into());

@@ -113,7 +113,8 @@ pub struct Persistence {
     pub loading: Option<Loading>,
     pub saving: bool,
     pub save_scheduled: bool,
-    /// Nothing on disk leads to the end of the stream: a snapshot is due where recovery looks for it.
+    /// Nothing on disk leads to the end of the stream: a base of the log is due, or without one a snapshot where recovery
+    /// looks for it.
     pub base_due: bool,
     pub rewriting: bool,
     pub rewrite_scheduled: bool,
@@ -159,6 +160,14 @@ pub struct Persistence {
     /// Of the last load.
     pub load_keys: u64,
     pub load_keys_expired: u64,
+}
+
+impl Persistence {
+    /// What the log holds would be recovered: it is on, and what it stands on is there (rule 26). Nothing that is to be durable
+    /// is called so before.
+    pub fn log_is_in_force(&self) -> bool {
+        self.aof_enabled && !self.base_due
+    }
 }
 
 impl Persistence {

@@ -163,6 +163,33 @@ fn a_log_that_is_given_up_after_a_failed_fsync() {
     }
 }
 
+/// P1, P7: the log is switched off and on again after a failed fsync. What it left in doubt is in a base before anything is
+/// called durable.
+#[test]
+fn a_log_that_is_given_up_and_asked_for_again() {
+    if !subject_is_ours() {
+        return;
+    }
+    let server = Launch::ours(&[("appendonly", "yes"), ("appendfsync", "always")]).start();
+    let mut c = server.connect();
+    c.must(&["SET", "key", "v"]);
+    let segment = aof_files(server.data(), ".incr.aof").pop().unwrap();
+    let next = segment.with_file_name("appendonly.aof.2.incr.aof");
+    let base = segment.with_file_name("appendonly.aof.1.base.rdb");
+    let Some(failing) = FailingSync::attach(&server, &[&segment, &next, &base]) else { return };
+    write_until_latched(&server, &mut c);
+    eventually("the failure is recorded", LIMIT, || sealed(&server).then_some(()));
+    drop(failing);
+    c.must(&["CONFIG", "SET", "appendonly", "no"]);
+    c.must(&["CONFIG", "SET", "appendonly", "yes"]);
+    assert!(!sealed(&server), "{}", server.log());
+    c.must(&["SET", "after", "v"]);
+    let mut server = server;
+    server.kill();
+    let (_server, mut c) = server.restart_and_connect();
+    assert_eq!(c.must(&["MGET", "key", "after"]), Value::Array(vec![Value::bulk("v"), Value::bulk("v")]));
+}
+
 /// Writes until the failure is known; how many writes were acknowledged.
 fn write_until_latched(server: &Server, c: &mut Client) -> u64 {
     for n in 0..100_000 {

@@ -391,7 +391,7 @@ pub fn rewrite_aof(client: &mut Client) {
     });
     eventually("AOF rewrite", Duration::from_secs(30), || {
         let busy =
-            ["aof_rewrite_in_progress", "aof_rewrite_scheduled"].iter().any(|f| info(client, f) == "1");
+            ["aof_rewrite_scheduled", "aof_rewrite_in_progress"].iter().any(|f| info(client, f) == "1");
         (!busy).then_some(())
     });
     assert_eq!(info(client, "aof_last_bgrewrite_status"), "ok");

@@ -32,6 +32,7 @@ mod returning;
 mod scenarios;
 mod sentinel;
 mod shutdown;
+mod slow_disk;
 mod starting;
 mod stock;
 mod switching;

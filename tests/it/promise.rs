@@ -436,6 +436,62 @@ fn a_spill_that_grows_is_followed_by_a_snapshot() {
     assert!(settled.parse::<u32>().unwrap() <= 12, "{settled} snapshots for 2 MB");
 }
 
+/// A save of a cache is under way when save points come back: it is older than they are, so that another one is due.
+#[test]
+fn an_older_save_does_not_pass_for_the_base_that_is_due() {
+    let Some(launch) = launch(&[("appendonly", "no"), ("save", ""), ("repl-backlog-size", "1mb")]) else {
+        return;
+    };
+    let server = launch.start();
+    let mut c = server.connect();
+    fill(&mut c, "a", 200);
+    c.must(&["CONFIG", "SET", "rdb-key-save-delay", "10000"]);
+    c.must(&["BGSAVE"]);
+    fill(&mut c, "b", 1);
+    c.must(&["CONFIG", "SET", "save", "3600 1000000"]);
+    fill(&mut c, "b", 150);
+    c.must(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
+    eventually("the save that is due", Duration::from_secs(30), || {
+        (info(&mut c, "rdb_saves") == "2").then_some(())
+    });
+    fill(&mut c, "c", 10);
+    kill_and_expect(server, SPILL, 360);
+}
+
+/// Segments cannot be opened: writes are refused when the ring is full of what they were to hold. A log that is asked for
+/// then cannot be had either, and that takes nothing away; all is well again when the obstacle is gone.
+#[test]
+fn a_log_that_cannot_be_had_takes_nothing_away() {
+    let Some(launch) = launch(SPILL) else { return };
+    let server = launch.start();
+    let mut c = server.connect();
+    let segments = server.data().join("appendonlydir");
+    fs::remove_dir_all(&segments).unwrap();
+    fs::write(&segments, "in the way").unwrap();
+    let value = "v".repeat(10_000);
+    let mut acked = 0;
+    while let Ok(Value::Simple(_)) = c.try_cmd(&["SET", &format!("a{acked}"), &value]) {
+        acked += 1;
+        assert!(acked < 1000, "the ring was overrun");
+    }
+    let mut c = server.connect(); // the fate of the first write that is not acknowledged is unknown
+    for _ in 0..2 {
+        let refused = c.cmd(&["CONFIG", "SET", "appendonly", "yes"]).text();
+        assert!(refused.starts_with("ERR CONFIG SET failed"), "{refused}");
+        assert_eq!(info(&mut c, "aof_enabled"), "0");
+    }
+    fs::remove_file(&segments).unwrap();
+    fs::create_dir(&segments).unwrap();
+    eventually("writes are taken again", Duration::from_secs(20), || {
+        (c.cmd(&["SET", "healed", &value]) == Value::ok()).then_some(())
+    });
+    for n in 0..acked {
+        c.must(&["RENAME", &format!("a{n}"), &format!("b{n}")]);
+    }
+    c.must(&["DEL", &format!("a{acked}")]);
+    kill_and_expect(server, SPILL, acked + 1);
+}
+
 /// A log with a base, then a cache whose ring has moved on, then kept again; killed before the first base of the new log is
 /// there: the state of the past is still on disk, and the start comes back to it.
 #[test]

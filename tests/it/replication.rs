@@ -383,7 +383,9 @@ fn sentinels_transaction_leaves_the_right_config_file() {
         let mut r = replica.connect();
         (info(&mut r, "role") == "master").then_some(r)
     });
-    assert!(!std::fs::read_to_string(&conf).unwrap().contains("replicaof"));
+    eventually("the file to name no primary", LIMIT, || {
+        (!std::fs::read_to_string(&conf).unwrap().contains("replicaof")).then_some(())
+    });
     transact(&mut r, &["SLAVEOF", "127.0.0.1", &primary.port().to_string()]);
     let wanted = format!("replicaof 127.0.0.1 {}", primary.port());
     eventually("the file to name the primary", LIMIT, || {

@@ -1,5 +1,7 @@
 //! The walk that proves a segment, and the one that gives its stream bytes back.
 
+use std::collections::VecDeque;
+
 use super::{Annotation, CHAIN_START, Chain, Kind, MARK_INTERVAL, PREFIX, Place, select_command};
 use crate::error::Corrupt;
 use crate::format::crc::{SealCrc, seal};
@@ -54,6 +56,8 @@ pub struct SegmentReport {
     pub sound_after_bad: bool,
     /// The highest offset that a sound mark calls durable.
     pub durable: Offset,
+    /// The file up to this position is durable by the word of its own marks.
+    pub synced_at: u64,
     /// More bytes without any mark, sound or not, than our writer ever leaves: another server wrote here, from this
     /// position (rule 14). No word about the marks before: see `bad_mark`.
     pub foreign_from: Option<u64>,
@@ -97,6 +101,8 @@ struct Walk {
     /// Behind the last line of ours, sound or not.
     line_end: u64,
     since_line: u64,
+    /// Sound marks, each with the position behind it, that no later mark calls durable.
+    unsynced: VecDeque<(Offset, u64)>,
     /// `line_end`, once a unit ended so far behind it that ours would have put a mark there.
     overdue: Option<u64>,
 }
@@ -118,6 +124,7 @@ impl SegmentWalk {
             bad_mark: None,
             sound_after_bad: false,
             durable: Offset::ZERO,
+            synced_at: at,
             foreign_from: None,
             file_seal: 0,
             chain_at_proven: None,
@@ -137,6 +144,7 @@ impl SegmentWalk {
                 line_count: 0,
                 line_end: at,
                 since_line: 0,
+                unsynced: VecDeque::new(),
                 overdue: None,
             },
             damage: None,
@@ -255,6 +263,10 @@ impl Walk {
             return;
         }
         self.report.marks += 1;
+        self.unsynced.push_back((found.place.offset, end));
+        while let Some((_, at)) = self.unsynced.pop_front_if(|(offset, _)| *offset <= self.report.durable) {
+            self.report.synced_at = at;
+        }
         if self.report.ids.last().is_none_or(|(id, _)| *id != found.place.replid) {
             self.report.ids.push((found.place.replid, found.place.offset));
         }

@@ -34,6 +34,7 @@ impl Planner<'_> {
         plan.keep_segments = kept.iter().map(|file| file.name.clone()).collect();
         plan.aside = behind.iter().map(|file| file.path.clone()).collect();
         plan.log_from = Place { replid: name_at(&plan.history, end), offset: end, db: log.end_db() };
+        plan.unsynced = log.segments().iter().filter_map(|file| self.unsynced(file)).collect();
         let sealed_from = plan.history.sealed.map_or(end, |sealed| sealed.from);
         plan.durable = log.known_durable.min(end).min(sealed_from);
         let Some((file, report)) = log.segments().last().and_then(|f| Some((f, f.report.as_ref()?))) else {
@@ -60,6 +61,12 @@ impl Planner<'_> {
             aside: (damaged || !self.ring_has_tail(file, report, plan.end)).then_some(aside),
             mark,
         });
+    }
+
+    /// From which position on nothing shows that the medium has what this segment proves.
+    fn unsynced(&self, file: &LogFile) -> Option<(String, u64)> {
+        let report = file.report.as_ref().filter(|report| report.proven.offset > self.log().known_durable)?;
+        Some((file.name.clone(), report.synced_at))
     }
 
     /// The log's files hold nothing that the base does not: they go, but a damaged log is kept aside.

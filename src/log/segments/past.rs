@@ -61,9 +61,9 @@ pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result
         reach = reach.max(entry.start_offset.map(|start| start + len));
     }
     if let Found::Ring(ring, _) = Ring::open(disk, &paths.ring())?
-        && Some(ring.start()) > reach
+        && Some(ring.start()) > reach.max(newest)
     {
-        set_aside(disk, &paths.ring())?; // what it knows of is behind a gap
+        set_aside(disk, &paths.ring())?; // what it knows of is behind a gap, seen from any base
     }
     let past = Manifest { base: base.map(of(FileType::Base)), history: Vec::new(), incrs };
     durable::replace(disk, &paths.manifest(), past.emit().as_bytes())?;
@@ -79,4 +79,36 @@ fn is_named(disk: &dyn Disk, path: &Path, history: &History) -> Result<bool> {
     let past = || history.lineage.iter().map(|past| past.replid);
     Ok(opening
         .is_some_and(|place| std::iter::once(history.replid).chain(past()).any(|id| id == place.replid)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Segments, paths};
+    use super::*;
+    use crate::disk::SimDisk;
+    use crate::format::aof::Place;
+    use crate::format::history::{Base, BaseFile};
+    use crate::ring::Begin;
+    use crate::units::ReplId;
+    use std::sync::Arc;
+
+    /// A snapshot made the log needless, and the server was killed before its files were removed. What the ring holds from
+    /// the snapshot on is not behind a gap, though it is behind that log.
+    #[test]
+    fn a_ring_that_goes_on_from_a_snapshot_stays() {
+        for (ring_start, stays) in [(900, true), (2000, true), (2001, false)] {
+            let disk = SimDisk::new();
+            let replid = ReplId::from_random([1; 20]);
+            let mut log = Segments::new(Arc::new(disk.clone()), paths(), Manifest::default()).unwrap();
+            log.open_next(Place { replid, offset: Offset::ZERO, db: 0 }).unwrap();
+            log.leave_behind().unwrap(); // as `drop_before` leaves it, before it removes anything
+            let mut history = History::new(replid, Offset::ZERO, Born::Empty, 1);
+            let files = vec![BaseFile { name: "dump.rdb".into(), len: 5, checksum: 0 }];
+            history.bases.push(Base { cut: Offset(2000), db: 0, placed: true, files });
+            let begin = Begin { replid, begun: Offset::ZERO, tag: 1, at: Offset(ring_start), db: 0 };
+            drop(Ring::create(&disk, &paths().ring(), 1 << 16, begin).unwrap());
+            restore_past(&disk, &paths(), &history).unwrap();
+            assert_eq!(disk.exists(&paths().ring()).unwrap(), stays, "{ring_start}");
+        }
+    }
 }

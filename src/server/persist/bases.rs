@@ -1,62 +1,65 @@
 //! Which snapshot the log stands on, where snapshots go, and what is kept without a log.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use super::{Cut, Persist, lock};
 use crate::config::Settings;
-use crate::log::thread::LogThread;
-use crate::log::writer::{Options, Policy};
-use crate::server::logging::warning;
 use crate::server::promise::Promise;
+use crate::units::Offset;
 
 impl Persist {
-    /// What recovery found base and segments to lead to; `in_log`: the segments end there.
-    pub fn recovered(&mut self, to: Cut, in_log: bool) {
+    /// What recovery found base and segments to lead to; `in_log`: the segments end there. `sealed`: behind that place a
+    /// failed fsync leaves them in doubt (rule 23).
+    pub fn recovered(&mut self, to: Cut, in_log: bool, sealed: Option<Offset>) {
         self.promise = Promise::new(to, in_log);
+        if let Some(from) = sealed {
+            self.promise.log_ended(Some(to), from.min(to.offset));
+            self.promise.log_was_sealed();
+        }
         self.promise.ring_begins_at(self.ring.start());
     }
 
-    /// Save points: whether what is acknowledged is kept without `appendonly` too (rule 7). `true`: a snapshot is to be taken now,
-    /// as base, segments and ring do not lead to the end of the stream any more, or only by bytes that a failed fsync did
-    /// not save.
-    pub fn keep(&mut self, kept: bool) -> bool {
+    /// Save points: whether what is acknowledged is kept without `appendonly` too (rule 7). While a log ends it is decided
+    /// then what takes its place.
+    pub fn keep(&mut self, kept: bool) {
         self.promise.keep(kept || self.appendonly);
-        if !kept || self.appendonly {
-            return false;
+        if kept && !self.appendonly && !self.is_ending() {
+            self.go_on_without_aof();
         }
-        if self.promise.is_whole() {
-            self.go_on_for_replicas();
-            return self.promise.is_in_doubt();
-        }
-        if self.sender.is_none() {
-            let options = Options { policy: Policy::Spill, ..self.options_off() };
-            if let Err(why) = self.start_log(LogThread::start_soon, options, self.cut()) {
-                warning!("Cannot write the stream to segments: {why}");
-            }
-        }
-        true
     }
 
-    /// The segments reach further back than the ring: the log goes on where they end, as only a log that runs gives them to
-    /// replicas and keeps them while these need them. The ring would overrun that place sooner or later anyway.
-    fn go_on_for_replicas(&mut self) {
-        let sealed = || lock(&self.files.history).get().sealed.is_some();
-        let goes_on = self.sender.is_none() && self.promise.is_in_log() && self.spill_failure.is_none();
-        if !goes_on || self.promise.is_in_doubt() || self.log_reaches_beyond_ring().is_none() || sealed() {
-            return;
+    /// A snapshot is to be taken now: base, segments and ring do not lead to the end of the stream any more, or only by bytes
+    /// that a failed fsync did not save.
+    pub fn base_is_due(&self) -> bool {
+        let due = !self.promise.is_whole() || self.promise.is_in_doubt();
+        due && self.promise.is_kept()
+    }
+
+    /// A base could not be written. If it is due, what is acknowledged from here on would be lost by a crash: writes are refused.
+    pub fn base_failed(&mut self, why: &str) {
+        if self.appendonly && self.base_is_due() {
+            self.base_failed = Some(why.to_string());
+            (self.waker)();
         }
-        let options = Options { policy: Policy::Spill, ..self.options_off() };
-        if let Err(why) = self.start_log(LogThread::start, options, self.promise.to()) {
-            warning!("Cannot write the stream to segments for replicas: {why}");
-        }
+    }
+
+    /// Only a snapshot beside the log holds what it stands on: another server would load the log alone.
+    pub fn stands_elsewhere(&self) -> bool {
+        let segments = lock(&self.files.segments);
+        let first = segments.manifest().incrs.first().and_then(|first| first.start_offset);
+        segments.manifest().base.is_none() && first.is_some_and(|first| first > Offset::ZERO)
     }
 
     /// A base is in force that holds the state at `cut`: `dump.rdb`, or the log's own.
     pub fn base_written(&mut self, cut: Cut, in_log: bool) {
-        if self.sender.is_some() {
+        if self.present_log().is_some() {
             self.promise.base_placed_under_log(cut);
         } else if !in_log && self.promise.snapshot_placed(cut, self.ring.start()) {
             self.drop_segments();
+        }
+        if !self.base_is_due() && self.base_failed.take().is_some() {
+            (self.waker)();
         }
     }
 
@@ -67,13 +70,13 @@ impl Persist {
     }
 
     /// Looks at the lengths of the files anew: a few system calls, no wait for the disk.
-    pub fn measure_log(&mut self) {
-        self.log_closed_len = lock(&self.files.segments).closed_len();
+    pub fn measure_log(&self) {
+        self.log_rewritten(lock(&self.files.segments).closed_len());
     }
 
     /// A rewrite has ended: the log's files but the newest segment are so long now.
-    pub fn log_rewritten(&mut self, closed_len: u64) {
-        self.log_closed_len = closed_len;
+    pub fn log_rewritten(&self, closed_len: u64) {
+        self.log_closed_len.store(closed_len, Ordering::Relaxed);
     }
 
     /// CONFIG SET dir or dbfilename has pointed snapshots elsewhere: they are exports (rule 26). By where they go, not by whether

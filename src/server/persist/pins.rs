@@ -121,9 +121,16 @@ impl Persist {
     }
 
     /// Where the log begins, if that is before the ring's start.
-    pub(super) fn log_reaches_beyond_ring(&self) -> Option<Offset> {
-        let oldest = lock(&self.files.segments).readable().filter_map(|entry| entry.start_offset).min();
-        oldest.filter(|oldest| *oldest < self.ring.start())
+    pub(super) fn log_reaches_beyond_ring(&mut self) -> Option<Offset> {
+        self.look_for_oldest();
+        self.oldest_in_log.filter(|oldest| *oldest < self.ring.start())
+    }
+
+    /// While a snapshot is being committed or a segment opened, what was known before stands for a moment.
+    fn look_for_oldest(&mut self) {
+        if let Ok(segments) = self.files.segments.try_lock() {
+            self.oldest_in_log = segments.readable().filter_map(|entry| entry.start_offset).min();
+        }
     }
 
     /// A base may replace segments at any time, on another thread: it leaves those that replicas need.
@@ -190,13 +197,14 @@ impl Persist {
     fn end_spill(&mut self) {
         self.sender = None;
         let Some(log) = self.log.take() else { return };
+        self.unopened = None;
         self.promise.log_ended(None, Offset::ZERO);
-        let next = lock(&self.files.segments).next_seq();
         self.ring.forget_log();
         self.tidy("served replicas", move |files| {
             if let Err(Unclosed { why, .. }) = log.stop() {
                 warning!("Ending the segments written for replicas: {why}");
             }
+            let next = lock(&files.segments).next_seq();
             drop_log(files, next)
         });
     }
@@ -211,7 +219,7 @@ impl Persist {
 
     /// The same, of what the log holds.
     pub fn sendable_from_log(&self) -> Offset {
-        let written = self.sender.as_ref().map_or(Offset::ZERO, LogSender::written);
+        let written = self.present_log().map_or(Offset::ZERO, LogSender::written);
         written.min(self.sendable())
     }
 
@@ -230,13 +238,11 @@ impl Persist {
     /// The oldest byte that ring or log can give.
     pub(super) fn held_from(&mut self) -> Offset {
         let ring = self.ring.start();
-        if self.sender.is_none() {
-            self.held_from = ring;
-        } else if let Ok(segments) = self.files.segments.try_lock() {
-            // Otherwise a snapshot is being committed: what was known before stands for a moment.
-            let oldest = segments.readable().filter_map(|entry| entry.start_offset).min();
-            self.held_from = oldest.unwrap_or(ring).min(ring);
+        let leads_on = self.unopened.as_ref().is_none_or(|unopened| unopened.leads_on);
+        if self.present_log().is_none() || !leads_on {
+            return ring;
         }
-        self.held_from
+        self.look_for_oldest();
+        self.oldest_in_log.unwrap_or(ring).min(ring)
     }
 }
