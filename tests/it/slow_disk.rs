@@ -1,4 +1,4 @@
-//! A disk whose fsyncs take five seconds: whatever one client asks for, the others are served meanwhile. (What becomes of
+//! A disk whose fsyncs take three seconds: whatever one client asks for, the others are served meanwhile. (What becomes of
 //! acknowledged writes on such a disk: `crash.rs`.)
 
 use crate::client::{Client, Value, encode};
@@ -6,7 +6,7 @@ use crate::harness::{Launch, Server, eventually, info, subject_is_ours};
 use std::fs;
 use std::time::{Duration, Instant};
 
-const SYNC: Duration = Duration::from_secs(5);
+const SYNC: Duration = Duration::from_secs(3);
 /// Several syncs, one after the other.
 const LIMIT: Duration = Duration::from_secs(90);
 
