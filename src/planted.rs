@@ -62,10 +62,15 @@ bugs! {
     27 BaseEarly "P1" "a snapshot is named as the base in force before it is in its place";
     28 EffectVerbatim "P2" "SPOP enters the stream as it was sent";
     29 LogDropped "P1" "found: a log is deleted before the one that follows it has a base";
-    30 StreamDb "P2" "a start forgets which database the stream had selected";
+    30 StreamDb "P2" "a start takes it that the stream has database 0 selected";
     31 ForeignTail "P3" "what parses behind the last mark counts as stream";
     32 ForgetUnsealed "P5" "found: the ring is told to forget its log before its last block is summed up";
     33 DamageTorn "P5" "damage in what was synced passes for a torn tail";
+    34 VerdictBeyond "P3" "PSYNC goes on one byte beyond the end of an earlier name";
+    35 VerdictZero "P3" "PSYNC of next byte 0 is taken for one of byte 1";
+    36 OtherPrefix "P6" "a replica that holds more is refused by an error that makes it send SYNC";
+    37 BornForgotten "P6" "a history that began on nothing is copied to replicas of others";
+    38 LineageLost "P4" "a start remembers no earlier name";
 }
 
 impl Bug {

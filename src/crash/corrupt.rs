@@ -173,7 +173,7 @@ impl Directory {
         world.log_works(true);
         world.time_passes(Duration::from_millis(1500));
         world.log_works(true);
-        world.kill();
+        world.crash();
         let older = world.disk.files().into_iter().collect();
         world.start()?;
         write_some(&mut world, 2, 0)?;
@@ -295,14 +295,14 @@ impl Directory {
     }
 
     fn start_again(&mut self, end: Offset, print: Print) -> Result<(), String> {
-        self.world.kill();
+        self.world.crash();
         let second = self.world.start().map_err(|why| format!("the second start refuses: {why}"))?;
         if (second.end, self.served()) != (end, print) {
             return Err(format!("the second start comes to {} instead of {end}", second.end));
         }
         call(&mut self.world, &["SET", "written:afterwards", "1"])?;
         let print = self.served();
-        self.world.kill();
+        self.world.crash();
         self.world.start().map_err(|why| format!("the start after a write refuses: {why}"))?;
         if self.served() != print {
             return Err("a write after the accepted start is lost".into());

@@ -9,6 +9,7 @@
 //! | [`cluster`] | several servers and the network between them |
 //! | [`search`] | many seeds, all short workloads; a failure made small and told |
 //! | `planted` | with the feature of that name: deliberate mistakes, each of which must be found |
+//! | [`process`] | the server as a process on a real file system, killed and judged |
 //! | [`corrupt`] | every byte of every file damaged, the outcome judged |
 //!
 //! **What is real**: commands, node, driver, ring, log, snapshots, rewrites, recovery, shutdown, and with several servers all of
@@ -16,7 +17,7 @@
 //! **What is simulated**: the disk ([`crate::disk::SimDisk`]), the network ([`cluster::net`]), clock, randomness, and the order
 //! in which threads get on.
 //!
-//! **What is not covered yet**: FAILOVER, I/O errors where there are several servers; the server as a process on a real file system; directories
+//! **What is not covered yet**: FAILOVER, I/O errors where there are several servers; directories
 //! that are made or renamed but not synced (a directory's own name is durable at once here); the data thread running
 //! *while* a snapshot's thread is in the middle of its file (that work is done in one piece, though a crash may end it
 //! at any of its disk steps).
@@ -26,6 +27,7 @@ pub mod corrupt;
 pub mod model;
 #[cfg(any(test, feature = "planted"))]
 pub mod planted;
+pub mod process;
 pub mod scenario;
 pub mod search;
 pub mod sim;

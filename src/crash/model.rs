@@ -15,7 +15,7 @@ use crate::engine::Node;
 use crate::engine::replay::Replay;
 use crate::format::framing::unit_bounds;
 use crate::state::{History, Process, Server};
-use crate::store::digest::of_value;
+use crate::store::digest::{of_dataset, of_value};
 use crate::store::partitions::Item;
 use crate::store::{Database, Snapshot, Store};
 use crate::units::{Offset, ReplId};
@@ -115,6 +115,23 @@ impl Model {
         Ok(())
     }
 
+    /// Takes what there is of whole units in `bytes`, which come next; how many bytes that were.
+    pub fn append_whole(&mut self, bytes: &[u8]) -> Result<usize, String> {
+        let end = self.end();
+        let bounds = unit_bounds(bytes, self.db_at(end.0).unwrap_or(0), 0);
+        let Some((len, _)) = bounds.last().copied() else { return Ok(0) };
+        self.append(&bytes[..len as usize], end + len)?;
+        Ok(len as usize)
+    }
+
+    /// DEBUG DIGEST's answer after the stream's first `upto` bytes.
+    pub fn digest_at(&mut self, upto: Offset) -> Result<String, String> {
+        self.print_at(upto)?;
+        let (snapshot, _) = self.kept.get(&upto.0).ok_or("nothing is kept there")?;
+        let digest = of_dataset(&snapshot.dbs);
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// The ends of all units, oldest first.
     pub fn bounds(&self) -> Vec<Offset> {
         self.bounds.keys().map(|at| Offset(*at)).collect()
@@ -184,6 +201,11 @@ impl Model {
         self.cut(self.end());
         self.names.push((name, Offset(u64::MAX)));
         Ok(())
+    }
+
+    /// The names of this history, each with the offset up to which its bytes are this stream's.
+    pub fn names(&self) -> &[(ReplId, Offset)] {
+        &self.names
     }
 
     pub fn knows(&self, name: ReplId) -> bool {

@@ -12,6 +12,7 @@ use std::io::ErrorKind;
 
 use fastrand::Rng;
 
+mod lapping;
 mod switching;
 
 pub type Words = Vec<Vec<u8>>;
@@ -125,10 +126,12 @@ const LIVES: u32 = 4;
 impl Scenario {
     /// Every fourth seed is about one thing: the log and save points switched on and off over a ring that moves on quickly,
     /// with saves and rewrites under way and a disk that is full or fails now and then; in a quarter of these several at once, which
-    /// may be refused. The others are a bit of everything.
+    /// may be refused; in another quarter a ring that goes round, and deaths in the middle of an append. The others are a bit of
+    /// everything.
     pub fn generate(seed: u64) -> Scenario {
         match seed % 16 {
-            0 | 4 | 8 => switching::generate(seed, false),
+            0 | 8 => switching::generate(seed, false),
+            4 => lapping::generate(seed),
             12 => switching::generate(seed, true),
             _ => Scenario::mixed(seed),
         }

@@ -14,12 +14,15 @@
 //! | P1, P7 | on a disk that works again a base that is due comes, and writes are taken again by themselves |
 //! | P7 | after an fsync that failed nothing enters the stream until a new base is there; no reply says otherwise |
 //! | – | a second start comes to the same; the data served equal what the stream leads to |
+//! | P3, P4, P6 | at the end the server is asked what replicas ask: [`asking`] |
 //!
 //! What is promised is kept as offsets ([`Floors`]). `save ""` without a log promises nothing; then any unit-aligned
 //! prefix, the last base, or an empty history is right.
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+mod asking;
 
 use super::model::{Model, print_of};
 use super::scenario::{Crash, Scenario, Setup, Step, shown};
@@ -109,6 +112,7 @@ pub fn run(scenario: &Scenario, timeline: Option<&mut Vec<String>>) -> Result<Ta
     }
     if runner.world.is_live() {
         let last = scenario.steps.len();
+        runner.ask_as_replicas().map_err(violation(last))?;
         runner.crash(&Crash { again: true, ..Crash::kill() }).map_err(violation(last))?;
     }
     Ok(runner.tally)

@@ -191,6 +191,12 @@ impl World {
         self.end();
     }
 
+    /// The same, and the disk is as the next process finds it.
+    pub fn crash(&mut self) {
+        self.kill();
+        self.disk = self.disk.after_process_crash();
+    }
+
     fn end(&mut self) {
         self.stage.on(self.machine);
         self.stage.forget_work();
@@ -445,7 +451,7 @@ fn syncs_always(node: &Node) -> bool {
     node.config().settings.appendfsync == AppendFsync::Always && node.server.persistence.log_is_in_force()
 }
 
-fn configured(options: &str) -> Result<Config, String> {
+pub(super) fn configured(options: &str) -> Result<Config, String> {
     let args = StartArgs {
         options: format!("dir {DIR}\n{options}").into_bytes(),
         working_directory: "/".into(),

@@ -42,9 +42,11 @@ impl Region for MappedFile {
         &self.map
     }
     fn bytes_mut(&mut self) -> &mut [u8] {
+        super::fail_points::step();
         &mut self.map
     }
     fn flush(&self) -> Result<()> {
+        super::fail_points::step();
         self.map.flush().map_err(|e| IoFailure::new("syncing the map of", &self.path, e))
     }
 }

@@ -17,6 +17,7 @@
 //!    proves nothing (rule 23).
 
 pub mod durable;
+mod fail_points;
 pub mod fault;
 mod lock;
 mod mmap;

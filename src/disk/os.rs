@@ -16,6 +16,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, fdatasync, fstatfs, renameat_with};
 use rustix::io::Errno;
 
+use super::fail_points::step;
 use super::mmap::MappedFile;
 use super::{Disk, DiskFile, Mode, Region, Result};
 use crate::error::IoFailure;
@@ -46,6 +47,9 @@ impl OsDisk {
 
 impl Disk for OsDisk {
     fn open(&self, path: &Path, mode: Mode) -> Result<Arc<dyn DiskFile>> {
+        if mode == Mode::CreateNew {
+            step();
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(mode != Mode::Read)
@@ -58,10 +62,12 @@ impl Disk for OsDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        step();
         std::fs::rename(from, to).map_err(|e| IoFailure::new("renaming", from, e))
     }
 
     fn exchange(&self, a: &Path, b: &Path) -> Result<bool> {
+        step();
         match renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
             Ok(()) => Ok(true),
             Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => Ok(false),
@@ -70,6 +76,7 @@ impl Disk for OsDisk {
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
+        step();
         std::fs::remove_file(path).map_err(|e| IoFailure::new("removing", path, e))
     }
 
@@ -109,6 +116,7 @@ impl Disk for OsDisk {
     }
 
     fn fsync_dir(&self, dir: &Path) -> Result<()> {
+        step();
         self.sync_delay.wait();
         let failed = |e| IoFailure::new("syncing the directory", dir, e);
         File::open(dir).map_err(failed)?.sync_all().map_err(failed)
@@ -146,10 +154,14 @@ impl DiskFile for OsFile {
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> Result<()> {
+        super::fail_points::step_within(|| {
+            let _half = self.file.write_all_at(&bytes[..bytes.len() / 2], at);
+        });
         self.file.write_all_at(bytes, at).map_err(self.failed("writing to"))
     }
 
     fn fdatasync(&self) -> Result<()> {
+        step();
         self.sync_delay.wait();
         fdatasync(&self.file).map_err(|e| self.failed("syncing")(e.into()))
     }
@@ -159,10 +171,12 @@ impl DiskFile for OsFile {
     }
 
     fn truncate(&self, len: u64) -> Result<()> {
+        step();
         self.file.set_len(len).map_err(self.failed("truncating"))
     }
 
     fn fallocate(&self, len: u64) -> Result<()> {
+        step();
         match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
             Ok(()) => Ok(()),
             Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => self.fill_with_zeros(len),

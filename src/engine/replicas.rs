@@ -14,6 +14,7 @@
 use super::node::{Action, Node};
 use crate::config::{BetterReplica, ReplicaOf};
 use crate::error::ReplyError;
+use crate::planted::{Bug, planted};
 use crate::repl::lineage::Lineage;
 use crate::repl::verdict::{Ask, Held, Verdict};
 use crate::resp::reply::Reply;
@@ -132,7 +133,8 @@ impl Node {
         let stage = match &verdict {
             Verdict::Refuse(why) => {
                 stats.sync_partial_err += 1;
-                let error = ReplyError::from(format!("NOMASTERLINK {why}"));
+                let word = if planted(Bug::OtherPrefix) { "NOHISTORY" } else { "NOMASTERLINK" };
+                let error = ReplyError::from(format!("{word} {why}"));
                 Reply::new(out, session.proto).error(&error);
                 let addr = session.addr.clone();
                 self.server.remark(format!("Refused to serve the replica at {addr}: {why}"));

@@ -9,6 +9,7 @@
 //! The database that the stream has selected is unknown after a start, a promotion and a full-sync cut; the
 //! next operation then emits SELECT whatever its database (rule 22).
 
+use crate::planted::{Bug, planted};
 use crate::resp::args::{Args, encode_command};
 use crate::units::Offset;
 
@@ -109,7 +110,8 @@ impl Stream {
         }
         let mut start = 0;
         for op in &self.ops {
-            if op.db.is_some() && op.db != self.db {
+            let selected = if planted(Bug::StreamDb) { self.db.or(Some(0)) } else { self.db };
+            if op.db.is_some() && op.db != selected {
                 let mut number = itoa::Buffer::new();
                 let number = number.format(op.db.unwrap_or(0)).as_bytes();
                 encode_command([b"SELECT".as_slice(), number].into_iter(), &mut self.out);

@@ -248,8 +248,11 @@ impl Segments {
                 set_aside(&*self.disk, &path)?;
                 return self.open_next(place);
             }
-            let why = "it holds stream bytes, but the manifest does not name it; put the manifest back that does, or \
-                       move this file away to go on without it";
+            let why = format!(
+                "it holds stream bytes up to offset {}, but the manifest does not name it; put the manifest back that \
+                 does, or move this file away to go on without it",
+                report.parsed.offset
+            );
             return Err(IoFailure::new("making the next segment", &path, std::io::Error::other(why)));
         }
         durable::remove_if_there(&*self.disk, &path)?; // named by no manifest: left by a crash

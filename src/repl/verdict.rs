@@ -30,6 +30,7 @@
 //! the argument in the project's rules: an id has one writer, so (id, offset) fixes the bytes.
 
 use crate::format::history::{Ancestor, Born, Cause, MAX_LINEAGE};
+use crate::planted::{Bug, planted};
 use crate::units::{Offset, ReplId};
 
 /// What a replica asks for.
@@ -100,12 +101,16 @@ impl Held<'_> {
     /// The table.
     pub fn verdict(&self, ask: &Ask<'_>) -> Verdict {
         let Some(id) = ask.replid else { return Verdict::Full("it asks for a full resync".into()) };
-        if ask.next < 1 {
+        let zero = planted(Bug::VerdictZero) && ask.next == 0;
+        if ask.next < 1 && !zero {
             return Verdict::Full(format!("it asks for byte {}, which cannot be", ask.next));
         }
-        let position = Offset(ask.next as u64 - 1);
+        let position = Offset(ask.next.max(1) as u64 - 1);
         match self.known(id) {
-            Some(known) if position <= known.end || known.current && self.follows => {
+            Some(known)
+                if position <= known.end + u64::from(planted(Bug::VerdictBeyond))
+                    || known.current && self.follows =>
+            {
                 self.within(known.current, position, ask)
             }
             Some(known) if known.ended_by_start => self.beyond(id, known.end, position, ask),
@@ -183,7 +188,7 @@ impl Held<'_> {
             }
         }
         let exempt = ask.operator || self.overwrite || self.replaced.contains(&id);
-        if self.born.from_nothing() && ask.next > 1 && !exempt {
+        if self.born.from_nothing() && ask.next > 1 && !exempt && !planted(Bug::BornForgotten) {
             let never = match self.lineage.len() < MAX_LINEAGE {
                 true => "never had".to_string(),
                 false => format!("does not know (it remembers the latest {MAX_LINEAGE} names)"),

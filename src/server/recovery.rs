@@ -408,7 +408,7 @@ fn begin(
             segments: Arc::new(Mutex::new(segments)),
         },
         ring,
-        at: Cut { replid, offset: plan.end, db: if planted(Bug::StreamDb) { 0 } else { plan.db } },
+        at: Cut { replid, offset: plan.end, db: plan.db },
         log_from: Cut { replid: plan.log_from.replid, offset: plan.log_from.offset, db: plan.log_from.db },
         has_segments: !plan.keep_segments.is_empty(),
         needs_base: !plan.log_has_base,

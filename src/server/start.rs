@@ -89,9 +89,10 @@ pub fn run(args: Vec<std::ffi::OsString>) -> i32 {
     match parse_start_args(&args, here) {
         Start::Version => {
             println!(
-                "Ringhold server v=7.2.4 ringhold={} malloc=mimalloc bits={}",
+                "Ringhold server v=7.2.4 ringhold={} malloc=mimalloc bits={}{}",
                 env!("CARGO_PKG_VERSION"),
-                usize::BITS
+                usize::BITS,
+                if cfg!(feature = "planted") { " planted: not for data" } else { "" }
             );
             0
         }

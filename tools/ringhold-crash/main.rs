@@ -4,6 +4,7 @@
 //! end, progress to standard error if that is a terminal, violations as they are found.
 
 mod planted;
+mod process;
 mod report;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ Examples:
   ringhold-crash replay 4711
   ringhold-crash enumerate --operations 2
   ringhold-crash corrupt
+  ringhold-crash process --rounds 500
   ringhold-crash planted --bug 7
 
 Exit codes:
@@ -86,6 +88,8 @@ enum Command {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// Real servers on the real file system, killed at any instant and at fail points
+    Process(process::Options),
     /// Deliberate mistakes in the server, each of which must be found (in builds with the feature `planted`)
     Planted {
         /// Only this one
@@ -113,6 +117,7 @@ fn main() -> ExitCode {
         Command::Replay { seed, nodes } => replay(&mut report, &Cluster::generate(seed, nodes)),
         Command::Enumerate { operations } => enumerate(&mut report, operations.into()),
         Command::Corrupt { stride, only } => damage(&mut report, stride, &only),
+        Command::Process(options) => process::run(&mut report, &options),
         Command::Planted { bug, seconds } => {
             planted::run(&mut report, bug, seconds);
         }

@@ -71,9 +71,15 @@ impl Report {
     }
 
     pub fn wrong(&mut self, place: String, what: String) {
+        self.told(place, what, Vec::new());
+    }
+
+    /// With what led there.
+    pub fn told(&mut self, place: String, what: String, timeline: Vec<String>) {
         self.clear();
         println!("{place}: {what}");
-        self.wrong.push(Wrong { seed: None, place, what, timeline: Vec::new() });
+        timeline.iter().for_each(|line| println!("  {line}"));
+        self.wrong.push(Wrong { seed: None, place, what, timeline });
     }
 
     pub fn count(&mut self, row: Row) {

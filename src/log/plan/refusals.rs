@@ -92,6 +92,15 @@ impl Planner<'_> {
             }
             (Some(damage), _) => (self.paths.ring(), damage.at, damage.what.to_string()),
             (None, None) => (self.paths.ring(), 0, "the file is not there".to_string()),
+            (None, Some((_, check)))
+                if check.claimed.end < end && matches!(self.log().shape, LogShape::None) =>
+            {
+                (
+                    self.paths.ring(),
+                    0,
+                    format!("it is an older one, which ends at offset {}", check.claimed.end),
+                )
+            }
             (None, Some(_)) => (self.paths.data.clone(), 0, "files are missing or older".to_string()),
         };
         let what = format!(
