@@ -71,6 +71,11 @@ bugs! {
     36 OtherPrefix "P6" "a replica that holds more is refused by an error that makes it send SYNC";
     37 BornForgotten "P6" "a history that began on nothing is copied to replicas of others";
     38 LineageLost "P4" "a start remembers no earlier name";
+    39 ReplicaExpiry "P3" "a replica deletes by its own clock what has expired";
+    40 PayloadEarly "P3" "appendfsync always: a snapshot is sent before the log is durable up to its cut";
+    41 SentEarly "P3" "appendfsync always: replicas are sent what is not durable";
+    42 PromotionKept "P3" "a promotion goes on under the name of before";
+    43 EndsKept "P3" "names keep ends that lie beyond what was recovered";
 }
 
 impl Bug {

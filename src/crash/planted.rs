@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::cluster::scenario::Scenario as Cluster;
 use super::corrupt::{self, Damage, Directory, Outcome};
 use super::scenario::Scenario;
-use super::search::try_run;
+use super::search::{Story, try_run};
 use super::sim::Violation;
 use crate::planted::{Bug, Row, plant};
 
@@ -17,6 +18,8 @@ use crate::planted::{Bug, Row, plant};
 pub enum By {
     /// `sim`, which a seed repeats.
     Sim { seed: u64 },
+    /// `sim --nodes`.
+    Cluster { nodes: u8, seed: u64 },
     /// `corrupt`.
     Corrupt { directory: &'static str, file: String, damage: Damage },
 }
@@ -25,6 +28,7 @@ impl std::fmt::Display for By {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             By::Sim { seed } => write!(f, "sim --seed {seed}"),
+            By::Cluster { nodes, seed } => write!(f, "sim --nodes {nodes} --seed {seed}"),
             By::Corrupt { directory, file, damage } => {
                 write!(f, "corrupt --only {directory}: {file} {damage:?}")
             }
@@ -53,9 +57,10 @@ pub fn hunt(row: &Row, enough: impl Fn(u64) -> bool) -> Option<Found> {
     let began = core_time();
     let (mut cycles, mut found) = (0, None);
     while found.is_none() && !enough(cycles) {
-        found = match damaged_directory(row.bug) {
-            Some(name) => by_damage(row.bug, name, &mut cycles, &enough),
-            None => by_sim(row.bug, &mut cycles, &enough),
+        found = match (damaged_directory(row.bug), needs_replicas(row.bug)) {
+            (Some(name), _) => by_damage(row.bug, name, &mut cycles, &enough),
+            (None, true) => by_cluster(row.bug, &mut cycles, &enough),
+            (None, false) => by_sim(row.bug, &mut cycles, &enough),
         };
     }
     found.map(|(by, violation)| Found { by, violation, cycles, took: core_time() - began })
@@ -76,12 +81,33 @@ fn damaged_directory(bug: Bug) -> Option<&'static str> {
     (bug == Bug::DamageTorn).then_some("spill-clean")
 }
 
+fn needs_replicas(bug: Bug) -> bool {
+    matches!(bug, Bug::ReplicaExpiry | Bug::PayloadEarly | Bug::SentEarly | Bug::PromotionKept)
+}
+
 fn by_sim(bug: Bug, cycles: &mut u64, enough: &impl Fn(u64) -> bool) -> Option<(By, Violation)> {
-    for seed in regression(bug).iter().copied().chain(1..) {
-        let scenario = Scenario::generate(seed);
-        match with(bug, || try_run(&scenario, None)) {
+    let seeds = regression(bug).iter().copied().chain(1..);
+    by_stories(bug, seeds.map(|seed| (By::Sim { seed }, Scenario::generate(seed))), cycles, enough)
+}
+
+fn by_cluster(bug: Bug, cycles: &mut u64, enough: &impl Fn(u64) -> bool) -> Option<(By, Violation)> {
+    let story = |seed: u64| {
+        let nodes = if seed.is_multiple_of(2) { 2 } else { 3 };
+        (By::Cluster { nodes, seed }, Cluster::generate(seed, nodes))
+    };
+    by_stories(bug, (1..).map(story), cycles, enough)
+}
+
+fn by_stories<S: Story>(
+    bug: Bug,
+    stories: impl Iterator<Item = (By, S)>,
+    cycles: &mut u64,
+    enough: &impl Fn(u64) -> bool,
+) -> Option<(By, Violation)> {
+    for (by, story) in stories {
+        match with(bug, || try_run(&story, None)) {
             Ok(tally) => *cycles += tally.cycles,
-            Err(violation) if try_run(&scenario, None).is_ok() => return Some((By::Sim { seed }, violation)),
+            Err(violation) if try_run(&story, None).is_ok() => return Some((by, violation)),
             Err(_) => {}
         }
         if enough(*cycles) {

@@ -225,7 +225,7 @@ impl History {
     /// come into force again, when a server goes back to the primary that it had left: its latest entry counts then.
     /// What a primary told of names beyond `at` is of its history, and no longer of this one.
     pub fn rename(&mut self, replid: ReplId, at: Offset, cause: Cause) {
-        for past in self.lineage.iter_mut().filter(|past| past.end > at) {
+        for past in self.lineage.iter_mut().filter(|past| past.end > at && !planted(Bug::EndsKept)) {
             (past.end, past.cause) = (at, cause);
         }
         let past = Ancestor { replid: self.replid, end: at, cause, told: self.told };

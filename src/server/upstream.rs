@@ -38,6 +38,7 @@ use crate::error::ReplyError;
 use crate::format::history::{Ancestor, Born, Cause, Role as Recorded};
 use crate::format::rdb::REDIS_VERSION;
 use crate::log::hands;
+use crate::planted::{Bug, planted};
 use crate::repl::lineage::Lineage;
 use crate::repl::link::{Ask, Event, Hello, Link};
 use crate::state::{LinkState, Slot};
@@ -104,7 +105,9 @@ async fn lead(driver: &Rc<Driver>) -> Result<(), String> {
             reload::new_history(driver, Recorded::Primary)?;
         }
     } else {
-        rename(driver, process::random_id(), None, Recorded::Primary).await?;
+        if !planted(Bug::PromotionKept) {
+            rename(driver, process::random_id(), None, Recorded::Primary).await?;
+        }
     }
     if driver.following.borrow().task.is_some() {
         return Err("another REPLICAOF came meanwhile".into());

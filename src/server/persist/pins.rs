@@ -23,6 +23,7 @@ use super::{Cut, Persist, drop_log, lock};
 use crate::log::segments::NOTHING;
 use crate::log::thread::LogSender;
 use crate::log::writer::Unclosed;
+use crate::planted::{Bug, planted};
 use crate::server::feed::Piece;
 use crate::server::logging::warning;
 use crate::state::Slot;
@@ -212,7 +213,9 @@ impl Persist {
     /// What may be sent to replicas.
     fn sendable(&self) -> Offset {
         match &self.sender {
-            Some(sender) if self.appendonly && self.sends_durable => sender.durable(),
+            Some(sender) if self.appendonly && self.sends_durable && !planted(Bug::SentEarly) => {
+                sender.durable()
+            }
             _ => self.end,
         }
     }
