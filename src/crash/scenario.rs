@@ -272,7 +272,8 @@ fn command(rng: &mut Rng, steps: &mut Vec<Step>) {
     steps.push(Step::Send(client, words));
 }
 
-fn setting(rng: &mut Rng) -> Words {
+/// CONFIG SET of something that moves files.
+pub fn setting(rng: &mut Rng) -> Words {
     let text = match rng.u8(0..12) {
         0..2 => "CONFIG SET appendonly yes",
         2..4 => "CONFIG SET appendonly no",

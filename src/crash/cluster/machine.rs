@@ -7,7 +7,6 @@ use super::super::scenario::Setup;
 use super::super::world::{Started, World};
 use super::scenario::Follows;
 use super::truth::{NOTHING, Sum, Truth, sum};
-use crate::config::AppendFsync;
 use crate::disk::PowerCut;
 use crate::server::persist::{Cut, Seen};
 use crate::store::Snapshot;
@@ -33,7 +32,11 @@ pub struct Machine {
     pub name: ReplId,
     /// All places where this machine ever stood.
     ever: HashSet<(Offset, Sum)>,
+    /// The same, for those that its log was said to make durable.
+    ever_durable: HashSet<(Offset, Sum)>,
     setup: Setup,
+    /// The settings have kept what was acknowledged ever since the history began, or the server has said so since.
+    pub kept: bool,
     follows: Option<(String, u16)>,
     pub floors: Floors,
     /// What the data of its last full sync are is known.
@@ -57,6 +60,8 @@ impl Machine {
             sums: BTreeMap::from([(0, NOTHING)]),
             name: ReplId::NONE,
             ever: HashSet::new(),
+            ever_durable: HashSet::new(),
+            kept: setup.appendonly || setup.save,
             setup,
             follows: None,
             floors: Floors::default(),
@@ -68,14 +73,13 @@ impl Machine {
         }
     }
 
-    /// The settings keep what is acknowledged.
-    pub fn keeps(&self) -> bool {
-        self.setup.appendonly || self.setup.save
-    }
-
-    /// An acknowledged write is on the medium.
-    pub fn is_synced(&self) -> bool {
-        self.setup.appendonly && self.setup.fsync == "always"
+    /// The settings in force keep what is acknowledged.
+    fn keeps(&self) -> bool {
+        let now = |node: &crate::engine::Node| {
+            let settings = &node.config().settings;
+            settings.appendonly || !settings.save.0.is_empty()
+        };
+        self.world.look(now).unwrap_or(self.setup.appendonly || self.setup.save)
     }
 
     pub fn end(&self) -> Offset {
@@ -94,6 +98,11 @@ impl Machine {
     /// This machine had the other one's stream up to there, now or once.
     pub fn ever_had(&self, other: &Machine, at: Offset) -> bool {
         self.ever.iter().any(|(there, sum)| *there >= at && other.sum_at(*there) == Some(*sum))
+    }
+
+    /// The same, on its medium.
+    pub fn ever_synced(&self, other: &Machine, at: Offset) -> bool {
+        self.ever_durable.iter().any(|(there, sum)| *there >= at && other.sum_at(*there) == Some(*sum))
     }
 
     /// The furthest place at which both have the same stream.
@@ -169,8 +178,10 @@ impl Machine {
         self.stands(cut.offset, sum);
         self.name = cut.replid;
         (self.fell_back_to, self.is_replicas) = (None, true);
+        self.kept = self.keeps();
         self.floors =
-            if self.keeps() { Floors { process: cut.offset, power: cut.offset } } else { Floors::default() };
+            if self.kept { Floors { process: cut.offset, power: cut.offset } } else { Floors::default() };
+        self.ever_durable.insert((cut.offset, sum));
     }
 
     pub fn seen(&mut self) -> Vec<Seen> {
@@ -184,7 +195,17 @@ impl Machine {
             .look(|node| node.config().settings.replicaof.clone())
             .flatten()
             .map(|to| (to.host, to.port));
-        if !self.keeps() {
+        let kept = self.keeps();
+        self.kept = kept && (self.kept || self.world.is_whole());
+        if let Some(durable) = self.world.durable()
+            && let Some((at, sum)) = self.sums.range(..=durable.0).next_back()
+        {
+            self.ever_durable.insert((Offset(*at), *sum));
+        }
+        if !kept {
+            self.floors = Floors::default();
+        }
+        if !self.kept {
             return Ok(());
         }
         // What a replica has it acknowledges, and what is in the ring survives the process.
@@ -200,16 +221,24 @@ impl Machine {
         Ok(())
     }
 
-    /// A reply has told of a write.
-    pub fn acknowledged(&mut self, end: Offset) {
-        if !self.keeps() {
-            return;
+    /// A reply has told of a write; `synced`: it promises the medium.
+    pub fn acknowledged(&mut self, end: Offset, synced: bool) {
+        if self.kept {
+            self.floors.process = self.floors.process.max(end);
+            let power = if synced { end } else { Offset::ZERO };
+            self.floors.power = self.floors.power.max(power);
         }
-        self.floors.process = self.floors.process.max(end);
-        let always = |node: &crate::engine::Node| node.config().settings.appendfsync == AppendFsync::Always;
-        if self.is_synced() && self.world.look(always).unwrap_or(false) {
-            self.floors.power = self.floors.power.max(end);
+    }
+
+    /// A clean shutdown is over: what was appended on the way, and whether it ended well.
+    pub fn shut_down(&mut self, appended: Vec<(Vec<u8>, Offset)>, well: bool, truth: &mut Truth) -> Verdict {
+        for (units, end) in appended {
+            self.took(&units, end, truth)?;
         }
+        if well && self.kept {
+            self.floors.process = self.end();
+        }
+        Ok(())
     }
 
     /// What is served is what the stream leads to.
@@ -241,6 +270,15 @@ impl Machine {
                 })
             }
         };
+    }
+
+    /// A start that dies at this disk step.
+    pub fn start_dying(&mut self, steps: u32, power: Option<u64>) -> Verdict {
+        self.world.disk.fail_from(steps.into());
+        let refused = self.start(Follows::AsBefore).err();
+        let died = self.world.disk.is_dead();
+        self.end_process(power);
+        refused.filter(|_| !died).map_or(Ok(()), Err)
     }
 
     /// The process starts; whether it is a primary is in what comes back.
@@ -284,8 +322,13 @@ impl Machine {
             // A process died while it took a name, and had told nobody.
             truth.begins(previous, Some(self.name), end, sum).map_err(|why| ("P5", why))?;
         }
-        for (name, at) in self.world.lineage().into_iter().chain([(previous, end)]) {
-            self.judge_name(name, at, end, truth)?;
+        let names: Vec<_> = self.world.lineage().into_iter().chain([(previous, end)]).collect();
+        for (name, at) in &names {
+            self.judge_name(*name, *at, end, truth)?;
+        }
+        if !names.iter().any(|(name, _)| *name == self.name) {
+            let what = format!("{} was in force, and a start knows nothing of it (rule 1)", self.name);
+            return Err(("P3", what));
         }
         let is_replica = started.previous.is_none();
         if std::mem::replace(&mut self.is_replicas, is_replica) || is_replica {
@@ -297,7 +340,8 @@ impl Machine {
         self.sums.split_off(&(end.0 + 1));
         self.name = previous;
         self.floors = Floors { process: self.floors.process.min(end), power: self.floors.power.min(end) };
-        if self.keeps() {
+        self.kept = self.keeps() && (self.kept || self.world.is_whole());
+        if self.kept {
             self.floors.process = end;
         }
         match started.previous {

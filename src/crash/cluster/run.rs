@@ -52,6 +52,8 @@ impl Story for Scenario {
             Step::Down(n, Some(_)) => {
                 vec![Step::Down(*n, None), Step::Down(*n, Some(8)), Step::Down(*n, Some(9))]
             }
+            Step::UpDying(n, steps, Some(_)) => vec![Step::UpDying(*n, *steps, None)],
+            Step::Shutdown(n, _) => vec![Step::Down(*n, None), Step::Shutdown(*n, None)],
             Step::Up(n, _) => vec![Step::Up(*n, Follows::AsBefore)],
             Step::Flow(_) => vec![Step::Flow(1 << 20)],
             Step::Move(_, bytes) => vec![Step::Move(0, *bytes), Step::Move(0, 1 << 20)],
@@ -157,6 +159,8 @@ impl Runner<'_> {
             Step::DieIn(n, steps) => self.on(*n, |world| world.disk.fail_from((*steps).into())),
             Step::Down(n, power) => self.down((*n).into(), *power),
             Step::Up(n, follows) => self.up((*n).into(), *follows),
+            Step::UpDying(n, steps, power) => self.up_dying((*n).into(), *steps, *power),
+            Step::Shutdown(n, save) => self.shut_down((*n).into(), *save),
             Step::Compare => self.compare(),
             Step::Quiet => self.quiet(),
         }
@@ -339,10 +343,35 @@ impl Runner<'_> {
             format!("      {} {} -> {reply}{wrote}", host(n), shown(&answer.asked.words[..1]))
         });
         if let Some(end) = answer.wrote() {
-            self.machines[n].acknowledged(end);
+            self.machines[n].acknowledged(end, answer.synced);
         }
-        if answer.asked.words.first().is_some_and(|word| word == b"WAIT") {
-            return self.judge_wait(n, answer);
+        match answer.asked.words.first().map(Vec::as_slice) {
+            Some(b"WAIT") => self.judge_wait(n, answer),
+            Some(b"WAITAOF") => self.judge_waitaof(n, answer),
+            _ => Ok(()),
+        }
+    }
+
+    /// Who had all of that on the medium? If this server says that it has, that is a promise.
+    fn judge_waitaof(&mut self, n: usize, answer: &Answer) -> Verdict {
+        let text = String::from_utf8_lossy(&answer.reply);
+        let numbers: Option<Vec<usize>> = text.strip_prefix("*2\r\n").map(|text| {
+            text.split_terminator("\r\n").filter_map(|n| n.strip_prefix(':')?.parse().ok()).collect()
+        });
+        let (Some(&[local, told]), Some(at)) = (numbers.as_deref(), answer.asked.wrote) else {
+            return Ok(());
+        };
+        let others = self.all().filter(|other| *other != n);
+        let had = others.filter(|other| self.machines[*other].ever_synced(&self.machines[n], at)).count();
+        if told > had {
+            let what = format!(
+                "{}: WAITAOF counts {told} replicas, though {had} ever had the log up to {at} synced",
+                host(n)
+            );
+            return Err(("P1", what));
+        }
+        if local > 0 {
+            self.machines[n].acknowledged(at, true);
         }
         Ok(())
     }
@@ -400,6 +429,34 @@ impl Runner<'_> {
         self.machines[n].recovered(&started, &mut self.truth).map_err(in_place)?;
         self.net.listens(n);
         self.observe(n)
+    }
+
+    fn up_dying(&mut self, n: usize, steps: u32, power: Option<u64>) -> Verdict {
+        if n >= self.machines.len() || self.is_live(n) {
+            return Ok(());
+        }
+        self.tally.cycles += 1;
+        let started = self.machines[n].start_dying(steps, power);
+        self.net.ends(n, power.is_some());
+        started.map_err(|(promise, what)| (promise, format!("{}: {what}", host(n))))
+    }
+
+    fn shut_down(&mut self, n: usize, save: Option<bool>) -> Verdict {
+        if !self.is_live(n) {
+            return Ok(());
+        }
+        let (code, appended) = self.machines[n].world.shut_down(save);
+        self.tell_lines();
+        self.tell(|| format!("      (exit code {code:?})"));
+        let died = self.machines[n].world.disk.is_dead();
+        if died {
+            self.net.retract(n);
+        }
+        let Runner { machines, truth, .. } = self;
+        machines[n].shut_down(appended, code == Some(0) && !died, truth)?;
+        self.net.ends(n, false);
+        self.machines[n].end_process(None);
+        Ok(())
     }
 
     // ---- quiet ----

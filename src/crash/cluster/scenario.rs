@@ -8,7 +8,7 @@ use std::fmt;
 
 use fastrand::Rng;
 
-use super::super::scenario::{Setup, Words, shown, words, write};
+use super::super::scenario::{Setup, Words, setting, shown, words, write};
 use super::net::{Learns, host};
 
 /// The connection on which operators give their orders.
@@ -53,6 +53,10 @@ pub enum Step {
     Down(u8, Option<u64>),
     /// It is started, unless it runs.
     Up(u8, Follows),
+    /// It is started, dies at this disk step, and perhaps by a power cut.
+    UpDying(u8, u32, Option<u64>),
+    /// A clean shutdown, with SAVE or NOSAVE if said.
+    Shutdown(u8, Option<bool>),
     /// What is served is compared with the stream that led there.
     Compare,
     /// All faults end, all machines are up, seconds pass: replicas must be where their primaries are.
@@ -120,9 +124,10 @@ fn any(rng: &mut Rng, machines: u8) -> u8 {
 
 fn push_step(rng: &mut Rng, steps: &mut Vec<Step>, machines: u8) {
     let machine = rng.u8(0..machines);
-    steps.push(match rng.u8(0..100) {
+    let power = |rng: &mut Rng| rng.bool().then(|| rng.u64(..) >> 16);
+    steps.push(match rng.u8(0..108) {
         0..46 => return command(rng, steps, machines),
-        46..56 => Step::Live([60, 300, 1100, 3000][rng.usize(0..4)]),
+        46..56 => Step::Live([60, 300, 1100, 1100, 3000, 7000][rng.usize(0..6)]),
         56..64 => Step::Flow([1, 7, 100, 1000, 1 << 20][rng.usize(0..5)]),
         64..72 => Step::Move(rng.u16(..), [1, 3, 20, 200, 3000, 1 << 20][rng.usize(0..6)]),
         72..76 => Step::Thread(machine),
@@ -133,12 +138,54 @@ fn push_step(rng: &mut Rng, steps: &mut Vec<Step>, machines: u8) {
         88 => Step::Part(machine, rng.u8(0..machines)),
         89 => Step::Heal,
         90 => Step::DieIn(machine, rng.u32(1..40)),
-        91..94 => Step::Down(machine, rng.bool().then(|| rng.u64(..) >> 16)),
+        91..94 => Step::Down(machine, power(rng)),
         94..97 => Step::Up(machine, follows(rng, machines)),
         97 => return steps.push(Step::Send(machine, OPERATOR, order(rng, machine, machines))),
         98 => Step::Compare,
+        99 => Step::UpDying(machine, rng.u32(1..60), power(rng)),
+        100 => Step::Shutdown(machine, [None, Some(true), Some(false)][rng.usize(0..3)]),
+        101..106 => return by_inches(rng, steps, machines),
         _ => Step::Quiet,
     });
+}
+
+/// A machine is pointed elsewhere, or promoted, or comes back, and what follows from that happens in small pieces, in the
+/// middle of which something may end.
+fn by_inches(rng: &mut Rng, steps: &mut Vec<Step>, machines: u8) {
+    let machine = rng.u8(0..machines);
+    if rng.u8(0..3) == 0 {
+        steps.push(Step::DieIn(machine, rng.u32(1..25)));
+    }
+    match rng.u8(0..4) {
+        0 => {
+            steps.push(Step::Down(machine, rng.bool().then(|| rng.u64(..) >> 16)));
+            steps.push(Step::Up(machine, follows(rng, machines)));
+        }
+        1 => steps.push(Step::Cut(rng.u16(..), Learns::Both)),
+        _ => steps.push(Step::Send(machine, OPERATOR, order(rng, machine, machines))),
+    }
+    for _ in 0..rng.u8(4..30) {
+        steps.push(match rng.u8(0..12) {
+            0..4 => Step::Flow([20, 100, 1000, 1 << 20][rng.usize(0..4)]),
+            4..7 => Step::Thread(rng.u8(0..machines)),
+            7 => Step::Time([100, 300, 1100][rng.usize(0..3)]),
+            8 => Step::Move(rng.u16(..), [1, 20, 200][rng.usize(0..3)]),
+            9 => Step::Log(rng.u8(0..machines), rng.bool()),
+            _ => one_write(rng, machines),
+        });
+    }
+    let end = [
+        Step::Down(machine, None),
+        Step::Down(machine, Some(rng.u64(..) >> 16)),
+        Step::Cut(rng.u16(..), Learns::Both),
+        Step::Send(machine, OPERATOR, order(rng, machine, machines)),
+        Step::Live(300),
+    ];
+    steps.push(end[rng.usize(0..5)].clone());
+}
+
+fn one_write(rng: &mut Rng, machines: u8) -> Step {
+    Step::Send(any(rng, machines), rng.u8(0..3), write(rng))
 }
 
 fn follows(rng: &mut Rng, machines: u8) -> Follows {
@@ -169,6 +216,11 @@ fn command(rng: &mut Rng, steps: &mut Vec<Step>, machines: u8) {
         4 => send(words(["BGSAVE", "BGREWRITEAOF"][rng.usize(0..2)])),
         5 => send(words("PUBLISH news item")),
         6 => send(words(&format!("WAIT {} {}", rng.u8(1..3), [50, 1000][rng.usize(0..2)]))),
+        7 => send(words(&format!("WAITAOF {} {} 1000", rng.u8(0..2), rng.u8(0..3)))),
+        8 => {
+            let machine = rng.u8(0..machines);
+            steps.push(Step::Send(machine, OPERATOR, setting(rng)));
+        }
         _ => send(write(rng)),
     }
 }
@@ -209,6 +261,18 @@ impl fmt::Display for Step {
                     write!(f, "node{machine} is started as a replica of node{primary}")
                 }
             },
+            Step::UpDying(machine, steps, None) => {
+                write!(f, "node{machine} is started and dies at its {steps}th disk step")
+            }
+            Step::UpDying(machine, steps, Some(seed)) => {
+                write!(
+                    f,
+                    "node{machine} is started and dies at its {steps}th disk step by a power cut (seed {seed})"
+                )
+            }
+            Step::Shutdown(machine, None) => write!(f, "node{machine}: SHUTDOWN"),
+            Step::Shutdown(machine, Some(true)) => write!(f, "node{machine}: SHUTDOWN SAVE"),
+            Step::Shutdown(machine, Some(false)) => write!(f, "node{machine}: SHUTDOWN NOSAVE"),
             Step::Compare => f.write_str("what is served is compared with the streams"),
             Step::Quiet => f.write_str("all is well and quiet"),
         }
