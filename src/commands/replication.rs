@@ -191,7 +191,7 @@ fn acknowledge(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError>
             replica.durable = replica.durable.max(Offset(offset));
         }
     }
-    replica.ack_ms = now;
+    (replica.ack_ms, replica.outlived) = (now, false);
     replica.acks += 1;
     Ok(Outcome::Request(Request::Acknowledged))
 }

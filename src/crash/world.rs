@@ -77,6 +77,8 @@ pub struct Asked {
     pub after: Option<Offset>,
     /// Where the stream ended behind what this client had written before.
     pub wrote: Option<Offset>,
+    /// Where its data ended, if the command changed any.
+    pub data: Option<Offset>,
 }
 
 /// A reply.
@@ -113,6 +115,8 @@ pub struct Started {
     pub previous: Option<ReplId>,
     pub replid: ReplId,
     pub end: Offset,
+    /// The stream's database there.
+    pub db: u32,
 }
 
 pub struct World {
@@ -160,6 +164,7 @@ impl World {
             previous: recovered.previous.map(|cut| cut.replid),
             replid: recovered.at.replid,
             end: recovered.at.offset,
+            db: recovered.at.db,
         };
         let store = Store::new(self.config.settings.databases as usize);
         let facts = Process { started_ms: process::now_ms(), ..Process::default() };
@@ -233,7 +238,7 @@ impl World {
         client.input.push(&bytes);
         let before = live.driver.node.borrow().stream.end;
         let words = words.iter().map(|w| w.to_vec()).collect();
-        client.asked = Some(Asked { words, before, after: None, wrote: client.wrote });
+        client.asked = Some(Asked { words, before, after: None, wrote: client.wrote, data: None });
         live.feed(n);
         true
     }
@@ -438,6 +443,13 @@ impl World {
         history.get().lineage.iter().map(|past| (past.replid, past.end)).collect()
     }
 
+    /// Counts the histories that were put in the place of another.
+    pub fn generation(&self) -> Option<u64> {
+        let persist = self.live.as_ref()?.driver.try_persist()?;
+        let generation = lock(&persist.files.history).get().generation;
+        Some(generation)
+    }
+
     /// The newest base in force.
     pub fn newest_base(&self) -> Option<Offset> {
         let live = self.live.as_ref()?;
@@ -480,7 +492,7 @@ impl Live {
             let after = ends(&self.driver);
             (asked.before, asked.after) = (before.0, Some(after.0));
             if after.1 > before.1 {
-                client.wrote = Some(after.1);
+                (client.wrote, asked.data) = (Some(after.1), Some(after.1));
             }
         }
     }

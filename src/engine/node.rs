@@ -137,7 +137,8 @@ impl Node {
         self.silence = Some(Silence::of(&self.server, now_ms));
     }
 
-    /// Loading is over, or another dataset takes the place of this one (a full sync): watched keys count as touched.
+    /// Loading is over, or another dataset takes the place of this one (a full sync): watched keys count as touched, unless
+    /// they held nothing and hold nothing.
     pub fn replace(&mut self, store: Store, end: Offset, now_ms: i64) {
         self.go_live(store, end, now_ms);
         self.break_all_watches();
@@ -150,8 +151,11 @@ impl Node {
     }
 
     fn break_all_watches(&mut self) {
+        let now = self.now_ms();
         for id in self.server.watchers.all() {
-            self.server.break_watches(&id, true);
+            let entry = self.store.dbs.get(id.0 as usize).and_then(|db| db.entries.get(&id.1));
+            let is_live = entry.is_some_and(|entry| entry.expires() > now);
+            self.server.break_watches(&id, is_live);
         }
     }
 

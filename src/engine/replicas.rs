@@ -18,7 +18,7 @@ use crate::planted::{Bug, planted};
 use crate::repl::lineage::Lineage;
 use crate::repl::verdict::{Ask, Held, Verdict};
 use crate::resp::reply::Reply;
-use crate::state::session::{ReplyMode, Slot};
+use crate::state::session::{ReplyMode, Session, Slot};
 use crate::state::{LinkState, Mandate, Role, Server, Stage, Upstream};
 use crate::units::{Offset, ReplId};
 
@@ -153,12 +153,31 @@ impl Node {
         session.reply_mode = ReplyMode::Off;
         let replica = session.replica.get_or_insert_default();
         (replica.stage, replica.ack_ms, replica.mute) = (stage, now, asked.old);
+        self.doubt_earlier_lives(slot);
         if self.server.followers == 0 {
             self.pinged_ms = now;
         }
         self.server.followers += 1;
         self.silence = None;
         self.actions.push_back(Action::Follow { slot, verdict, old: asked.old });
+    }
+
+    /// A follower whose machine lost power comes back while its old connection still seems to be there: WAIT must not count it
+    /// twice. Behind one address several may say the same port; those speak up within a second.
+    fn doubt_earlier_lives(&mut self, slot: Slot) {
+        let Some(address) = self.server.sessions.get(slot).map(|session| session.replica_address()) else {
+            return;
+        };
+        let is_earlier = |session: &Session| session.replica_address() == address;
+        let followers = self.server.replicas().into_iter();
+        let earlier = followers.filter(|(other, session, _)| *other != slot && is_earlier(session));
+        let earlier: Vec<Slot> = earlier.map(|(other, ..)| other).collect();
+        for other in earlier.into_iter().filter(|_| address.1 != 0) {
+            let session = self.server.sessions.get_mut(other);
+            if let Some(replica) = session.and_then(|session| session.replica.as_mut()) {
+                replica.outlived = true;
+            }
+        }
     }
 
     fn verdict(&self, slot: Slot, asked: Psync) -> Verdict {

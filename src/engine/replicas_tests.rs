@@ -252,6 +252,37 @@ fn waiting_for_followers() {
     bench.check_output(client, ":1");
 }
 
+/// A follower's machine lost power, and it comes back while its old connection still seems to be there.
+#[test]
+fn a_follower_that_came_back_is_counted_once() {
+    let mut bench = NodeBench::default();
+    let (client, other) = (bench.connect(), follower(&mut bench));
+    let follow = |bench: &mut NodeBench| {
+        let slot = bench.connect();
+        bench.send(slot, "REPLCONF listening-port 7000");
+        bench.send(slot, "PSYNC ? -1");
+        bench.node.follower_is(slot, Stage::Online);
+        slot
+    };
+    bench.send(client, "SET k v");
+    let said = format!("REPLCONF ACK {}", bench.node.stream.end.0);
+    let first = follow(&mut bench);
+    bench.send(first, &said);
+    bench.check(client, "WAIT 1 0", ":1");
+    let second = follow(&mut bench);
+    bench.send(second, &said);
+    bench.check(client, "WAIT 1 0", ":1");
+    // It was another one at the same address: it goes on saying so.
+    bench.send(first, &said);
+    bench.check(client, "WAIT 1 0", ":2");
+    // Those that never said where they listen are not taken for each other.
+    let third = follower(&mut bench);
+    for slot in [other, third] {
+        bench.send(slot, &said);
+    }
+    bench.check(client, "WAIT 1 0", ":4");
+}
+
 /// min-replicas-to-write counts followers that are online and have spoken within min-replicas-max-lag.
 #[test]
 fn writes_need_good_followers() {

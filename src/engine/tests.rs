@@ -101,6 +101,29 @@ fn a_watched_key_that_held_nothing_and_holds_nothing_is_unchanged() {
     }
 }
 
+/// A full sync, or DEBUG RELOAD.
+#[test]
+fn other_data_touch_watched_keys_that_held_something_or_do_now() {
+    for (before, after, broken) in
+        [(false, false, false), (true, false, true), (false, true, true), (true, true, true)]
+    {
+        let (mut bench, mut other) = (NodeBench::default(), NodeBench::default());
+        let (a, b) = (bench.connect(), other.connect());
+        if before {
+            bench.send(a, "SET k 1");
+        }
+        if after {
+            other.send(b, "SET k 1");
+        }
+        bench.send(a, "WATCH k");
+        let now = bench.clock / 1000;
+        bench.node.replace(other.node.store, Offset(100), now);
+        bench.send(a, "MULTI");
+        bench.send(a, "PING");
+        bench.check(a, "EXEC", if broken { "*-1" } else { "*1 +PONG" });
+    }
+}
+
 /// Scenario 41: who is woken by a transaction is served by a unit of his own behind it.
 #[test]
 fn waiting_clients_are_served_in_order_after_the_unit() {

@@ -587,8 +587,8 @@ impl<'a> Planner<'a> {
         }
         history.bases.retain(|base| base.placed); // what was announced and never came
         if history.role == Role::Primary {
-            for past in &mut history.lineage {
-                past.end = past.end.min(end);
+            for past in history.lineage.iter_mut().filter(|past| past.end > end) {
+                (past.end, past.cause) = (end, Cause::Start); // whatever ended the name further on
             }
         } // what a replica knows of names beyond its end is of its primary's history, which it goes on to follow
         history.begun = history.begun.min(end);

@@ -80,7 +80,7 @@ pub fn follow(driver: &Rc<Driver>, slot: Slot, verdict: Verdict, old: bool) {
             driver.waiting.borrow_mut().list.push(Waiter {
                 slot,
                 begun,
-                takes_mark: waiter.eof && !old,
+                takes_mark: waiter.eof,
                 alone: waiter.rdb_only,
                 functions_only: waiter.functions_only,
             });

@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::actions::{self, reply};
 use super::driver::Driver;
@@ -30,15 +31,33 @@ use crate::state::{Loading, Slot, Strays};
 use crate::store::rdb::{LoadOptions, load};
 use crate::store::{Limits, Snapshot};
 
-/// A snapshot that is being written must not come into force in another history than its own.
-const BUSY: ReplyError = ReplyError::new("ERR a background save or rewrite is in progress");
+/// How often it is looked whether the job that runs is over.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Does it once no snapshot is being written: that must come into force neither in another history than its own nor in the place
+/// of a newer one. All but the client that asked are served meanwhile.
+fn when_free(driver: &Rc<Driver>, act: impl FnOnce(&Rc<Driver>) + 'static) {
+    if driver.running().is_none() {
+        return act(driver);
+    }
+    let driver = Rc::clone(driver);
+    tokio::task::spawn_local(async move {
+        while driver.is_open() && driver.running().is_some() {
+            process::pause(POLL).await;
+        }
+        if driver.is_open() {
+            act(&driver);
+        }
+    });
+}
 
 pub fn debug(driver: &Rc<Driver>, slot: Slot, request: Request) {
+    when_free(driver, move |driver| reload_or_load(driver, slot, request));
+}
+
+fn reload_or_load(driver: &Rc<Driver>, slot: Slot, request: Request) {
     if let Err(why) = resize::check(driver) {
         return reply(driver, slot, Err(ReplyError::from(format!("ERR {why}"))));
-    }
-    if driver.running().is_some() {
-        return reply(driver, slot, Err(BUSY));
     }
     let (done, what) = match request {
         Request::DebugReload { save, flush, merge } => (reload(driver, save, flush, merge), "DEBUG RELOAD"),
@@ -54,13 +73,12 @@ pub fn debug(driver: &Rc<Driver>, slot: Slot, request: Request) {
 }
 
 pub fn change_replid(driver: &Rc<Driver>, slot: Slot) {
-    if driver.running().is_some() {
-        return reply(driver, slot, Err(BUSY));
-    }
-    match resize::check(driver).and_then(|()| new_history(driver, role(driver))) {
-        Ok(()) => reply(driver, slot, Ok("OK")),
-        Err(why) => reply(driver, slot, Err(ReplyError::from(format!("ERR {why}")))),
-    }
+    when_free(driver, move |driver| {
+        match resize::check(driver).and_then(|()| new_history(driver, role(driver))) {
+            Ok(()) => reply(driver, slot, Ok("OK")),
+            Err(why) => reply(driver, slot, Err(ReplyError::from(format!("ERR {why}")))),
+        }
+    });
 }
 
 fn reload(driver: &Rc<Driver>, save: bool, flush: bool, merge: bool) -> Result<(), String> {

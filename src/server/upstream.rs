@@ -10,8 +10,8 @@
 //! The position after any failure is the last whole unit that was applied; nothing is given up before something
 //! better is durable. While the log cannot take more, the stream is not read (rule 6).
 //!
-//! A link may end at any await. So what must not be left half done is not the link's: a change of name is a task of its
-//! own ([`rename`], one after the other), a switch to other data has no await in it ([`adopt::take_over`]).
+//! A link may end at any await. So what must not be left half done is not the link's: a change of name ([`rename`]) and a switch
+//! to other data ([`adopt::take_over`]) are tasks of their own, one after the other.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -173,6 +173,9 @@ pub struct Downstream {
     pub ack_ms: i64,
     /// How often it has.
     pub acks: u64,
+    /// Another follower came from the same address and port since: this connection may be what is left of an earlier life of
+    /// that one, unless it says something.
+    pub outlived: bool,
     /// Names of its history that it showed: each with the offset up to which its bytes have that name.
     pub shown: Vec<(ReplId, Offset)>,
     /// An operator pointed it here just now.
@@ -258,7 +261,8 @@ impl Server {
     /// Followers that have the stream up to `offset` (and have made it durable).
     pub fn replicas_at(&self, offset: Offset, durable: bool) -> u32 {
         let has = |replica: &Downstream| {
-            replica.stage == Stage::Online && (if durable { replica.durable } else { replica.ack }) >= offset
+            let at = if durable { replica.durable } else { replica.ack };
+            replica.stage == Stage::Online && !replica.outlived && at >= offset
         };
         self.replicas().iter().filter(|(_, _, replica)| has(replica)).count() as u32
     }

@@ -119,6 +119,28 @@ fn psync_arithmetic() {
     check(&server, true, &id, end + 2, "-NOMASTERLINK");
 }
 
+/// Who comes by SYNC is sent a payload of unknown length if it said that it takes one, and files are not to be used.
+#[test]
+fn sync_brings_a_payload_of_either_kind() {
+    if !subject_is_ours() {
+        return;
+    }
+    for (diskless, says, marked) in [("yes", true, true), ("yes", false, false), ("no", true, false)] {
+        let server = Launch::ours(&[QUIET.as_slice(), &[("repl-diskless-sync", diskless)]].concat()).start();
+        let socket = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut follower = Follower(BufReader::new(socket));
+        if says {
+            follower.say("REPLCONF capa eof");
+            assert_eq!(follower.line(), "+OK");
+        }
+        follower.say("SYNC");
+        let head = follower.line();
+        assert!(head.starts_with('$'), "{head}");
+        assert_eq!(head.starts_with("$EOF:"), marked, "{diskless} {says}: {head}");
+    }
+}
+
 /// A replica that needs longer than repl-timeout to load its payload says a newline each second, as Redis' do, and is kept;
 /// one that falls silent is not.
 #[test]

@@ -49,6 +49,8 @@ pub struct Machine {
     pub fell_back_to: Option<Offset>,
     /// Its directory is a replica's: a start as a primary is a promotion (rule 27).
     is_replicas: bool,
+    /// Of its files, when the process was last seen alive.
+    generation: u64,
 }
 
 impl Machine {
@@ -70,6 +72,7 @@ impl Machine {
             lost_power: false,
             fell_back_to: None,
             is_replicas: false,
+            generation: 0,
         }
     }
 
@@ -190,6 +193,7 @@ impl Machine {
 
     /// Notes what would have to be there after a crash now.
     pub fn heed(&mut self) -> Verdict {
+        self.generation = self.world.generation().unwrap_or(self.generation);
         self.follows = self
             .world
             .look(|node| node.config().settings.replicaof.clone())
@@ -221,12 +225,11 @@ impl Machine {
         Ok(())
     }
 
-    /// A reply has told of a write; `synced`: it promises the medium.
-    pub fn acknowledged(&mut self, end: Offset, synced: bool) {
+    /// A reply has told of a write; `synced`: up to there it promises the medium.
+    pub fn acknowledged(&mut self, end: Offset, synced: Option<Offset>) {
         if self.kept {
             self.floors.process = self.floors.process.max(end);
-            let power = if synced { end } else { Offset::ZERO };
-            self.floors.power = self.floors.power.max(power);
+            self.floors.power = self.floors.power.max(synced.unwrap_or(Offset::ZERO));
         }
     }
 
@@ -292,6 +295,14 @@ impl Machine {
         self.world.configure(&(self.setup.options() + &role)).map_err(|why| ("–", why))?;
         self.is_dark = false;
         self.world.start().map_err(|why| ("P5", format!("a directory that only crashed is refused: {why}")))
+    }
+
+    /// What a start has come back with, if it is a full sync's: the process died between the commit and its being told
+    /// (rule 4).
+    pub fn adopted(&self, started: &Started, truth: &Truth) -> Option<Cut> {
+        let replid = started.previous.unwrap_or(started.replid);
+        let is_another = self.world.generation().is_some_and(|now| now > self.generation);
+        (is_another && truth.knows(replid)).then_some(Cut { replid, offset: started.end, db: started.db })
     }
 
     /// Judges what a start has come back with.

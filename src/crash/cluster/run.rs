@@ -296,22 +296,31 @@ impl Runner<'_> {
 
     /// Takes in what a machine did.
     fn observe(&mut self, n: usize) -> Verdict {
-        self.learn(n).map_err(|(promise, what)| (promise, format!("{}: {what}", host(n))))?;
+        let in_place = |(promise, what)| (promise, format!("{}: {what}", host(n)));
+        self.learn(n).map_err(in_place)?;
         if self.machines[n].world.disk.is_dead() {
-            self.tell(|| format!("      ({} is dead)", host(n)));
-            self.net.retract(n);
-            self.tally.deaths += 1;
-            return self.down(n, None);
+            return self.died(n);
         }
         self.net.stands_by(n);
         if !self.is_live(n) {
             return Ok(());
         }
-        for answer in self.machines[n].world.answers() {
+        let answers = self.machines[n].world.answers();
+        self.learn(n).map_err(in_place)?;
+        if self.machines[n].world.disk.is_dead() {
+            return self.died(n); // in the middle of that: nobody was answered
+        }
+        for answer in answers {
             self.answered(n, &answer)?;
         }
-        self.learn(n).map_err(|(promise, what)| (promise, format!("{}: {what}", host(n))))?;
-        self.machines[n].heed().map_err(|(promise, what)| (promise, format!("{}: {what}", host(n))))
+        self.machines[n].heed().map_err(in_place)
+    }
+
+    fn died(&mut self, n: usize) -> Verdict {
+        self.tell(|| format!("      ({} is dead)", host(n)));
+        self.net.retract(n);
+        self.tally.deaths += 1;
+        self.down(n, None)
     }
 
     fn learn(&mut self, n: usize) -> Verdict {
@@ -343,7 +352,8 @@ impl Runner<'_> {
             format!("      {} {} -> {reply}{wrote}", host(n), shown(&answer.asked.words[..1]))
         });
         if let Some(end) = answer.wrote() {
-            self.machines[n].acknowledged(end, answer.synced);
+            // PUBLISH promises nothing of the medium (rule 25).
+            self.machines[n].acknowledged(end, answer.asked.data.filter(|_| answer.synced));
         }
         match answer.asked.words.first().map(Vec::as_slice) {
             Some(b"WAIT") => self.judge_wait(n, answer),
@@ -371,7 +381,7 @@ impl Runner<'_> {
             return Err(("P1", what));
         }
         if local > 0 {
-            self.machines[n].acknowledged(at, true);
+            self.machines[n].acknowledged(at, Some(at));
         }
         Ok(())
     }
@@ -426,6 +436,10 @@ impl Runner<'_> {
         self.tell_lines();
         let started = started.map_err(in_place)?;
         self.tell(|| format!("      ({} serves as {} at {})", host(n), started.replid, started.end));
+        if let Some(cut) = self.machines[n].adopted(&started, &self.truth) {
+            self.tell(|| format!("      ({} has taken over {}:{})", host(n), cut.replid, cut.offset));
+            self.replaced(n, cut).map_err(in_place)?;
+        }
         self.machines[n].recovered(&started, &mut self.truth).map_err(in_place)?;
         self.net.listens(n);
         self.observe(n)
@@ -624,6 +638,40 @@ mod tests {
                     Step::Flow(1 << 20),
                     Step::Down(1, None),
                     Step::Quiet,
+                ],
+            ),
+        );
+        check(
+            "a power cut took from a promoted server more than it had taken in since, and its second start from there let a \
+             replica that held the rest copy it, as if the promotion had parted them",
+            replicated(
+                [setup(false, "no"), setup(false, "no")],
+                [
+                    set(0, "SET a 1"),
+                    Step::Live(300),
+                    Step::Send(1, OPERATOR, replicaof(None)),
+                    Step::Live(300),
+                    Step::Down(1, Some(8)),
+                    Step::Up(1, Follows::AsBefore),
+                    Step::Shutdown(1, None),
+                    Step::Send(0, OPERATOR, replicaof(Some(1))),
+                    Step::Live(1100),
+                    Step::Quiet,
+                ],
+            ),
+        );
+        check(
+            "WAIT counted a replica twice that came back while its old connection seemed to be there",
+            replicated(
+                [setup(true, "always"), setup(true, "always")],
+                [
+                    set(0, "SET a 1"),
+                    Step::Live(300),
+                    Step::Down(1, Some(9)),
+                    Step::Up(1, Follows::AsBefore),
+                    Step::Live(300),
+                    set(0, "WAIT 2 50"),
+                    Step::Live(100),
                 ],
             ),
         );
