@@ -79,7 +79,8 @@ fn the_history_is_not_changed_under_a_running_snapshot() {
         c.must(&[command]);
         c.must(&["DEBUG", change]);
         let log = server.log();
-        let ended = ["Background saving terminated with success", "Background AOF rewrite finished successfully"];
+        let ended =
+            ["Background saving terminated with success", "Background AOF rewrite finished successfully"];
         assert!(ended.iter().any(|line| log.contains(line)), "{command}, {change}: {log}");
         fill(&mut c, "b", 5);
         server.kill();
