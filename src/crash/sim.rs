@@ -596,6 +596,57 @@ mod tests {
             "a start that found the bytes before a segment lost forgot that segment in the manifest and died before it set it \
              aside: the next start refused for it",
         ),
+        (
+            200380,
+            "a cancelled rewrite placed its base under a log begun elsewhere since, and a start set that log's \
+             directory aside with the base in it: the second start asked for the base",
+        ),
+        (
+            200620,
+            "CONFIG SET of save points with something that is refused: the setting came back, and nothing was kept \
+             any more",
+        ),
+        (
+            201500,
+            "CONFIG SET appendonly no after a failed write, before it was known what the log had taken: what followed \
+             led on from nothing",
+        ),
+        (
+            202716,
+            "CONFIG SET appendonly no with something that is refused: the setting came back, the log did not",
+        ),
+        (204060, "likewise, and a spill passed for the log: nothing was fsynced"),
+        (
+            204340,
+            "CONFIG SET appendonly no on a full disk: the reply to a unit larger than the ring left, though neither \
+             log nor ring held it",
+        ),
+        (
+            206466,
+            "a resize that a clean end cut short left one of two rings on the medium, and the next start refused for \
+             the bytes in the other",
+        ),
+        (
+            201584,
+            "a log ended on a full disk without a unit larger than the ring, and the reply to it left before a base \
+             held it",
+        ),
+        (300988, "likewise, with the snapshot that was due put off by another fault"),
+        (
+            213740,
+            "the end of a resize, while a log was on its way out, counted as a gap behind the place where that log \
+             had begun; the log that began anew was noted in the ring, and a power cut later the one of before was \
+             refused for not being it",
+        ),
+        (
+            401656,
+            "a log that began behind such a gap after a failed write was called durable before it had a base",
+        ),
+        (404424, "a write behind such a gap was acknowledged before a base held it"),
+        (
+            407465,
+            "FLUSHALL's reply, which waits for a snapshot, did not wait for the log that had failed meanwhile",
+        ),
     ];
 
     /// The process ends between an fsync of the log that fails and the record of it: the next start finds pages that read

@@ -413,10 +413,10 @@ impl World {
 
     // ---- what is known to be safe ----
 
-    /// How far the log that runs is durable.
+    /// How far the log that runs is durable, once something leads to it.
     pub fn durable(&self) -> Option<Offset> {
         let live = self.live.as_ref()?;
-        let persist = live.driver.try_persist()?;
+        let persist = live.driver.try_persist().filter(|persist| persist.is_whole())?;
         persist.sender().map(|sender| sender.durable())
     }
 

@@ -428,6 +428,10 @@ impl Node {
             Ok(text) => out.simple(text),
             Err(error) => out.error(error),
         });
+        let own = self.server.sessions.get(slot).map_or(Offset::ZERO, |session| session.last_write);
+        if self.covered() < self.awaited().min(own) {
+            self.hold(slot); // FLUSHALL was accepted before the log failed, and its reply comes behind a save
+        }
         if let Err(error) = &reply {
             self.server.stats.error(error);
         }

@@ -298,7 +298,7 @@ impl Persist {
     }
 
     fn put_in_ring(&mut self, units: &[u8], db: u32) {
-        let open = self.present_log().filter(|log| log.is_open());
+        let open = self.present_log().filter(|log| log.is_open() && self.promise.is_whole());
         if let Some((written, durable)) = open.map(|log| (log.written(), log.durable())) {
             // Before the ring gives up what only the log holds then: so its file says that a log led to its start.
             self.ring.note(written, durable);
@@ -331,8 +331,8 @@ impl Persist {
         if !self.waiting.is_empty() {
             log.mark();
         }
-        if log.is_open() {
-            // Not before: until then the files on disk are another log's, which must not be asked for that much.
+        if log.is_open() && self.promise.is_whole() {
+            // Not before: until then a start looks at another log's files, which must not be asked for that much.
             let (written, durable) = (log.written(), log.durable());
             self.ring.note_durable(written, durable);
         }
@@ -459,10 +459,23 @@ impl Persist {
     /// The log can be written to, as far as is known.
     pub fn log_is_well(&self) -> bool {
         let well = |sender: &LogSender| sender.health_kind() == HealthKind::Ok;
-        self.spill_failure.is_none() && self.sender.as_ref().is_none_or(well)
+        let failed = self.spill_failure.is_some() || self.promise.broken_at().is_some();
+        !failed && self.sender.as_ref().is_none_or(well)
     }
 
     pub fn log_status(&self) -> LogStatus {
+        let status = self.status_of_log();
+        let Some(at) = self.promise.broken_at() else { return status };
+        match status {
+            LogStatus::At { written, durable } | LogStatus::Healing { written, durable, .. } => {
+                let why = "the log ended before it had all, and a snapshot that holds the rest is due".into();
+                LogStatus::Healing { written: written.min(at), durable: durable.min(at), why }
+            }
+            LogStatus::Failed(why) => LogStatus::Failed(why),
+        }
+    }
+
+    fn status_of_log(&self) -> LogStatus {
         if let Some(Ending { sender, .. }) = &self.ending {
             return LogStatus::At { written: sender.marked(), durable: sender.durable() };
         }
@@ -500,7 +513,10 @@ impl Persist {
     /// A resize of the ring has begun or ended: it asks for other marks, and holds another window.
     pub fn ring_changed(&mut self, node: &mut Node) {
         self.describe(node);
-        let Some(sender) = &self.sender else { return self.promise.ring_begins_at(self.ring.start()) };
+        if self.present_log().is_none() {
+            self.promise.ring_begins_at(self.ring.start());
+        }
+        let Some(sender) = &self.sender else { return };
         sender.set_options(if self.appendonly {
             self.options(&node.config().settings)
         } else {

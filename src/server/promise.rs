@@ -12,7 +12,7 @@
 //! | the ring is about to begin behind `to` | a log begins at `to` first (the spill); if that fails, the bytes wait and writes are refused |
 //! | a log begins | at `to`, also if the stream is further: the ring has the rest. Not where the old segments end? Then these are needless, and go first; or, if nothing leads to the end any more, stay until the new log has a base (`Segments::leave_behind`) |
 //! | a log that began could not open its first segment, and is given up | all is as before it |
-//! | a log ends | `to` is its end; if it could not be closed, its last mark, also behind a failed fsync: the ring has what follows |
+//! | a log ends | `to` is its end; if it could not be closed, its last mark, also behind a failed fsync: the ring has what follows. Has it not (a unit larger than the ring, rule 8)? Then nothing behind `to` is acknowledged before a base holds it ([`Promise::broken_at`]) |
 //! | a base is placed at a cut ≥ `to`, no log runs | `to` is the cut, the segments are needless |
 //! | a base is placed at a cut < `to`, or a log runs | nothing: segments lead on from the old base through the cut |
 //! | a restart | `to` is the log's end or the chosen base's cut, whichever is later; a ring of another size takes over only if it reaches back to it |
@@ -44,16 +44,19 @@ pub struct Promise {
     /// The manifest's segments end at `to`: the next one may follow them.
     in_log: bool,
     whole: bool,
+    /// What was promised stops here: the log ended, and neither it nor the ring holds what follows.
+    broken_at: Option<Offset>,
 }
 
 impl Promise {
     /// As recovery leaves it. `in_log`: the log's files in the manifest end there.
     pub fn new(to: Cut, in_log: bool) -> Promise {
-        Promise { kept: false, to, durable: to.offset, in_doubt: false, in_log, whole: true }
+        Promise { kept: false, to, durable: to.offset, in_doubt: false, in_log, whole: true, broken_at: None }
     }
 
     pub fn keep(&mut self, kept: bool) {
         self.kept = kept;
+        self.broken_at = self.broken_at.filter(|_| kept);
     }
 
     pub fn is_kept(&self) -> bool {
@@ -63,6 +66,11 @@ impl Promise {
     /// Base, segments and ring lead to the end of the stream.
     pub fn is_whole(&self) -> bool {
         self.whole
+    }
+
+    /// Nothing behind this may be acknowledged before a base holds it: it is in memory only.
+    pub fn broken_at(&self) -> Option<Offset> {
+        self.broken_at
     }
 
     /// What base and closed segments lead to.
@@ -98,7 +106,20 @@ impl Promise {
 
     /// While no log runs: the ring begins here now.
     pub fn ring_begins_at(&mut self, start: Offset) {
-        self.whole &= start <= self.to.offset;
+        if start > self.to.offset {
+            self.breaks();
+        }
+    }
+
+    fn breaks(&mut self) {
+        if self.kept && self.whole {
+            self.broken_at = Some(self.to.offset);
+        }
+        self.whole = false;
+    }
+
+    fn is_whole_again(&mut self) {
+        (self.whole, self.broken_at) = (true, None);
     }
 
     /// A log has begun, the only one in the manifest unless [`Promise::is_continued_at`] held.
@@ -112,7 +133,10 @@ impl Promise {
     pub fn log_ended(&mut self, at: Option<Cut>, durable: Offset) {
         match at {
             Some(at) => (self.to, self.durable) = (at, durable),
-            None => (self.whole, self.in_log) = (false, false),
+            None => {
+                self.breaks();
+                self.in_log = false;
+            }
         }
     }
 
@@ -133,7 +157,9 @@ impl Promise {
 
     /// A log runs, and a base is in force whose cut is `cut`.
     pub fn base_placed_under_log(&mut self, cut: Cut) {
-        self.whole |= cut.offset >= self.to.offset;
+        if cut.offset >= self.to.offset {
+            self.is_whole_again();
+        }
         self.in_doubt &= cut.offset < self.to.offset;
     }
 
@@ -144,7 +170,8 @@ impl Promise {
         if !further || ring_start > cut.offset {
             return false;
         }
-        (self.to, self.durable, self.whole, self.in_doubt) = (cut, cut.offset, true, false);
+        (self.to, self.durable, self.in_doubt) = (cut, cut.offset, false);
+        self.is_whole_again();
         std::mem::replace(&mut self.in_log, false)
     }
 }
@@ -208,6 +235,30 @@ mod tests {
         assert!(!spilled.is_in_doubt());
         assert!(promise.snapshot_placed(cut(60), Offset(50)) && !promise.is_in_doubt());
         assert_eq!(promise.durable_at(cut(60)), Offset(60));
+    }
+
+    /// Rule 8: the ring has let go of a unit that is larger than it, and the log, on a full disk, did not take it.
+    #[test]
+    fn what_neither_log_nor_ring_holds_is_broken_until_a_base_is_there() {
+        let check = |kept: bool, at: Option<u64>, expected: Option<u64>| {
+            let mut promise = Promise::new(cut(10), true);
+            promise.keep(kept);
+            promise.log_began(cut(10));
+            promise.log_ended(at.map(cut), Offset(at.unwrap_or(0)));
+            promise.ring_begins_at(Offset(60));
+            assert_eq!(promise.broken_at(), expected.map(Offset), "{at:?}");
+            promise.log_began(cut(70));
+            assert_eq!(promise.broken_at(), expected.map(Offset), "{at:?}");
+            let mut given_up = promise;
+            given_up.keep(false);
+            assert_eq!(given_up.broken_at(), None);
+            promise.base_placed_under_log(cut(70));
+            assert_eq!((promise.is_whole(), promise.broken_at()), (true, None));
+        };
+        check(true, Some(40), Some(40));
+        check(true, Some(60), None);
+        check(true, None, Some(10));
+        check(false, Some(40), None);
     }
 
     #[test]

@@ -53,12 +53,14 @@ impl Persist {
 
     /// A base is in force that holds the state at `cut`: `dump.rdb`, or the log's own.
     pub fn base_written(&mut self, cut: Cut, in_log: bool) {
+        let was_broken = self.promise.broken_at().is_some();
         if self.present_log().is_some() {
             self.promise.base_placed_under_log(cut);
         } else if !in_log && self.promise.snapshot_placed(cut, self.ring.start()) {
             self.drop_segments();
         }
-        if !self.base_is_due() && self.base_failed.take().is_some() {
+        let mends = !self.base_is_due() && self.base_failed.take().is_some();
+        if mends || was_broken && self.promise.broken_at().is_none() {
             (self.waker)();
         }
     }
