@@ -11,6 +11,10 @@
 //! | a shorter prefix | whole units; nothing below what was durable; never after a clean shutdown; a line of the log says what was lost |
 //! | a refusal | names a file and a place in it |
 //! | an older base alone (rule 15) | only where a base was replaced by an older one |
+//! | the state of an earlier start | only where a ring that nothing but itself tells of was replaced by the one of that time, not after a clean shutdown |
+//!
+//! The last row is what cannot be told: `replication.toml` then names a later history than the ring does, just as after a start
+//! that died between recording its name in the one and in the other (rule 1), which must be accepted.
 //!
 //! After an accepted start a second one must come to the same, and what is written then must survive a third.
 
@@ -74,6 +78,7 @@ pub enum Outcome {
     Renamed,
     Shorter,
     Restored,
+    Earlier,
     /// `true`: the refusal names the damaged file, else another.
     Refused(bool),
     Violation(String),
@@ -86,6 +91,7 @@ impl fmt::Display for Outcome {
             Outcome::Renamed => "same, new history",
             Outcome::Shorter => "shorter, reported",
             Outcome::Restored => "older base alone",
+            Outcome::Earlier => "as it was then",
             Outcome::Refused(true) => "refused, naming it",
             Outcome::Refused(false) => "refused, naming another file",
             Outcome::Violation(_) => "VIOLATION",
@@ -149,6 +155,8 @@ pub struct Directory {
     pub recipe: Recipe,
     pub files: Vec<(PathBuf, Vec<u8>)>,
     older: BTreeMap<PathBuf, Vec<u8>>,
+    /// Where the stream ended then.
+    older_end: Offset,
     model: Model,
     print: Print,
     end: Offset,
@@ -175,6 +183,7 @@ impl Directory {
         world.log_works(true);
         world.crash();
         let older = world.disk.files().into_iter().collect();
+        let older_end = model.end();
         world.start()?;
         write_some(&mut world, 2, 0)?;
         if recipe.overrun {
@@ -208,7 +217,7 @@ impl Directory {
         let durable = if recipe.clean { end } else { durable };
         let files: Vec<_> =
             world.disk.files().into_iter().filter(|(path, _)| !path.ends_with("ringhold.lock")).collect();
-        Ok(Directory { recipe, files, older, model, print, end, durable, world })
+        Ok(Directory { recipe, files, older, older_end, model, print, end, durable, world })
     }
 
     /// All cases for file `n`: every `stride`-th place.
@@ -286,6 +295,9 @@ impl Directory {
             }
             Some(_) if end < self.durable => {
                 Err(format!("cut to {end}, though {} of {} was durable", self.durable, self.end))
+            }
+            Some(_) if damage == Damage::Older && path.ends_with("backlog.ring") && end == self.older_end => {
+                Ok(Outcome::Earlier)
             }
             Some(_) if !says(&[" lost", "is cut", "are cut", "not there", "missing"]) => {
                 Err(format!("cut to {end} of {} without a word", self.end))

@@ -9,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::cluster::scenario::Scenario as Cluster;
 use super::corrupt::{self, Damage, Directory, Outcome};
 use super::scenario::Scenario;
-use super::search::{Story, try_run};
+use super::search::{Failure, Story, examine, try_run};
 use super::sim::Violation;
 use crate::planted::{Bug, Row, plant};
 
@@ -64,6 +64,18 @@ pub fn hunt(row: &Row, enough: impl Fn(u64) -> bool) -> Option<Found> {
         };
     }
     found.map(|(by, violation)| Found { by, violation, cycles, took: core_time() - began })
+}
+
+/// The steps that lead to what was found, with the server's own lines.
+pub fn timeline(bug: Bug, found: &Found) -> Vec<String> {
+    let told = |failure: Failure| failure.timeline;
+    match &found.by {
+        By::Sim { seed } => with(bug, || told(examine(&Scenario::generate(*seed), found.violation.clone()))),
+        By::Cluster { nodes, seed } => {
+            with(bug, || told(examine(&Cluster::generate(*seed, *nodes), found.violation.clone())))
+        }
+        By::Corrupt { .. } => Vec::new(),
+    }
 }
 
 /// What showed it when it was a real one.

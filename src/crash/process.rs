@@ -11,10 +11,14 @@
 //! | P5 | no start refuses, whether the one before was killed half-way or not |
 //! | – | a stock replica that was there all the time comes to the same offset and digest |
 //! | – | a copy of the running server's directory, its files taken in any order, starts or refuses, goes on by itself, and becomes equal to the original when it is told to follow it |
+//! | – | a replica of ours that is killed again and again starts, and becomes equal when it is left alone |
 //!
-//! Kills are SIGKILL from outside, at an instant that nobody chose; and, with a server built with the feature `planted`, from inside
-//! at a numbered fail point: before or half-way through a write, fsync, rename, truncation or flush (`RINGHOLD_DIE_AT`). A killed process
-//! loses nothing that it wrote, so all settings are judged alike, but for caches, which are left out. Power cuts are the simulator's.
+//! Kills are SIGKILL from outside, at an instant that nobody chose, of running servers and of starts; and, with a server built with the
+//! feature `planted`, from inside at a numbered fail point: before or half-way through a write, fsync, rename, truncation or flush
+//! (`RINGHOLD_DIE_AT`). A killed process loses nothing that it wrote, so all settings are judged alike, but for caches, which are left out.
+//!
+//! With such a server every third directory also loses its power ([`power`]). Then nothing that was called durable may be missing, with
+//! `appendfsync always` no acknowledged counter and no byte that a replica was sent.
 //!
 //! Choices follow from the seed; what the threads make of them does not.
 
@@ -29,9 +33,12 @@ use super::model::Model;
 use super::scenario::write;
 use super::world::configured;
 use crate::units::Offset;
-use peer::{Follower, LOOK_AGAIN, Launch, PATIENCE, Peer, Process, copy_live, free_port};
+use others::refused;
+use peer::{Follower, LOOK_AGAIN, Launch, PATIENCE, Peer, Process, free_port};
 
+mod others;
 mod peer;
+mod power;
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -50,6 +57,9 @@ pub struct Tally {
     /// Of these at fail points.
     pub deaths: u64,
     pub copies: u64,
+    /// Replicas of ours that were killed, too, and became equal.
+    pub replicas: u64,
+    pub power_cuts: u64,
     pub writes: u64,
     /// Rounds in which the backlog did not reach back to the notes: no more was judged in that directory.
     pub lost_track: u64,
@@ -77,10 +87,19 @@ impl From<io::Error> for Wrong {
 
 /// Every so many directories have a stock replica, which takes a second to come back.
 const WITH_STOCK: u64 = 4;
+/// And every so many lose their power, where the server notes what that takes.
+const WITH_POWER_CUTS: u64 = 3;
 /// Something else went wrong.
 const NO_PROMISE: &str = "–";
 /// In which database counters are, out of reach of the other writers.
 const COUNTERS: &str = "9";
+
+/// Who joins for a while.
+#[derive(Clone, Copy)]
+enum Beside {
+    Copy,
+    Replica,
+}
 
 /// One directory, killed and started again and again.
 struct Campaign<'a> {
@@ -94,6 +113,9 @@ struct Campaign<'a> {
     /// Under which name the notes end.
     name: Option<String>,
     reached: Offset,
+    /// What a power cut must leave.
+    safe: Offset,
+    lost_power: bool,
     sent: [AtomicU64; 2],
     acked: [AtomicU64; 2],
     has_stock: bool,
@@ -141,6 +163,8 @@ impl Tally {
             kills: self.kills + other.kills,
             deaths: self.deaths + other.deaths,
             copies: self.copies + other.copies,
+            replicas: self.replicas + other.replicas,
+            power_cuts: self.power_cuts + other.power_cuts,
             writes: self.writes + other.writes,
             lost_track: self.lost_track + other.lost_track,
         }
@@ -167,6 +191,7 @@ impl<'a> Campaign<'a> {
     fn new(plan: &'a Plan, seed: u64, dir: PathBuf) -> Verdict<Campaign<'a>> {
         let mut rng = Rng::with_seed(seed);
         std::fs::create_dir_all(&dir)?;
+        let cuts_power = plan.fail_points && seed.is_multiple_of(WITH_POWER_CUTS);
         let config = configured("databases 16").map_err(|why| Wrong(NO_PROMISE, why))?;
         let launch = Launch {
             program: plan.server.clone(),
@@ -174,6 +199,7 @@ impl<'a> Campaign<'a> {
             port: free_port()?,
             directives: directives(&mut rng),
             die_at: None,
+            medium: None,
         };
         let mut campaign = Campaign {
             plan,
@@ -184,16 +210,23 @@ impl<'a> Campaign<'a> {
             rest: Vec::new(),
             name: None,
             reached: Offset::ZERO,
+            safe: Offset::ZERO,
+            lost_power: false,
             sent: Default::default(),
             acked: Default::default(),
-            has_stock: seed.is_multiple_of(WITH_STOCK),
+            has_stock: seed.is_multiple_of(WITH_STOCK) && !cuts_power,
             stock: None,
             follower: None,
             is_over: false,
             tally: Tally::default(),
             timeline: Vec::new(),
         };
-        campaign.tell(format!("{:?}", campaign.launch.directives));
+        if cuts_power {
+            let medium = campaign.dir.join("medium");
+            power::prepare(&medium, &mut campaign.rng)?;
+            campaign.launch.medium = Some(medium);
+        }
+        campaign.tell(format!("{:?}, power cuts: {cuts_power}", campaign.launch.directives));
         Ok(campaign)
     }
 
@@ -220,7 +253,8 @@ impl<'a> Campaign<'a> {
         }
         self.reached = self.reached.max(self.model.end() + self.rest.len() as u64);
         self.tell(format!("the notes end at {} and {} bytes", self.model.end(), self.rest.len()));
-        done
+        done?;
+        self.perhaps_lose_power()
     }
 
     fn judge_and_load(&mut self, server: &mut Process) -> Verdict {
@@ -232,8 +266,8 @@ impl<'a> Campaign<'a> {
         self.compare(&mut peer)?;
         self.check_counters(&mut peer)?;
         self.check_stock(&mut peer)?;
-        let copies = self.rng.u8(0..4) == 0;
-        self.load(server, &mut peer, copies)
+        let beside = [None, None, Some(Beside::Copy), Some(Beside::Replica)][self.rng.usize(0..4)];
+        self.load(server, &mut peer, beside)
     }
 
     /// At its fail point; a connection may break a moment before the process is gone.
@@ -250,30 +284,108 @@ impl<'a> Campaign<'a> {
 
     // ---- start ----
 
+    fn fail_point(&mut self, most: u64) -> Option<u64> {
+        let point = [None, Some(self.rng.u64(1..60)), Some(self.rng.u64(60..most))][self.rng.usize(0..3)];
+        point.filter(|_| self.plan.fail_points)
+    }
+
+    /// A start that serves, perhaps after some that were ended before.
     fn start(&mut self) -> Verdict<Process> {
         for _ in 0..3 {
-            self.launch.die_at = match self.plan.fail_points {
-                true => [None, Some(self.rng.u64(1..60)), Some(self.rng.u64(60..4000))][self.rng.usize(0..3)],
-                false => None,
-            };
+            if self.rng.u8(0..8) == 0 {
+                self.kill_a_start()?;
+            }
+            self.launch.die_at = self.fail_point(4000);
             self.tell(format!("start, to die at {:?}", self.launch.die_at));
             match self.launch.start()? {
                 Ok(process) => return Ok(process),
                 Err(ended) if ended.killed && self.launch.die_at.is_some() => {
                     self.tell("it died before it served".into());
                     (self.tally.kills, self.tally.deaths) = (self.tally.kills + 1, self.tally.deaths + 1);
+                    self.perhaps_lose_power()?;
                 }
-                Err(ended) => return Err(Wrong("P5", format!("a start refuses: {}", ended.log.trim_end()))),
+                Err(ended) => return Err(refused("the server", &ended.log)),
             }
         }
         self.launch.die_at = None;
-        let refused = |log: String| Wrong("P5", format!("a start refuses: {}", log.trim_end()));
-        self.launch.start()?.map_err(|ended| refused(ended.log))
+        self.launch.start()?.map_err(|ended| refused("the server", &ended.log))
+    }
+
+    /// Ended from outside, wherever it is.
+    fn kill_a_start(&mut self) -> Verdict {
+        self.launch.die_at = None;
+        self.tell("a start that is killed".into());
+        let mut process = self.launch.spawn()?;
+        std::thread::sleep(Duration::from_micros(self.rng.u64(0..60_000)));
+        if let Some(ended) = process.ended()? {
+            return Err(refused("the server", &ended.log));
+        }
+        process.kill()?;
+        self.tally.kills += 1;
+        self.perhaps_lose_power()
+    }
+
+    /// The process has ended.
+    fn perhaps_lose_power(&mut self) -> Verdict {
+        let Some(medium) = self.launch.medium.clone().filter(|_| self.rng.bool()) else { return Ok(()) };
+        self.tell("power cut".into());
+        power::cut(&self.launch.dir, &medium, &mut self.rng)?;
+        // It may be ahead now, which the server must not mend silently (P6).
+        if self.dir.join("replica").exists() {
+            std::fs::remove_dir_all(self.dir.join("replica"))?;
+        }
+        self.lost_power = true;
+        self.tally.power_cuts += 1;
+        Ok(())
+    }
+
+    fn directive(&self, name: &str) -> &str {
+        self.launch.directives.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    /// Every acknowledged write is on the medium.
+    fn is_always(&self) -> bool {
+        self.directive("appendonly") == "yes" && self.directive("appendfsync") == "always"
+    }
+
+    /// What is gone after a power cut may be, and the notes forget it.
+    fn after_power_cut(&mut self, offset: Offset) -> Verdict {
+        if offset < self.safe {
+            let what =
+                format!("after a power cut the stream ends at {offset}, though {} was safe", self.safe);
+            return Err(Wrong("P1", what));
+        }
+        if offset < self.model.end() {
+            if self.is_always() {
+                let what = format!("a power cut took what replicas had: {offset} of {}", self.model.end());
+                return Err(Wrong("P3", what));
+            }
+            if !self.model.is_bound(offset) {
+                return Err(Wrong(
+                    "P2",
+                    format!("after a power cut the stream ends at {offset}, within a unit"),
+                ));
+            }
+            self.model.cut(offset);
+        }
+        if offset == Offset::ZERO {
+            self.model.forget_all();
+            self.name = None;
+        }
+        if !self.is_always() {
+            self.acked.iter().for_each(|acked| acked.store(0, Ordering::SeqCst));
+        }
+        self.rest.clear();
+        self.reached = offset;
+        Ok(())
     }
 
     /// Goes on taking notes where they end.
     fn resume(&mut self, peer: &mut Peer) -> Verdict {
         let (offset, now) = (peer.offset()?, peer.info("replication", "master_replid")?);
+        if std::mem::take(&mut self.lost_power) {
+            self.after_power_cut(offset)?;
+        }
         let before = self.name.replace(now.clone()).unwrap_or(now);
         self.tell(format!("serves {offset}; followed as {before} from {}", self.model.end()));
         if offset < self.reached {
@@ -348,88 +460,10 @@ impl<'a> Campaign<'a> {
         Ok(())
     }
 
-    // ---- others ----
-
-    /// A stock replica that has been there through all kills.
-    fn check_stock(&mut self, peer: &mut Peer) -> Verdict {
-        let Some(program) = self.plan.stock.clone().filter(|_| self.has_stock) else { return Ok(()) };
-        if self.stock.is_none() {
-            let replicaof = format!("127.0.0.1 {}", self.launch.port);
-            let named = [("replicaof", replicaof.as_str()), ("save", ""), ("repl-diskless-load", "disabled")];
-            let launch = Launch {
-                program,
-                dir: self.dir.join("stock"),
-                port: free_port()?,
-                directives: named.map(|(name, value)| (name.to_string(), value.to_string())).to_vec(),
-                die_at: None,
-            };
-            let started = launch.start()?;
-            self.stock =
-                Some(started.map_err(|ended| Wrong(NO_PROMISE, format!("the stock server: {}", ended.log)))?);
-        }
-        let Some(stock) = &self.stock else { return Ok(()) };
-        let mut replica = Peer::connect(stock.port)?;
-        self.agree(peer, &mut replica, "the stock replica")
-    }
-
-    /// Waits until a replica is where the server is, and compares.
-    fn agree(&mut self, peer: &mut Peer, replica: &mut Peer, who: &str) -> Verdict {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let (at, expected) = digest(peer)?;
-            let up = replica.info("replication", "master_link_status")? == "up";
-            if up && replica.offset()? == at {
-                let (there, found) = digest(replica)?;
-                if there == at && found == expected {
-                    return Ok(());
-                }
-                if there == at {
-                    return Err(Wrong("P3", format!("{who} is at {at}, with other data")));
-                }
-            }
-            if Instant::now() > until {
-                return Err(Wrong("P4", format!("{who} does not come to {at}")));
-            }
-            std::thread::sleep(LOOK_AGAIN);
-        }
-    }
-
-    /// A copy of the directory of the running server is started beside it, written to, and told to follow.
-    /// Both are written then; `stop` ends the load, as what is compared has to stand still.
-    fn try_copy(&mut self, peer: &mut Peer, stop: &AtomicBool) -> Verdict {
-        self.tally.copies += 1;
-        let to = self.dir.join(format!("copy-{}", self.tally.copies));
-        let rng = &mut self.rng;
-        copy_live(&self.launch.dir, &to, &mut |paths| rng.shuffle(paths))?;
-        stop.store(true, Ordering::SeqCst);
-        let launch = Launch { dir: to.clone(), port: free_port()?, die_at: None, ..self.launch.clone() };
-        let copy = match launch.start()? {
-            Ok(copy) => copy,
-            Err(ended) if ended.log.contains(&*to.to_string_lossy()) => {
-                self.tell("the copy refuses".into());
-                return Ok(());
-            }
-            Err(ended) => {
-                return Err(Wrong("P5", format!("a copy refuses and names no file: {}", ended.log)));
-            }
-        };
-        let mut other = Peer::connect(copy.port)?;
-        self.tell(format!("the copy serves {}", other.offset()?));
-        for n in 0..10 {
-            other.call(&["SET", &format!("copy:{n}"), "1"])?;
-            peer.call(&["SET", &format!("original:{n}"), "1"])?;
-        }
-        other.call(&["REPLICAOF", "127.0.0.1", &self.launch.port.to_string()])?;
-        self.agree(peer, &mut other, "the copy that follows")?;
-        drop(copy);
-        std::fs::remove_dir_all(&to)?;
-        Ok(())
-    }
-
     // ---- load ----
 
     /// Writers, snapshots, rewrites and resizes; then the end of the process.
-    fn load(&mut self, server: &mut Process, peer: &mut Peer, copies: bool) -> Verdict {
+    fn load(&mut self, server: &mut Process, peer: &mut Peer, beside: Option<Beside>) -> Verdict {
         let port = server.port;
         let load = Duration::from_millis(self.rng.u64(20..400));
         let cleanly = self.launch.die_at.is_none() && self.rng.u8(0..6) == 0;
@@ -448,8 +482,10 @@ impl<'a> Campaign<'a> {
             let stop_disturbing = &stop;
             scope.spawn(move || disturb(port, seeds[2], stop_disturbing));
             std::thread::sleep(load);
-            if copies && self.launch.die_at.is_none() {
-                self.try_copy(peer, &stop)?;
+            match beside.filter(|_| self.launch.die_at.is_none()) {
+                Some(Beside::Copy) => self.try_copy(peer, &stop)?,
+                Some(Beside::Replica) => self.try_replica(peer, &stop)?,
+                None => {}
             }
             let ended = self.end(server, peer, cleanly);
             stop.store(true, Ordering::SeqCst);
@@ -460,10 +496,30 @@ impl<'a> Campaign<'a> {
         done
     }
 
+    /// What the server says is on the medium; without a log that is a snapshot.
+    fn note_what_is_safe(&mut self, peer: &mut Peer) {
+        if self.launch.medium.is_none() {
+            return;
+        }
+        let has_log = self.directive("appendonly") == "yes";
+        let said = match has_log {
+            true => peer.info("persistence", "ringhold_durable_offset").ok(),
+            false if self.rng.bool() => {
+                let before = peer.offset().ok();
+                let saved = peer.call(&["SAVE"]).is_ok_and(|reply| !reply.is_error);
+                before.filter(|_| saved).map(|offset| offset.to_string())
+            }
+            false => None,
+        };
+        let safe = said.and_then(|text| text.parse().ok()).map_or(Offset::ZERO, Offset);
+        self.safe = self.safe.max(safe);
+    }
+
     fn end(&mut self, server: &mut Process, peer: &mut Peer, cleanly: bool) -> Verdict {
         if let Ok(offset) = peer.offset() {
             self.reached = self.reached.max(offset);
         }
+        self.note_what_is_safe(peer);
         self.tally.kills += u64::from(!cleanly);
         if self.launch.die_at.is_some() {
             let until = Instant::now() + Duration::from_millis(500);
@@ -483,7 +539,10 @@ impl<'a> Campaign<'a> {
             self.tell("SHUTDOWN".into());
             let _no_answer = peer.call(&["SHUTDOWN"]);
             return match server.wait()? {
-                Some(0) => Ok(()),
+                Some(0) => {
+                    self.safe = self.safe.max(self.reached);
+                    Ok(())
+                }
                 code => Err(Wrong(NO_PROMISE, format!("SHUTDOWN ends with {code:?}"))),
             };
         }

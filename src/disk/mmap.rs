@@ -8,6 +8,7 @@
 //! The bytes are plain integers: no value of them is invalid for `[u8]`.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use memmap2::{MmapMut, MmapOptions};
@@ -21,19 +22,21 @@ pub struct MappedFile {
     _faults: Registration,
     map: MmapMut,
     path: PathBuf,
+    inode: u64,
 }
 
 impl MappedFile {
     /// `len` bytes from the start of `file`, which is at least that long.
     pub fn new(file: &File, path: &Path, len: usize) -> Result<MappedFile> {
         let failed = |e| IoFailure::new("mapping", path, e);
-        if file.metadata().map_err(failed)?.len() < len as u64 {
+        let found = file.metadata().map_err(failed)?;
+        if found.len() < len as u64 {
             return Err(failed(std::io::Error::other("the file is shorter than the map")));
         }
         // SAFETY: see the module head; the length was checked above, so that touching the map does not fault.
         let map = unsafe { MmapOptions::new().len(len).map_mut(file) }.map_err(failed)?;
         let faults = Registration::new(&map, file, path).map_err(failed)?;
-        Ok(MappedFile { _faults: faults, map, path: path.to_path_buf() })
+        Ok(MappedFile { _faults: faults, map, path: path.to_path_buf(), inode: found.ino() })
     }
 }
 
@@ -47,6 +50,7 @@ impl Region for MappedFile {
     }
     fn flush(&self) -> Result<()> {
         super::fail_points::step();
-        self.map.flush().map_err(|e| IoFailure::new("syncing the map of", &self.path, e))
+        let failed = |e| IoFailure::new("syncing the map of", &self.path, e);
+        super::medium::syncing_map(self.inode, &self.map, || self.map.flush().map_err(failed))
     }
 }

@@ -20,6 +20,7 @@ pub mod durable;
 mod fail_points;
 pub mod fault;
 mod lock;
+pub mod medium;
 mod mmap;
 mod os;
 mod sim;

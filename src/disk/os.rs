@@ -17,6 +17,7 @@ use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, fdatasync, fstatfs
 use rustix::io::Errno;
 
 use super::fail_points::step;
+use super::medium;
 use super::mmap::MappedFile;
 use super::{Disk, DiskFile, Mode, Region, Result};
 use crate::error::IoFailure;
@@ -63,6 +64,7 @@ impl Disk for OsDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         step();
+        medium::keep(to);
         std::fs::rename(from, to).map_err(|e| IoFailure::new("renaming", from, e))
     }
 
@@ -77,6 +79,7 @@ impl Disk for OsDisk {
 
     fn remove(&self, path: &Path) -> Result<()> {
         step();
+        medium::keep(path);
         std::fs::remove_file(path).map_err(|e| IoFailure::new("removing", path, e))
     }
 
@@ -119,7 +122,7 @@ impl Disk for OsDisk {
         step();
         self.sync_delay.wait();
         let failed = |e| IoFailure::new("syncing the directory", dir, e);
-        File::open(dir).map_err(failed)?.sync_all().map_err(failed)
+        medium::syncing_dir(dir, || File::open(dir).map_err(failed)?.sync_all().map_err(failed))
     }
 }
 
@@ -163,7 +166,7 @@ impl DiskFile for OsFile {
     fn fdatasync(&self) -> Result<()> {
         step();
         self.sync_delay.wait();
-        fdatasync(&self.file).map_err(|e| self.failed("syncing")(e.into()))
+        medium::syncing(&self.file, || fdatasync(&self.file).map_err(|e| self.failed("syncing")(e.into())))
     }
 
     fn size(&self) -> Result<u64> {

@@ -20,6 +20,7 @@
 //! | [`commands`] | the names of commands |
 //! | [`distinct`] | duplicates in bounded memory |
 //! | [`text`] | escaping for terminal and JSON, a JSON writer, sizes for people |
+//! | [`status_line`] | how far long work has come, on a terminal |
 //!
 //! **Everything streams.** A command is a visitor of a walk that holds one buffer, one packed value of at most
 //! [`value::BLOB_LIMIT`] and what the command counts; a value is never in memory as a whole, so that a file's size
@@ -60,6 +61,7 @@ pub mod salvage;
 pub mod sizes;
 pub mod snapshot;
 pub mod spool;
+pub mod status_line;
 pub mod summary;
 pub mod text;
 pub mod value;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::logging::warning;
 use crate::config::{OomScoreAdj, Settings};
+use crate::disk::medium;
 use crate::engine::Clock;
 use crate::log::hands;
 use crate::state::Process;
@@ -71,7 +72,7 @@ pub fn another_runs(pid: u32) -> bool {
 
 /// Names the time since the machine was started; empty if it cannot be read. A container may have one of its own.
 pub fn boot_id() -> String {
-    if let Some(simulated) = hands::simulated_boot() {
+    if let Some(simulated) = hands::simulated_boot().or_else(medium::boot_id) {
         return simulated;
     }
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();

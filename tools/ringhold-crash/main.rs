@@ -17,7 +17,7 @@ use ringhold::crash::corrupt::{self, Directory, Outcome};
 use ringhold::crash::scenario::Scenario;
 use ringhold::crash::search::{self, Failure, Figures, Story};
 
-use report::{Report, Row};
+use report::{Goal, Report, Row};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -137,6 +137,7 @@ fn sim<S: Story>(
         (minutes, _) => Duration::from_secs_f64(minutes.unwrap_or(1.0).max(0.0) * 60.0),
     };
     let began = Instant::now();
+    report.goal = Goal { time: Some(limit).filter(|limit| *limit < Duration::MAX), cycles };
     let mut figures = Figures::default();
     for seed in first.. {
         let scenario = generate(seed);

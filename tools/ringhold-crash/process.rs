@@ -8,7 +8,7 @@ use clap::Args;
 use ringhold::crash::process::{Plan, Tally, campaign};
 use ringhold::crash::search::Figures;
 
-use super::report::Report;
+use super::report::{Goal, Report};
 
 #[derive(Args)]
 pub struct Options {
@@ -45,6 +45,10 @@ pub fn run(report: &mut Report, options: &Options) {
     let rounds = options.rounds.unwrap_or(if options.minutes.is_some() { u64::MAX } else { 100 });
     let limit = options.minutes.map_or(Duration::MAX, |m| Duration::from_secs_f64(m.max(0.0) * 60.0));
     let began = Instant::now();
+    report.goal = Goal {
+        time: Some(limit).filter(|limit| *limit < Duration::MAX),
+        cycles: Some(rounds).filter(|rounds| *rounds < u64::MAX),
+    };
     let mut tally = Tally::default();
     for seed in options.seed.. {
         let enough = |tally: &Tally| tally.rounds >= rounds || began.elapsed() >= limit;
@@ -63,16 +67,28 @@ pub fn run(report: &mut Report, options: &Options) {
             break;
         }
     }
+    report.counted = vec![
+        ("kills", tally.kills),
+        ("deaths_at_fail_points", tally.deaths),
+        ("power_cuts", tally.power_cuts),
+        ("live_copies", tally.copies),
+        ("replicas", tally.replicas),
+        ("writes", tally.writes),
+        ("lost_track", tally.lost_track),
+    ];
+    let words = |has: bool| if has { "yes" } else { "no" };
     println!(
-        "{} starts judged, {} kills, {} of them at fail points{}, {} live copies, {} writes, stock replica: {}; {} directories given up \
-         early, as the backlog did not reach back to the notes",
+        "{} starts judged, {} kills ({} at fail points), {} power cuts, {} live copies, {} replicas killed, too, {} writes; \
+         stock replica: {}; fail points: {}; {} directories given up early, as the backlog did not reach back to the notes",
         tally.rounds,
         tally.kills,
         tally.deaths,
-        if plan.fail_points { "" } else { " (this server has none: build it with --features planted)" },
+        tally.power_cuts,
         tally.copies,
+        tally.replicas,
         tally.writes,
-        if plan.stock.is_some() { "yes" } else { "no" },
+        words(plan.stock.is_some()),
+        if plan.fail_points { "yes" } else { "no (build the server with --features planted)" },
         tally.lost_track
     );
 }

@@ -1,16 +1,39 @@
 //! What a run has found: counted, told as it goes, and written as JSON at the end.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use ringhold::crash::search::{Failure, Figures};
-use ringhold::inspect::text::Json;
+use ringhold::inspect::status_line::{StatusLine, bar};
+use ringhold::inspect::text::{Json, grouped};
 
-const REDRAW: Duration = Duration::from_millis(200);
+/// When a run is over that finds nothing: after so long or so many recoveries, whichever comes first. `None`: not known.
+#[derive(Clone, Copy, Default)]
+pub struct Goal {
+    pub time: Option<Duration>,
+    pub cycles: Option<u64>,
+}
+
+impl Goal {
+    /// How much of it is done, 0 to 1.
+    fn share(&self, spent: Duration, cycles: u64) -> Option<f64> {
+        let by_time = self.time.map(|time| spent.as_secs_f64() / time.as_secs_f64().max(1e-9));
+        let by_cycles = self.cycles.map(|most| cycles as f64 / most.max(1) as f64);
+        by_time.into_iter().chain(by_cycles).reduce(f64::max)
+    }
+}
+
+/// A line of the table of planted bugs.
+pub struct Hunted {
+    pub number: u8,
+    pub promise: &'static str,
+    pub mistake: &'static str,
+    /// What finds it, recoveries judged until then, seconds; `None`: not found.
+    pub found: Option<(String, u64, f64)>,
+}
 
 /// A line of the table of damages.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,9 +54,12 @@ struct Wrong {
 pub struct Report {
     pub figures: Figures,
     pub seeds: Option<RangeInclusive<u64>>,
+    pub goal: Goal,
+    /// What only this kind of run counts, for the JSON.
+    pub counted: Vec<(&'static str, u64)>,
+    pub bugs: Vec<Hunted>,
     began: Instant,
-    drawn: Instant,
-    shows_progress: bool,
+    line: Option<StatusLine>,
     most: usize,
     wrong: Vec<Wrong>,
     rows: BTreeMap<Row, u64>,
@@ -42,13 +68,14 @@ pub struct Report {
 impl Report {
     /// `most` violations are enough.
     pub fn new(most: usize) -> Report {
-        let now = Instant::now();
         Report {
             figures: Figures::default(),
             seeds: None,
-            began: now,
-            drawn: now,
-            shows_progress: std::io::stderr().is_terminal(),
+            goal: Goal::default(),
+            counted: Vec::new(),
+            bugs: Vec::new(),
+            began: Instant::now(),
+            line: StatusLine::on_terminal(),
             most: most.max(1),
             wrong: Vec::new(),
             rows: BTreeMap::new(),
@@ -57,6 +84,12 @@ impl Report {
 
     pub fn is_full(&self) -> bool {
         self.wrong.len() >= self.most
+    }
+
+    /// A line of what is found while the run goes on.
+    pub fn say(&mut self, text: &str) {
+        self.clear();
+        println!("{text}");
     }
 
     pub fn failed(&mut self, failure: Failure) {
@@ -87,24 +120,22 @@ impl Report {
     }
 
     pub fn progress(&mut self, figures: &Figures) {
-        if !self.shows_progress || self.drawn.elapsed() < REDRAW {
-            return;
-        }
-        self.drawn = Instant::now();
-        let seconds = self.began.elapsed().as_secs_f64();
-        let rate = figures.cycles as f64 / seconds;
-        // A terminal that is gone is no reason to end.
-        let _gone = write!(
-            std::io::stderr(),
-            "\r\x1b[K{seconds:.0} s: {} recoveries, {rate:.0}/s, {} violations",
-            figures.cycles,
-            self.wrong.len()
-        );
+        let Report { line: Some(line), goal, wrong, .. } = self else { return };
+        line.show(|spent| {
+            let rate = figures.cycles as f64 / spent.as_secs_f64();
+            let cycles = grouped(figures.cycles);
+            let share = goal.share(spent, figures.cycles).map(|share| format!(" {}", bar(share, spent)));
+            let violations = wrong.len();
+            format!(
+                "{cycles} crashes and recoveries, {rate:.0}/s, violations: {violations}{}",
+                share.unwrap_or_default()
+            )
+        });
     }
 
     fn clear(&self) {
-        if self.shows_progress {
-            eprint!("\r\x1b[K");
+        if self.line.is_some() {
+            StatusLine::wipe();
         }
     }
 
@@ -139,6 +170,8 @@ impl Report {
         let mut json = Json::new();
         json.object(|j| {
             j.key("version").text(env!("CARGO_PKG_VERSION").as_bytes());
+            let arguments: Vec<String> = std::env::args().skip(1).collect();
+            j.key("arguments").array(|j| arguments.iter().for_each(|word| j.text(word.as_bytes())));
             j.key("first_seed").maybe(self.seeds.as_ref().map(|seeds| *seeds.start()));
             j.key("last_seed").maybe(self.seeds.as_ref().map(|seeds| *seeds.end()));
             j.key("seconds").plain(format!("{seconds:.3}"));
@@ -147,6 +180,8 @@ impl Report {
             j.key("commands").plain(self.figures.commands);
             j.key("full_syncs").plain(self.figures.syncs);
             j.key("disk_steps").plain(self.figures.disk_steps);
+            self.counted.iter().for_each(|(name, count)| j.key(name).plain(count));
+            j.key("bugs").array(|j| self.bugs.iter().for_each(|hunted| hunted.to_json(j)));
             j.key("damages").array(|j| self.rows.iter().for_each(|(row, count)| row.to_json(*count, j)));
             j.key("violations").array(|j| self.wrong.iter().for_each(|wrong| wrong.to_json(j)));
         });
@@ -164,6 +199,22 @@ impl Row {
             j.key("damage").text(self.kind.as_bytes());
             j.key("outcome").text(self.outcome.as_bytes());
             j.key("count").plain(count);
+        });
+    }
+}
+
+impl Hunted {
+    fn to_json(&self, json: &mut Json) {
+        json.object(|j| {
+            j.key("number").plain(self.number);
+            j.key("promise").text(self.promise.as_bytes());
+            j.key("mistake").text(self.mistake.as_bytes());
+            j.key("found").plain(self.found.is_some());
+            if let Some((by, cycles, seconds)) = &self.found {
+                j.key("by").text(by.as_bytes());
+                j.key("recoveries").plain(cycles);
+                j.key("seconds").plain(format!("{seconds:.3}"));
+            }
         });
     }
 }

@@ -9,7 +9,7 @@ mod diffing;
 mod progress;
 mod writing;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -70,7 +70,7 @@ type Out<'a> = io::BufWriter<io::StdoutLock<'a>>;
 
 fn run(args: &Args, out: &mut Out<'_>) -> Result<i32, Failure> {
     let options = check::Options {
-        watch: io::stderr().is_terminal().then(progress::watch).flatten(),
+        watch: progress::watch(),
         names: [&args.names.appenddirname, &args.names.appendfilename, &args.names.dbfilename]
             .map(String::clone),
     };

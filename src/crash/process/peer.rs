@@ -28,6 +28,8 @@ pub struct Launch {
     pub directives: Vec<(String, String)>,
     /// With fail points: the process ends itself at this one.
     pub die_at: Option<u64>,
+    /// Where it notes what a power cut would leave.
+    pub medium: Option<PathBuf>,
 }
 
 /// A running server.
@@ -49,8 +51,8 @@ pub fn free_port() -> io::Result<u16> {
 }
 
 impl Launch {
-    /// Starts, and waits for an answer to PING.
-    pub fn start(&self) -> io::Result<Result<Process, Ended>> {
+    /// Starts, and waits for nothing.
+    pub fn spawn(&self) -> io::Result<Process> {
         std::fs::create_dir_all(&self.dir)?;
         let log = self.dir.with_extension("log");
         let mut command = Command::new(&self.program);
@@ -71,9 +73,17 @@ impl Launch {
         if let Some(step) = self.die_at {
             command.env("RINGHOLD_DIE_AT", step.to_string());
         }
+        if let Some(medium) = &self.medium {
+            command.env("RINGHOLD_MEDIUM", medium);
+        }
         let out = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
-        let mut process = Process { child: command.spawn()?, log, port: self.port };
+        Ok(Process { child: command.spawn()?, log, port: self.port })
+    }
+
+    /// Starts, and waits for an answer to PING.
+    pub fn start(&self) -> io::Result<Result<Process, Ended>> {
+        let mut process = self.spawn()?;
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(ended) = process.ended()? {

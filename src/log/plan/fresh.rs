@@ -97,7 +97,15 @@ impl Planner<'_> {
             ),
             None => "an empty directory: a new history begins".into(),
         };
-        plan.loss = self.survey.ring_damage.as_ref().map(|damage| format!("{damage}: what it held is lost"));
+        plan.loss = match (&self.survey.ring_damage, &self.survey.ring, self.survey.history.good()) {
+            (Some(damage), _, _) => Some(format!("{damage}: what it held is lost")),
+            (None, None, Some(history)) if history.offset_hint > Offset::ZERO => Some(format!(
+                "{} is not there: what it held of the stream, which had reached offset {}, is lost",
+                self.paths.ring().display(),
+                history.offset_hint
+            )),
+            _ => None,
+        };
         plan
     }
 
