@@ -212,7 +212,8 @@ fn crash(rng: &mut Rng, now: &mut Setup, troubled: bool) -> Crash {
     crash
 }
 
-fn fault(rng: &mut Rng, at_start: bool) -> Fault {
+/// Calls of some kind; not reads, unless a start may refuse for it.
+pub fn fault(rng: &mut Rng, at_start: bool) -> Fault {
     let calls: &[&str] = &[
         "fdatasync",
         "fdatasync",

@@ -23,7 +23,7 @@ use tokio::time;
 use crate::config::{AppendFsync, Config, Reader, StartArgs};
 use crate::disk::SimDisk;
 use crate::engine::{Input, Node};
-use crate::log::hands::Stage;
+use crate::log::hands::{self, Stage};
 use crate::resp::args::encode_command;
 use crate::server::connection;
 use crate::server::driver::{Driver, Wake};
@@ -79,6 +79,8 @@ pub struct Asked {
     pub wrote: Option<Offset>,
     /// Where its data ended, if the command changed any.
     pub data: Option<Offset>,
+    /// When it was executed (Unix microseconds).
+    pub executed: Option<i64>,
 }
 
 /// A reply.
@@ -185,6 +187,11 @@ impl World {
         self.live.is_some()
     }
 
+    /// With what the process ends itself, if it does.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.live.as_ref()?.driver.exit.get()
+    }
+
     /// Looks at what is served.
     pub fn look<R>(&self, look: impl FnOnce(&Node) -> R) -> Option<R> {
         self.live.as_ref().map(|live| look(&live.driver.node.borrow()))
@@ -238,7 +245,7 @@ impl World {
         client.input.push(&bytes);
         let before = live.driver.node.borrow().stream.end;
         let words = words.iter().map(|w| w.to_vec()).collect();
-        client.asked = Some(Asked { words, before, after: None, wrote: client.wrote, data: None });
+        client.asked = Some(Asked { words, before, after: None, wrote: client.wrote, data: None, executed: None });
         live.feed(n);
         true
     }
@@ -491,6 +498,7 @@ impl Live {
         if let Some(asked) = client.asked.as_mut().filter(|_| client.input.is_empty()) {
             let after = ends(&self.driver);
             (asked.before, asked.after) = (before.0, Some(after.0));
+            asked.executed = hands::simulated_micros();
             if after.1 > before.1 {
                 (client.wrote, asked.data) = (Some(after.1), Some(after.1));
             }

@@ -139,6 +139,11 @@ impl SimDisk {
     pub fn fail(&self, fault: Fault) {
         self.lock().faults.push(fault);
     }
+    /// No call fails any more, and there is space.
+    pub fn mend(&self) {
+        let mut state = self.lock();
+        (state.faults, state.free) = (Vec::new(), None);
+    }
     /// Bytes that may still be allocated; `None`: no limit.
     pub fn set_free_space(&self, bytes: Option<u64>) {
         self.lock().free = bytes;

@@ -339,7 +339,8 @@ impl History {
             .and_then(|rest| rest.strip_suffix('"'))
             .and_then(|hex| u64::from_str_radix(hex, 16).ok())
             .ok_or_else(|| Corrupt::new(0, "line 1: no checksum line"))?;
-        if seal(&[SEED], body.trim_end_matches('\n').as_bytes()) != stated {
+        let body = body.trim_end_matches('\n'); // what lies behind is reserved space
+        if seal(&[SEED], body.as_bytes()) != stated {
             return Err(Corrupt::new(0, "line 1: the checksum does not match the file"));
         }
         let raw: read::Raw = toml::from_str(body).map_err(|e| {

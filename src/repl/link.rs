@@ -303,9 +303,10 @@ impl Link {
         }
     }
 
-    /// A primary that wants a password first says so here already; any other error is none to go on with.
+    /// A primary that wants a password first says so here already. One whose disk fails (`-MISCONF`) serves replicas, and needs
+    /// them; Redis' replicas stay away until it works again. Any other error is none to go on with.
     fn handle_pong<'a>(&mut self, line: &[u8]) -> Option<Event<'a>> {
-        let fine: [&[u8]; 4] = [b"+", b"-NOAUTH", b"-NOPERM", b"-ERR operation not permitted"];
+        let fine: [&[u8]; 5] = [b"+", b"-NOAUTH", b"-NOPERM", b"-ERR operation not permitted", b"-MISCONF"];
         if !fine.iter().any(|start| line.starts_with(start)) {
             return self.fail(format!("Error reply to PING from master: '{}'", quoted(line)));
         }

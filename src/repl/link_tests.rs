@@ -188,7 +188,10 @@ fn who_we_are() {
     all.ask = Ask { replid: None, at: Offset(5) };
     all.failover = false;
     let greeting = "> AUTH secret > REPLCONF listening-port 6380 > REPLCONF capa eof capa psync2 > REPLCONF version 7.2.4";
-    check(&all, "-NOPERM x|+OK|+OK|+OK|+OK|", &[PING, greeting, "> PSYNC ? -1"], &["handshake"]);
+    for pong in ["-NOPERM x", "-MISCONF its disk fails"] {
+        let input = format!("{pong}|+OK|+OK|+OK|+OK|");
+        check(&all, &input, &[PING, greeting, "> PSYNC ? -1"], &["handshake"]);
+    }
     let nothing = format!("+PONG|+OK|+OK|+OK|+OK|+CONTINUE {NEW}|");
     let failed = format!("Failed(\"Master replied with an unexpected '+CONTINUE {NEW}'\")");
     check(&all, &nothing, &[PING, greeting, "> PSYNC ? -1"], &[&failed, "connect"]);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::super::model::{Model, Print, print_of};
-use super::super::scenario::Setup;
+use super::super::scenario::{Fault, Setup};
 use super::super::world::{Started, World};
 use super::scenario::Follows;
 use super::truth::{NOTHING, Sum, Truth, sum};
@@ -30,8 +30,8 @@ pub struct Machine {
     sums: BTreeMap<u64, Sum>,
     /// The name in force.
     pub name: ReplId,
-    /// All places where this machine ever stood.
-    ever: HashSet<(Offset, Sum)>,
+    /// All places where this machine ever stood, and under which name.
+    ever: HashSet<(Offset, Sum, ReplId)>,
     /// The same, for those that its log was said to make durable.
     ever_durable: HashSet<(Offset, Sum)>,
     setup: Setup,
@@ -51,6 +51,10 @@ pub struct Machine {
     is_replicas: bool,
     /// Of its files, when the process was last seen alive.
     generation: u64,
+    /// Its disk has failed, or been full.
+    pub was_troubled: bool,
+    /// Where the stream ended when an fsync failed that no base has made good yet.
+    latched_at: Option<Offset>,
 }
 
 impl Machine {
@@ -73,6 +77,8 @@ impl Machine {
             fell_back_to: None,
             is_replicas: false,
             generation: 0,
+            was_troubled: false,
+            latched_at: None,
         }
     }
 
@@ -100,7 +106,16 @@ impl Machine {
 
     /// This machine had the other one's stream up to there, now or once.
     pub fn ever_had(&self, other: &Machine, at: Offset) -> bool {
-        self.ever.iter().any(|(there, sum)| *there >= at && other.sum_at(*there) == Some(*sum))
+        self.ever.iter().any(|(there, sum, _)| *there >= at && other.sum_at(*there) == Some(*sum))
+    }
+
+    /// This machine once was further than `at` in the other one's history.
+    pub fn was_beyond(&self, other: &Machine, at: Offset) -> bool {
+        let names = other.names();
+        let knows = |name: ReplId, there| names.iter().any(|(known, end)| *known == name && *end >= there);
+        self.ever.iter().any(|(there, sum, name)| {
+            *there > at && other.sum_at(*there) == Some(*sum) && knows(*name, *there)
+        })
     }
 
     /// The same, on its medium.
@@ -148,7 +163,7 @@ impl Machine {
 
     fn stands(&mut self, at: Offset, sum: Sum) {
         self.sums.insert(at.0, sum);
-        self.ever.insert((at, sum));
+        self.ever.insert((at, sum, self.name));
     }
 
     /// The history has another name from here on: a promotion's, or one that its primary has.
@@ -178,8 +193,8 @@ impl Machine {
         let (data, print) = state.unwrap_or_else(empty);
         self.model.begin_at(cut.offset, cut.db, data, print);
         self.sums = BTreeMap::new();
-        self.stands(cut.offset, sum);
         self.name = cut.replid;
+        self.stands(cut.offset, sum);
         (self.fell_back_to, self.is_replicas) = (None, true);
         self.kept = self.keeps();
         self.floors =
@@ -199,6 +214,7 @@ impl Machine {
             .look(|node| node.config().settings.replicaof.clone())
             .flatten()
             .map(|to| (to.host, to.port));
+        self.heed_latch()?;
         let kept = self.keeps();
         self.kept = kept && (self.kept || self.world.is_whole());
         if let Some(durable) = self.world.durable()
@@ -223,6 +239,28 @@ impl Machine {
             ));
         }
         Ok(())
+    }
+
+    /// A latched server makes no stream bytes (rule 23).
+    fn heed_latch(&mut self) -> Verdict {
+        let latched = self.world.look(|node| node.server.persistence.latched).unwrap_or(false);
+        let end = self.end();
+        match (latched, self.latched_at) {
+            (true, Some(at)) if end > at => {
+                let what = format!("{} bytes entered the stream after a failed fsync at {at}", end.since(at));
+                return Err(("P7", what));
+            }
+            (true, at) => self.latched_at = at.or(Some(end)),
+            (false, _) => self.latched_at = None,
+        }
+        Ok(())
+    }
+
+    /// What a server still suffers from, though its disk works.
+    pub fn ails(&self) -> Option<String> {
+        let failed = self.world.look(|node| node.server.persistence.failed.clone()).flatten();
+        let led = || !self.keeps() || !self.world.is_live() || self.world.is_whole();
+        failed.or_else(|| (!led()).then(|| "nothing on disk leads to what is acknowledged".into()))
     }
 
     /// A reply has told of a write; `synced`: up to there it promises the medium.
@@ -260,6 +298,7 @@ impl Machine {
     /// The process, or the machine, has ended.
     pub fn end_process(&mut self, power: Option<u64>) {
         self.world.kill();
+        self.latched_at = None;
         self.is_dark = power.is_some();
         self.lost_power |= power.is_some();
         self.world.disk = match power {
@@ -282,6 +321,14 @@ impl Machine {
         let died = self.world.disk.is_dead();
         self.end_process(power);
         refused.filter(|_| !died).map_or(Ok(()), Err)
+    }
+
+    /// A start during which calls fail, killed if it came about; else its refusal.
+    pub fn start_failing(&mut self, fault: &Fault) -> Option<String> {
+        self.world.disk.fail(fault.on_disk());
+        let refused = self.start(Follows::AsBefore).err();
+        self.end_process(None);
+        refused.map(|(_, why)| why)
     }
 
     /// The process starts; whether it is a primary is in what comes back.

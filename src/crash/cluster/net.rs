@@ -58,7 +58,8 @@ pub fn host(machine: usize) -> String {
     format!("node{machine}")
 }
 
-fn machine_of(host: &str) -> Option<usize> {
+/// The machine of this name.
+pub fn machine_of(host: &str) -> Option<usize> {
     host.strip_prefix("node")?.parse().ok()
 }
 

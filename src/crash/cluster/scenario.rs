@@ -8,7 +8,7 @@ use std::fmt;
 
 use fastrand::Rng;
 
-use super::super::scenario::{Setup, Words, setting, shown, words, write};
+use super::super::scenario::{Fault, Setup, Words, fault, setting, shown, words, write};
 use super::net::{Learns, host};
 
 /// The connection on which operators give their orders.
@@ -47,6 +47,10 @@ pub enum Step {
     Heal,
     /// The kernel writes some dirty pages to the medium.
     WriteBack(u8, u64),
+    /// The next calls of a kind fail.
+    Fails(u8, Fault),
+    /// So many bytes are free; `None`: enough.
+    Space(u8, Option<u32>),
     /// The process dies at this disk step from now.
     DieIn(u8, u32),
     /// The process is killed, or, with a seed, the machine loses power.
@@ -55,6 +59,8 @@ pub enum Step {
     Up(u8, Follows),
     /// It is started, dies at this disk step, and perhaps by a power cut.
     UpDying(u8, u32, Option<u64>),
+    /// It is started while calls fail, and killed.
+    UpFailing(u8, Fault),
     /// A clean shutdown, with SAVE or NOSAVE if said.
     Shutdown(u8, Option<bool>),
     /// What is served is compared with the stream that led there.
@@ -92,7 +98,12 @@ impl Scenario {
             steps.push(Step::Live(2000));
         }
         let len = if rng.u8(0..4) == 0 { rng.u32(40..160) } else { rng.u32(5..50) };
+        // Faults make a run one of its own kind: most have none.
+        let troubled = rng.u8(0..4) == 0;
         for _ in 0..len {
+            if troubled && rng.u8(0..8) == 0 {
+                steps.push(trouble(&mut rng, machines));
+            }
             push_step(&mut rng, &mut steps, machines);
         }
         steps.push(Step::Quiet);
@@ -107,6 +118,9 @@ fn setup(rng: &mut Rng) -> Setup {
     );
     if rng.u8(0..3) == 0 {
         rest.push_str("repl-diskless-sync no\n");
+    }
+    if rng.u8(0..8) == 0 {
+        rest.push_str("min-replicas-to-write 1\nmin-replicas-max-lag 2\n");
     }
     Setup {
         appendonly: rng.u8(0..3) > 0,
@@ -147,6 +161,16 @@ fn push_step(rng: &mut Rng, steps: &mut Vec<Step>, machines: u8) {
         101..106 => return by_inches(rng, steps, machines),
         _ => Step::Quiet,
     });
+}
+
+fn trouble(rng: &mut Rng, machines: u8) -> Step {
+    let machine = rng.u8(0..machines);
+    match rng.u8(0..4) {
+        0 => Step::Space(machine, [Some(0), Some(200), Some(3000)][rng.usize(0..3)]),
+        1 => Step::Space(machine, None),
+        2 => Step::UpFailing(machine, fault(rng, true)),
+        _ => Step::Fails(machine, fault(rng, false)),
+    }
 }
 
 /// A machine is pointed elsewhere, or promoted, or comes back, and what follows from that happens in small pieces, in the
@@ -198,7 +222,15 @@ fn follows(rng: &mut Rng, machines: u8) -> Follows {
 
 fn order(rng: &mut Rng, machine: u8, machines: u8) -> Words {
     let other = (machine + rng.u8(1..machines.max(2))) % machines;
-    replicaof((other != machine && rng.bool()).then_some(other))
+    let to = host(other.into());
+    match rng.u8(0..12) {
+        0 => words("FAILOVER"),
+        1 => words(&format!("FAILOVER TO {to} 6379 TIMEOUT 1500")),
+        2 => words(&format!("FAILOVER TO {to} 6379 FORCE TIMEOUT 300")),
+        3 => words("FAILOVER ABORT"),
+        4 => words("CLIENT KILL TYPE replica"),
+        _ => replicaof((other != machine && rng.bool()).then_some(other)),
+    }
 }
 
 fn command(rng: &mut Rng, steps: &mut Vec<Step>, machines: u8) {
@@ -249,6 +281,9 @@ impl fmt::Display for Step {
             Step::WriteBack(machine, seed) => {
                 write!(f, "node{machine}: the kernel writes some pages back (seed {seed})")
             }
+            Step::Fails(machine, fault) => write!(f, "node{machine}: {fault}"),
+            Step::Space(machine, None) => write!(f, "node{machine}: the disk has space"),
+            Step::Space(machine, Some(bytes)) => write!(f, "node{machine}: the disk has {bytes} bytes left"),
             Step::DieIn(machine, steps) => {
                 write!(f, "node{machine} will die at its {steps}th disk step from here")
             }
@@ -270,6 +305,7 @@ impl fmt::Display for Step {
                     "node{machine} is started and dies at its {steps}th disk step by a power cut (seed {seed})"
                 )
             }
+            Step::UpFailing(machine, fault) => write!(f, "node{machine}: a start during which {fault}"),
             Step::Shutdown(machine, None) => write!(f, "node{machine}: SHUTDOWN"),
             Step::Shutdown(machine, Some(true)) => write!(f, "node{machine}: SHUTDOWN SAVE"),
             Step::Shutdown(machine, Some(false)) => write!(f, "node{machine}: SHUTDOWN NOSAVE"),
