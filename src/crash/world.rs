@@ -245,7 +245,8 @@ impl World {
         client.input.push(&bytes);
         let before = live.driver.node.borrow().stream.end;
         let words = words.iter().map(|w| w.to_vec()).collect();
-        client.asked = Some(Asked { words, before, after: None, wrote: client.wrote, data: None, executed: None });
+        client.asked =
+            Some(Asked { words, before, after: None, wrote: client.wrote, data: None, executed: None });
         live.feed(n);
         true
     }

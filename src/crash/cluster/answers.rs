@@ -80,7 +80,8 @@ impl Runner<'_> {
         let Some((wanted, lag)) = wanted.filter(|(wanted, lag)| *wanted > 0 && *lag > 0) else {
             return Ok(());
         };
-        let recent = |from: usize| self.heard.get(&(from, n)).is_some_and(|at| when - at < (lag + 1) * 1_000_000);
+        let recent =
+            |from: usize| self.heard.get(&(from, n)).is_some_and(|at| when - at < (lag + 1) * 1_000_000);
         let heard = self.all().filter(|from| *from != n && recent(*from)).count();
         if heard < wanted {
             let what = format!(
