@@ -128,6 +128,11 @@ fn read_into(
 fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
     driver.settle();
     let config = driver.node.borrow().config().clone();
+    if driver.persist().base_is_due() {
+        return Err(
+            "the log does not lead to the present data before the base that is due is in force".into()
+        );
+    }
     driver.persist().sync_log()?; // while it can still be refused
     let disk = Arc::clone(&driver.persist().files.disk);
     let primary = upstream::end_link(driver); // nothing is applied that nobody would write

@@ -300,6 +300,25 @@ fn a_lone_dump_is_loaded_when_the_aof_is_switched_on() {
     held.assert_in(&mut server.connect());
 }
 
+/// The log that begins over a stock snapshot needs it until it has a base of its own: a clean stop before that writes one.
+#[test]
+fn a_log_over_a_lone_dump_is_handed_back_whole() {
+    let Some(stock) = Launch::stock(&[("appendonly", "no")]) else { return };
+    if !subject_is_ours() {
+        return;
+    }
+    let theirs = stock.start();
+    let mut c = theirs.connect();
+    fill(&mut c);
+    c.must(&["SAVE"]);
+    let ours = hand_over(theirs, "dump.rdb", Launch::ours(&[("appendonly", "yes"), ("hz", "1")]));
+    let mut c = ours.connect();
+    c.must(&["SET", "since", "1"]);
+    let held = Held::of(&mut c);
+    let theirs = hand_over(ours, "appendonlydir", Launch::stock(&[("appendonly", "yes")]).unwrap());
+    held.assert_in(&mut theirs.connect());
+}
+
 #[test]
 fn the_ordinary_client_and_redis_cli_work() {
     let server = Launch::ours(&[]).start();

@@ -125,6 +125,23 @@ fn an_emptied_dataset_gets_a_base_too() {
     assert_eq!(keys(&server.restart()), 50);
 }
 
+/// The log was switched on over a cache, and its first base cannot be written: what it holds is less than what is served.
+#[test]
+fn a_log_without_its_base_is_not_loaded_in_place_of_the_data() {
+    let Some(launch) = launch(SPILL) else { return };
+    let server = launch.with("save", "").with("repl-backlog-size", "16kb").start();
+    let mut c = server.connect();
+    fill(&mut c, "a", 20);
+    for n in 1..4 {
+        fs::create_dir_all(server.data().join(format!("appendonlydir/appendonly.aof.{n}.base.rdb/x")))
+            .unwrap();
+    }
+    c.must(&["CONFIG", "SET", "appendonly", "yes"]);
+    let Value::Error(why) = c.cmd(&["DEBUG", "LOADAOF"]) else { panic!("the data are gone") };
+    assert!(why.contains("base"), "{why}");
+    assert_eq!(keys(&server), 20);
+}
+
 /// DEBUG LOADAOF over a damaged log: the server has closed its files and cannot open them again. It must not go on as if
 /// it could keep what it acknowledges.
 #[test]

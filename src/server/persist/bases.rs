@@ -44,11 +44,16 @@ impl Persist {
         }
     }
 
-    /// Only a snapshot beside the log holds what it stands on: another server would load the log alone.
+    /// Only a snapshot beside the log holds what it stands on (also where the history begins with another server's
+    /// snapshot): whoever else loads the log would load it alone.
     pub fn stands_elsewhere(&self) -> bool {
-        let segments = lock(&self.files.segments);
-        let first = segments.manifest().incrs.first().and_then(|first| first.start_offset);
-        segments.manifest().base.is_none() && first.is_some_and(|first| first > Offset::ZERO)
+        if !self.lacks_base() {
+            return false;
+        }
+        let first = lock(&self.files.segments).manifest().incrs.first().and_then(|first| first.start_offset);
+        let beside =
+            |first: Offset| lock(&self.files.history).get().bases.iter().any(|base| base.cut <= first);
+        first.is_some_and(|first| first > Offset::ZERO || beside(first))
     }
 
     /// A base is in force that holds the state at `cut`: `dump.rdb`, or the log's own.
