@@ -286,8 +286,8 @@ impl<'a> Planner<'a> {
         placed.chain(history.clean.iter().map(|clean| clean.end)).chain(ring).max()
     }
 
-    /// Where the ring ended, if it is damaged though only the process crashed, which damages nothing. A crash of the machine
-    /// takes pages of it, in any pattern: that is said, and no reason to refuse.
+    /// Where the ring ended, if it is damaged though only the process crashed, as far as the boot id tells, which damages
+    /// nothing. A crash of the machine takes pages of it, in any pattern: that is said, and no reason to refuse.
     fn ring_held(&self) -> Option<Offset> {
         self.survey.ring_damage.as_ref().filter(|_| self.last_run() == LastRun::ProcessCrashed)?;
         let (_, check, end) = self.ring()?;

@@ -66,7 +66,8 @@ impl Planner<'_> {
                 None => format!("all that it alone held of the stream behind offset {reached}"),
             };
             let what = format!(
-                "{}, though only the process crashed, which damages nothing: {lost} would be lost",
+                "{}, though the machine has not crashed, by its boot id, and a crash of the process damages nothing: \
+                 {lost} would be lost",
                 damage.what
             );
             return Refusal { file: self.paths.ring(), at: damage.at, what, to_do: RING_OR_LEAVE, ..refusal };
