@@ -53,7 +53,7 @@ bugs! {
     18 ExpiryInReplay "P2" "keys expire while the log is replayed";
     19 NameUnrecorded "P3" "a start goes on under its new name before that is recorded";
     20 NameKept "P3" "a start goes on under the old name";
-    21 TailKept "P5" "a torn tail is left where it is";
+    21 WaitWritten "P1" "WAITAOF counts what is written and not yet synced";
     22 StartUnsynced "P1" "found: a start relies on what a killed server left in the page cache";
     23 BranchSeals "P2" "found: seals of a branch that was left stay in the ring";
     24 CloseUnsynced "P1" "found: a clean shutdown syncs the log before its last mark, not after it";
@@ -61,7 +61,7 @@ bugs! {
     26 ResizeUnfed "P1" "a ring that is to take over does not get the appends";
     27 BaseEarly "P1" "a snapshot is named as the base in force before it is in its place";
     28 EffectVerbatim "P2" "SPOP enters the stream as it was sent";
-    29 LogDropped "P1" "found: a log is deleted before the one that follows it has a base";
+    29 BrokenServed "P1" "found: what neither log nor ring holds is acknowledged before a base holds it";
     30 StreamDb "P2" "a start takes it that the stream has database 0 selected";
     31 ForeignTail "P3" "what parses behind the last mark counts as stream";
     32 ForgetUnsealed "P5" "found: the ring is told to forget its log before its last block is summed up";

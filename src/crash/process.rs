@@ -386,7 +386,9 @@ impl<'a> Campaign<'a> {
         if std::mem::take(&mut self.lost_power) {
             self.after_power_cut(offset)?;
         }
-        let before = self.name.replace(now.clone()).unwrap_or(now);
+        // Who holds nothing shows no history.
+        let known = self.name.replace(now.clone()).filter(|_| self.model.end() > Offset::ZERO);
+        let before = known.unwrap_or(now);
         self.tell(format!("serves {offset}; followed as {before} from {}", self.model.end()));
         if offset < self.reached {
             return Err(Wrong(

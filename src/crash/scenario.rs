@@ -120,6 +120,11 @@ pub struct Scenario {
     pub steps: Vec<Step>,
 }
 
+/// What a seed comes to modulo this says of what kind its scenario is.
+pub const KINDS: u64 = 16;
+/// The ring goes round.
+pub const LAPPING: u64 = 6;
+
 /// How many cycles of crash and recovery a scenario has at most.
 const LIVES: u32 = 4;
 
@@ -129,9 +134,9 @@ impl Scenario {
     /// may be refused. Every sixteenth is a ring that goes round, and deaths in the middle of an append. The others are a bit
     /// of everything. A new kind takes a residue that no regression seed has, so that these stay what they were.
     pub fn generate(seed: u64) -> Scenario {
-        match seed % 16 {
+        match seed % KINDS {
             0 | 4 | 8 => switching::generate(seed, false),
-            6 => lapping::generate(seed),
+            LAPPING => lapping::generate(seed),
             12 => switching::generate(seed, true),
             _ => Scenario::mixed(seed),
         }

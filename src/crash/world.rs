@@ -458,6 +458,11 @@ impl World {
         Some(generation)
     }
 
+    /// `appendfsync always`, and the log is in force: bytes leave when they are on the medium (rule 13).
+    pub fn syncs_before_it_sends(&self) -> bool {
+        self.look(syncs_always).unwrap_or(false)
+    }
+
     /// The newest base in force.
     pub fn newest_base(&self) -> Option<Offset> {
         let live = self.live.as_ref()?;

@@ -13,6 +13,7 @@ use super::execute::{Ended, timeout};
 use super::node::{Clock, Node};
 use crate::commands::{Block, BlockCause, Command, Flags};
 use crate::error::ReplyError;
+use crate::planted::{Bug, planted};
 use crate::resp::args::{Args, OwnedArgs};
 use crate::state::session::{Blocked, Slot, Wait};
 use crate::store::Type;
@@ -223,7 +224,9 @@ impl Node {
 
     /// Whether this server's own log has fsynced the stream up to there.
     pub(super) fn is_durable(&self, offset: Offset) -> bool {
-        self.server.persistence.log_is_in_force() && self.server.history.durable >= offset
+        let history = &self.server.history;
+        let synced = if planted(Bug::WaitWritten) { history.written } else { history.durable };
+        self.server.persistence.log_is_in_force() && synced >= offset
     }
 
     fn is_over(&self, wait: &Wait) -> bool {

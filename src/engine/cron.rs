@@ -4,6 +4,7 @@
 
 use super::node::{Action, Clock, Node};
 use crate::config::ClientMemory;
+use crate::planted::{Bug, planted};
 use crate::resp::args::OwnedArgs;
 use crate::state::{Session, Slot};
 use crate::store::Expiry;
@@ -51,7 +52,7 @@ impl Node {
     fn may_expire(&self) -> bool {
         self.server.active_expire
             && self.silence.is_none()
-            && !self.is_replica()
+            && (!self.is_replica() || planted(Bug::ReplicaExpiry))
             && self.server.persistence.loading.is_none()
             && self.server.persistence.failed.is_none()
             && self.server.pause.is_none()

@@ -449,7 +449,7 @@ impl Node {
     /// How a passed deadline acts for a command now.
     pub(super) fn expiry_for(&self, writes: bool) -> Expiry {
         let settings = &self.server.config.settings;
-        if self.is_replica() && !planted(Bug::ReplicaExpiry) {
+        if self.is_replica() {
             return if writes && !settings.replica_read_only { Expiry::Local } else { Expiry::Hide };
         }
         let writes = writes || self.in_transaction;

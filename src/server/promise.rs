@@ -70,7 +70,7 @@ impl Promise {
 
     /// Nothing behind this may be acknowledged before a base holds it: it is in memory only.
     pub fn broken_at(&self) -> Option<Offset> {
-        self.broken_at
+        self.broken_at.filter(|_| !planted(Bug::BrokenServed))
     }
 
     /// What base and closed segments lead to.

@@ -41,6 +41,8 @@ pub struct Machine {
     pub floors: Floors,
     /// What the data of its last full sync are is known.
     pub is_known: bool,
+    /// A primary with `appendfsync always` ever since its stream ended here: what it has sent of later bytes is on the medium (rule 13).
+    sends_durable_from: Option<Offset>,
     /// It has no power.
     pub is_dark: bool,
     /// The last process ended with the power.
@@ -72,6 +74,7 @@ impl Machine {
             follows: None,
             floors: Floors::default(),
             is_known: true,
+            sends_durable_from: None,
             is_dark: false,
             lost_power: false,
             fell_back_to: None,
@@ -183,6 +186,7 @@ impl Machine {
             truth.begins(name, Some(self.name), end, sum).map_err(|why| ("P5", why))?;
         }
         self.name = name;
+        self.sends_durable_from = None;
         Ok(())
     }
 
@@ -195,6 +199,7 @@ impl Machine {
         self.sums = BTreeMap::new();
         self.name = cut.replid;
         self.stands(cut.offset, sum);
+        self.sends_durable_from = None;
         (self.fell_back_to, self.is_replicas) = (None, true);
         self.kept = self.keeps();
         self.floors =
@@ -215,6 +220,8 @@ impl Machine {
             .flatten()
             .map(|to| (to.host, to.port));
         self.heed_latch()?;
+        let sends_durable = self.follows.is_none() && self.world.syncs_before_it_sends();
+        self.sends_durable_from = sends_durable.then(|| self.sends_durable_from.unwrap_or(self.end()));
         let kept = self.keeps();
         self.kept = kept && (self.kept || self.world.is_whole());
         if let Some(durable) = self.world.durable()
@@ -352,6 +359,20 @@ impl Machine {
         (is_another && truth.knows(replid)).then_some(Cut { replid, offset: started.end, db: started.db })
     }
 
+    /// What a power cut took, though it must have been on the medium before anybody was sent it: nobody has it.
+    pub fn judge_lead(&self, other: &Machine, end: Offset) -> Verdict {
+        let Some(from) = self.sends_durable_from.filter(|_| self.lost_power) else { return Ok(()) };
+        match other.shares(self) {
+            Some(at) if at > end && at > from => {
+                let what = format!(
+                    "comes back at {end}, though another was sent up to {at} with appendfsync always"
+                );
+                Err(("P3", what))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Judges what a start has come back with.
     pub fn recovered(&mut self, started: &Started, truth: &mut Truth) -> Verdict {
         let end = started.end;
@@ -394,6 +415,7 @@ impl Machine {
         } else if end < self.end() {
             self.fell_back_to = Some(end);
         }
+        self.sends_durable_from = None;
         self.model.cut(end);
         self.sums.split_off(&(end.0 + 1));
         self.name = previous;

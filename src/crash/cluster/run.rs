@@ -5,6 +5,7 @@
 //! | P1, P2, P5 | after each recovery, as with one server ([`super::machine`]) |
 //! | P3 | whoever stands at a name and an offset has the same stream as all who ever stood there, and the same data ([`super::truth`]) |
 //! | P3, P4, P6 | each answer to PSYNC ([`super::verdict`]) |
+//! | P3 | with `appendfsync always` nobody was sent what its primary's power cut takes |
 //! | P3 | a full sync brings the data that its sender's stream leads to |
 //! | – | WAIT counts no replica that never had the write |
 //! | – | when all is well and quiet, replicas are where their primaries are |
@@ -379,6 +380,9 @@ impl Runner<'_> {
         if let Some(cut) = self.machines[n].adopted(&started, &self.truth) {
             self.tell(|| format!("      ({} has taken over {}:{})", host(n), cut.replid, cut.offset));
             self.replaced(n, cut).map_err(in_place)?;
+        }
+        for other in self.all().filter(|other| *other != n) {
+            self.machines[n].judge_lead(&self.machines[other], started.end).map_err(in_place)?;
         }
         self.machines[n].recovered(&started, &mut self.truth).map_err(in_place)?;
         self.net.listens(n);
