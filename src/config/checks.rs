@@ -53,6 +53,13 @@ pub fn names_differ(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
+impl Settings {
+    /// What is acknowledged survives the process: by the log, or by save points (rule 7).
+    pub fn keeps(&self) -> bool {
+        self.appendonly || !self.save.0.is_empty()
+    }
+}
+
 fn base_name(name: &str) -> bool {
     !name.contains(['/', '\\'])
 }

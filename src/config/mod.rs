@@ -73,11 +73,21 @@ pub struct SetContext {
 pub struct Change {
     pub changed: Vec<DirectiveId>,
     before: Box<Settings>,
+    after: Box<Settings>,
 }
 
 impl Change {
     pub fn before(&self) -> &Settings {
         &self.before
+    }
+
+    /// These are the settings that it led to.
+    pub fn came_to(&mut self, settings: &Settings) {
+        *self.after = settings.clone();
+    }
+
+    pub fn names(&self, directive: &str) -> bool {
+        self.changed.iter().any(|id| id.name() == directive)
     }
 }
 
@@ -151,17 +161,16 @@ impl Config {
         }
         settle(&mut after, &self.settings.dir);
         let changed = DirectiveId::all().filter(|id| id.differs(&self.settings, &after)).collect();
-        let before = Box::new(std::mem::replace(&mut self.settings, after));
-        Ok(Change { changed, before })
+        let before = Box::new(std::mem::replace(&mut self.settings, after.clone()));
+        Ok(Change { changed, before, after: Box::new(after) })
     }
 
     /// Takes an accepted change back, because acting on it failed. What others have changed since stays.
-    pub fn undo(&mut self, change: Change) {
-        let now = std::mem::replace(&mut self.settings, *change.before);
-        let others = |id: &DirectiveId| !change.changed.contains(id) && id.differs(&now, &self.settings);
-        let theirs: Vec<DirectiveId> = DirectiveId::all().filter(others).collect();
-        for id in theirs {
-            id.row().copy(&now, &mut self.settings);
+    pub fn undo(&mut self, change: &Change) {
+        for id in &change.changed {
+            if !id.differs(&self.settings, &change.after) {
+                id.row().copy(&change.before, &mut self.settings);
+            }
         }
     }
 

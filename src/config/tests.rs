@@ -199,7 +199,7 @@ fn set_depends_on_who_and_when() {
     assert_eq!(try_set(true, true).unwrap_err().text(), "LOADING Redis is loading the dataset in memory");
     let change = try_set(true, false).expect("allowed");
     assert_eq!(config.settings.dir, Path::new("/data/sub/x"));
-    config.undo(change);
+    config.undo(&change);
     assert_eq!(config.settings.dir, Path::new("/data"));
 }
 

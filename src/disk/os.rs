@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, fdatasync, fstatfs, renameat_with};
+use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, fdatasync, fstatfs, fstatvfs, renameat_with};
 use rustix::io::Errno;
 
 use super::fail_points::step;
@@ -180,6 +180,15 @@ impl DiskFile for OsFile {
 
     fn fallocate(&self, len: u64) -> Result<()> {
         step();
+        // It would fill the disk, and everybody on it would find it full, before it failed.
+        let there =
+            fstatvfs(&self.file).map_err(|e| self.failed("looking up the free space for")(e.into()))?;
+        let room = there.f_bavail.saturating_mul(there.f_frsize).saturating_add(self.size()?);
+        if room < len {
+            let why = format!("No space left on device: {len} bytes are wanted, {room} are free");
+            let full = std::io::Error::new(ErrorKind::StorageFull, why);
+            return Err(self.failed("reserving space for")(full));
+        }
         match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
             Ok(()) => Ok(()),
             Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => self.fill_with_zeros(len),

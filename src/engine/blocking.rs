@@ -30,6 +30,11 @@ pub(super) struct Queues {
     paused: VecDeque<Slot>,
 }
 
+/// Whether the command changes settings or writes them down: one after the other.
+pub(super) fn configures(command: &Command) -> bool {
+    matches!(command.name, "config|set" | "config|rewrite")
+}
+
 impl Node {
     // ---- beginning and ending any wait ----
 
@@ -276,7 +281,8 @@ impl Node {
     }
 
     pub(super) fn is_paused(&self, command: &Command, slot: Slot) -> bool {
-        if !self.is_pausing() {
+        let configuring = self.server.configuring > 0;
+        if !self.is_pausing() && !configuring {
             return false;
         }
         let writes = Flags::WRITE | Flags::MAY_REPLICATE;
@@ -284,7 +290,15 @@ impl Node {
         if session.is_some_and(|session| session.downstream().is_some()) {
             return false; // a follower's ACKs
         }
-        let queue = session.and_then(|session| session.multi.as_ref()).filter(|_| command.name == "exec");
+        let multi = session.and_then(|session| session.multi.as_ref());
+        let queue = multi.filter(|_| command.name == "exec");
+        let configures = configures(command) && multi.is_none();
+        if configuring && (configures || queue.is_some_and(|multi| multi.configures)) {
+            return true;
+        }
+        if !self.is_pausing() {
+            return false;
+        }
         let writing = command.flags.intersects(writes)
             || queue.is_some_and(|multi| multi.has_writes || multi.may_replicate);
         let all = self.server.pause.is_some_and(|pause| !pause.writes_only);
@@ -295,12 +309,12 @@ impl Node {
         self.block(slot, args, Vec::new(), None, i64::MAX, BlockCause::Paused);
     }
 
-    /// Runs what was held back once the pause is over.
+    /// Runs what was held back once the pause is over; what something else holds back waits on.
     fn end_pause_if_over(&mut self, clock: &mut dyn Clock) {
-        if self.is_pausing() || self.server.pause.take().is_none() && !self.server.pause_ended {
+        let over = !self.is_pausing() && self.server.pause.take().is_some();
+        if !std::mem::take(&mut self.server.pause_ended) && !over {
             return;
         }
-        self.server.pause_ended = false;
         for slot in std::mem::take(&mut self.queues.paused) {
             if let Some(blocked) = self.stop_waiting(slot) {
                 self.server.woken.push(slot);

@@ -5,6 +5,8 @@
 //! and clients waiting for keys that now have something are served, each as a unit of its own (so a BLPOP woken
 //! by EXEC stands after the transaction, rule 41 of the scenarios).
 
+use super::afterwork::Afterwork;
+use super::blocking::configures;
 use super::node::{Action, Clock, Node};
 use super::replicas::Psync;
 use crate::commands::{Block, BlockCause, Command, Ctx, Effect, Flags, Outcome, Request, UNCHANGED};
@@ -45,7 +47,7 @@ impl Node {
         match ended {
             Ended::Done | Ended::Failed => {}
             Ended::Blocked(block) => self.wait_for_keys(slot, args, block),
-            Ended::Requested(Request::Exec) => self.run_transaction(slot, &mut out, clock),
+            Ended::Requested(Request::Exec) => self.run_transaction(slot, args, &mut out, clock),
             Ended::Requested(request) => self.request(slot, args, request, &mut out, clock),
         }
         self.put_back(slot, command, out, before);
@@ -171,7 +173,8 @@ impl Node {
         }
     }
 
-    fn run_transaction(&mut self, slot: Slot, out: &mut Vec<u8>, clock: &mut dyn Clock) {
+    fn run_transaction(&mut self, slot: Slot, exec: Args<'_>, out: &mut Vec<u8>, clock: &mut dyn Clock) {
+        let (before, mut later) = (out.len(), Afterwork::default());
         let Some(session) = self.server.sessions.get_mut(slot) else { return };
         let Some(multi) = session.multi.take() else { return };
         Reply::new(out, session.proto).array(multi.queue.len());
@@ -188,7 +191,18 @@ impl Node {
                 Ended::Blocked(block) => {
                     timeout(&mut self.reply_in(slot, out), &BlockCause::Keys(block.on_timeout));
                 }
-                Ended::Requested(request) => self.request_in_transaction(slot, request, out, clock),
+                Ended::Requested(request) => {
+                    let action = match request {
+                        // It must not build on a change that may yet be taken back.
+                        Request::ConfigSet { .. } if !later.is_empty() => {
+                            Some(Action::Command(slot, request))
+                        }
+                        request => self.request_in_transaction(slot, request, out, clock),
+                    };
+                    if let Some(action) = action {
+                        later.put_off(out.len() - before, action);
+                    }
+                }
             }
             let finished = clock.unix_micros();
             if !self.server.monitors.is_empty() {
@@ -199,16 +213,19 @@ impl Node {
         }
         self.in_transaction = false;
         self.server.redacted.clear();
+        if self.ask_for_the_rest(slot, later, || out.split_off(before)) {
+            self.block(slot, exec, Vec::new(), None, i64::MAX, BlockCause::Work);
+        }
     }
 
-    /// What EXEC asks for cannot wait: it is answered at once and done after the transaction.
+    /// What EXEC asks for does not hold up the commands behind it. What is to be done after them has its answer then.
     fn request_in_transaction(
         &mut self,
         slot: Slot,
         request: Request,
         out: &mut Vec<u8>,
         clock: &mut dyn Clock,
-    ) {
+    ) -> Option<Action> {
         match request {
             Request::Sleep { micros } => clock.sleep(micros),
             Request::SaveAfterFlush { .. } => {
@@ -237,10 +254,7 @@ impl Node {
                 out.int(count.into());
             }
             Request::ConfigSet { pairs } => match self.config_set(slot, &pairs) {
-                Ok(change) => {
-                    self.reply_in(slot, out).ok();
-                    self.actions.push_back(Action::ConfigChanged(None, change));
-                }
+                Ok(change) => return Some(Action::ConfigChanged(slot, change)),
                 Err(error) => self.error_in(slot, out, &error),
             },
             Request::ConfigRewrite { .. } | Request::Shutdown { .. } | Request::ReplicaOf(_) => {
@@ -250,11 +264,11 @@ impl Node {
                     Request::ReplicaOf(None) => self.will_lead(),
                     _ => {}
                 }
-                self.reply_in(slot, out).ok();
-                self.actions.push_back(Action::Command(slot, request));
+                return Some(Action::Command(slot, request));
             }
             _ => self.error_in(slot, out, &ReplyError::new("ERR Command not allowed inside a transaction")),
         }
+        None
     }
 
     /// Does what a command asks for, or hands it to the driver; the client waits unless it has its reply.
@@ -271,7 +285,7 @@ impl Node {
             Request::ConfigSet { pairs } => match self.config_set(slot, &pairs) {
                 Ok(change) => {
                     self.block(slot, args, Vec::new(), None, i64::MAX, BlockCause::Work);
-                    self.actions.push_back(Action::ConfigChanged(Some(slot), change));
+                    self.actions.push_back(Action::ConfigChanged(slot, change));
                 }
                 Err(error) => self.error_in(slot, out, &error),
             },
@@ -400,6 +414,7 @@ impl Node {
         multi.denies_oom |= command.flags.contains(Flags::DENYOOM);
         multi.denies_loading |= !command.flags.contains(Flags::LOADING);
         multi.denies_stale |= !command.flags.contains(Flags::STALE);
+        multi.configures |= configures(command);
         if session.reply_mode == ReplyMode::On {
             Reply::new(&mut session.out, session.proto).simple("QUEUED");
         }

@@ -16,6 +16,7 @@
 //! is offered by `poll_output` whose `end` at production is not yet covered as the policy asks (rule 13).
 
 mod accounting;
+mod afterwork;
 pub mod blocking;
 pub mod cron;
 pub mod dispatch;

@@ -2,8 +2,9 @@
 //!
 //! `now` never goes back within a process (rule 31): the largest time ever shown is the time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use super::afterwork::Afterwork;
 use super::blocking::Queues;
 use super::input::Input;
 use super::replicas::{Psync, STOOD_STILL_MS, Silence};
@@ -15,7 +16,7 @@ use crate::error::ReplyError;
 use crate::planted::{Bug, planted};
 use crate::repl::verdict::Verdict;
 use crate::resp::reply::Reply;
-use crate::state::session::Slot;
+use crate::state::session::{ReplyMode, Slot};
 use crate::state::watch::Waiters;
 use crate::state::{Server, Session, Strays};
 use crate::store::{Expiry, Limits, Snapshot, Store};
@@ -58,8 +59,9 @@ pub enum Action {
     /// The log has grown past the auto-rewrite rule, or a scheduled rewrite may start now.
     AutoRewrite,
     /// Settings were changed and are in force here; the driver acts on those that concern it. If it cannot, it
-    /// takes the change back with [`Config::undo`]. The slot's client waits for the answer.
-    ConfigChanged(Option<Slot>, Change),
+    /// takes the change back with [`Config::undo`]. The slot's client waits for the answer; [`Node::configured`] comes before
+    /// it.
+    ConfigChanged(Slot, Change),
     /// A client is a replica from here on; how the stream reaches it.
     Follow { slot: Slot, verdict: Verdict, old: bool },
     /// FAILOVER: follow this replica and ask it to take over.
@@ -97,6 +99,8 @@ pub struct Node {
     /// Touched keys that somebody waits for.
     pub(super) ready_keys: Vec<(u32, Vec<u8>)>,
     pub(super) in_transaction: bool,
+    /// What transactions asked of the driver.
+    pub(super) afterwork: BTreeMap<Slot, Afterwork>,
     /// When a PING was last put into the stream, in Unix milliseconds.
     pub(super) pinged_ms: i64,
     pub(super) renames: Renames,
@@ -116,6 +120,7 @@ impl Node {
             queues: Queues::default(),
             ready_keys: Vec::new(),
             in_transaction: false,
+            afterwork: BTreeMap::new(),
             pinged_ms: now_ms,
             renames: Renames::new(&server.config.renamed).unwrap_or_default(), // a start refuses bad lines
             server,
@@ -186,21 +191,25 @@ impl Node {
     }
 
     /// CONFIG SET: checked and in force at once; the driver then acts on the change, or takes it back.
-    pub(super) fn config_set(
-        &mut self,
-        slot: Slot,
-        pairs: &[(Vec<u8>, Vec<u8>)],
-    ) -> Result<Change, ReplyError> {
+    pub fn config_set(&mut self, slot: Slot, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<Change, ReplyError> {
         let local = self.server.sessions.get(slot).is_some_and(Session::is_local);
         let context = SetContext { local, loading: self.server.persistence.loading.is_some() };
         let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let change = self.server.config.set(&pairs, context)?;
+        let mut change = self.server.config.set(&pairs, context)?;
         let settings = &mut self.server.config.settings;
-        if change.changed.iter().any(|id| id.name() == "repl-backlog-size") {
+        if change.names("repl-backlog-size") {
             settings.repl_backlog_size = settings.repl_backlog_size.max(LEAST_BACKLOG);
+            change.came_to(settings);
         }
         self.settings_changed();
+        self.server.configuring += 1;
         Ok(change)
+    }
+
+    /// A change of settings was carried out, or taken back. Who waited for that goes on with [`Node::handle_deadlines`].
+    pub fn configured(&mut self) {
+        self.server.configuring -= 1;
+        self.server.pause_ended = true;
     }
 
     // ---- connections ----
@@ -221,6 +230,7 @@ impl Node {
     /// The connection is gone.
     pub fn handle_disconnect(&mut self, slot: Slot) {
         self.stop_waiting(slot);
+        self.do_the_rest(slot);
         self.server.forget_client(&mut self.store.changes, slot);
         if self.server.sessions.get(slot).is_some_and(|session| session.downstream().is_some()) {
             self.server.followers -= 1;
@@ -424,24 +434,32 @@ impl Node {
         if !matches!(self.blocked_cause(slot), Some(BlockCause::Work)) {
             return;
         }
-        self.reply_to(slot, |out| match &reply {
-            Ok(text) => out.simple(text),
-            Err(error) => out.error(error),
-        });
+        if let Err(error) = &reply {
+            self.server.stats.error(error);
+        }
+        if self.afterwork.contains_key(&slot) {
+            if !self.transaction_goes_on(slot, &reply) {
+                return;
+            }
+        } else {
+            self.reply_to(slot, |out| match &reply {
+                Ok(text) => out.simple(text),
+                Err(error) => out.error(error),
+            });
+        }
         let own = self.server.sessions.get(slot).map_or(Offset::ZERO, |session| session.last_write);
         if self.covered() < self.awaited().min(own) {
             self.hold(slot); // FLUSHALL was accepted before the log failed, and its reply comes behind a save
         }
-        if let Err(error) = &reply {
-            self.server.stats.error(error);
-        }
         self.unblock(slot);
     }
 
-    /// Writes to a client's output from outside its own command.
+    /// Writes a reply to a client's output from outside its own command, unless CLIENT REPLY takes it away.
     pub fn reply_to(&mut self, slot: Slot, write: impl FnOnce(&mut Reply<'_>)) {
         if let Some(session) = self.server.sessions.get_mut(slot) {
-            write(&mut Reply::new(&mut session.out, session.proto));
+            if !matches!(session.reply_mode, ReplyMode::Skip | ReplyMode::Off) {
+                write(&mut Reply::new(&mut session.out, session.proto));
+            }
             self.server.woken.push(slot);
         }
     }

@@ -46,7 +46,8 @@ use super::segments::{
     ManifestFound, Paths, Segments, read_manifest, restore_past, set_aside, settle_generation,
 };
 use super::survey::{seal_file, walk_segment};
-use crate::disk::{Disk, DiskFile, Mode, Result, durable, read_all};
+use crate::disk::durable::{self, TEMPORARY, with_suffix};
+use crate::disk::{Disk, DiskFile, Mode, Result, read_all};
 use crate::format::history::History;
 use crate::format::manifest::{Entry, Manifest};
 use crate::planted::{Bug, planted};
@@ -79,9 +80,12 @@ pub fn tidy_up(disk: &dyn Disk, paths: &Paths) -> Result<Tidied> {
         }
     }
     let resized = paths.new_ring();
-    if disk.exists(&resized)? {
-        disk.remove(&resized)?;
-        done.push("removed an unfinished resize of the ring".into());
+    let unnamed = |path: &Path| with_suffix(path, TEMPORARY); // killed while the file was made
+    for unfinished in [unnamed(&resized), resized, unnamed(&paths.ring())] {
+        if disk.exists(&unfinished)? {
+            disk.remove(&unfinished)?;
+            done.push(format!("removed {}, an unfinished resize of the ring", unfinished.display()));
+        }
     }
     Ok(Tidied { done, lost })
 }

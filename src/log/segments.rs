@@ -150,13 +150,18 @@ pub fn set_aside(disk: &dyn Disk, path: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(to))
 }
 
+fn make_log_dir(disk: &dyn Disk, paths: &Paths) -> Result<()> {
+    if !disk.is_dir(&paths.log()) {
+        disk.create_dir(&paths.log())?;
+        disk.fsync_dir(&paths.data)?; // or a power cut takes the directory with all that is in it
+    }
+    Ok(())
+}
+
 impl Segments {
     /// `manifest`: what is on disk, or empty. Makes the log's directory if need be.
     pub fn new(disk: Arc<dyn Disk>, paths: Paths, manifest: Manifest) -> Result<Segments> {
-        if !disk.is_dir(&paths.log()) {
-            disk.create_dir(&paths.log())?;
-            disk.fsync_dir(&paths.data)?; // or a power cut takes the directory with all that is in it
-        }
+        make_log_dir(&*disk, &paths)?;
         let manifest_path = paths.manifest();
         let needed = Arc::new(AtomicU64::new(NOTHING));
         Ok(Segments {
@@ -234,6 +239,7 @@ impl Segments {
     /// Opens the next segment at `place`, between two units; durable and named by the manifest when it returns.
     pub fn open_next(&mut self, place: Place) -> Result<OpenSegment> {
         self.check_retired()?;
+        make_log_dir(&*self.disk, &self.paths)?; // an operator may have removed it while the log was off
         let doubtful = self.doubtful.iter().filter(|entry| entry.file_type == FileType::Incr);
         let seq = doubtful.map(|entry| entry.seq + 1).fold(self.manifest.next_incr_seq(), u64::max);
         let name = format!("{}.{seq}.incr.aof", self.paths.log_name);

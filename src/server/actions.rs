@@ -97,6 +97,7 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
             super::shutdown::requested(driver, Some(slot), save, now, force)
         }
         Request::ShutdownAbort => super::shutdown::aborted(driver, slot),
+        Request::ConfigSet { pairs } => settings::set(driver, slot, &pairs),
         Request::ConfigRewrite { all } => settings::rewrite_file(driver, slot, all),
         Request::DebugReload { .. } | Request::DebugLoadAof => super::reload::debug(driver, slot, request),
         Request::DebugSyncDelay { micros } => {
@@ -111,8 +112,7 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
         | Request::ShowLineage(_)
         | Request::Exec
         | Request::Wait { .. }
-        | Request::WaitAof { .. }
-        | Request::ConfigSet { .. } => {
+        | Request::WaitAof { .. } => {
             reply(driver, slot, Err(ReplyError::new("ERR not a request for the driver")));
         }
     }
@@ -332,7 +332,9 @@ fn kept(driver: &Driver, purpose: Purpose, to: Where) -> Kind {
     let is_rewrite = purpose == Purpose::Rewrite && persist.appendonly;
     let exports = to == Where::Configured && persist.exports(&node.config().settings);
     let is_spill = !persist.appendonly && !exports; // what replicas need of it stays
-    let rotated = persist.sender().filter(|_| is_rewrite || is_spill).map(|sender| {
+    // A log that has no segment yet has none to close.
+    let log = persist.sender().filter(|log| log.is_open());
+    let rotated = log.filter(|_| is_rewrite || is_spill).map(|sender| {
         let (send, receive) = mpsc::channel();
         let done = Box::new(move |rotated| {
             let _job_gone = send.send(rotated);
@@ -498,7 +500,10 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
             if !cancelled && !told && !driver.shutdown_is_on_its_way() {
                 failed(&mut node, running.purpose);
                 if running.purpose == Purpose::Rewrite {
-                    driver.persist_mut().base_failed(why);
+                    let mut persist = driver.persist_mut();
+                    persist.base_failed(why);
+                    // The first base is tried until it is there.
+                    node.server.persistence.rewrite_scheduled |= persist.appendonly && persist.lacks_base();
                 }
             }
         }
@@ -559,6 +564,8 @@ fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Writ
                 written.took.as_millis(),
                 written.cut.offset
             );
+            // Without a log it was a save.
+            persistence.last_save_ok |= written.placed == Placed::Snapshot;
             persistence.last_rewrite_ok = true;
             persistence.last_rewrite_secs = secs;
             persistence.rewrite_put_off_minutes = 0;

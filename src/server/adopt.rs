@@ -286,15 +286,13 @@ pub fn install(driver: &Rc<Driver>, adopted: Adopted, cut: Cut) {
     let _lost_with_the_process = hands::spawn("old-log", move || old.abandon());
     let mut persist = Persist::new(files, adopted.ring, cut, waker, &adopted.history);
     persist.succeed(witness);
-    match adopted.log {
-        Some(log) => {
-            persist.go_on(log, &settings);
-            if !settings.appendonly {
-                persist.switch_aof_off(!settings.save.0.is_empty()); // asked for meanwhile
-            }
+    if let Some(log) = adopted.log {
+        persist.go_on(log, &settings);
+        if !settings.appendonly {
+            persist.switch_aof_off(); // asked for meanwhile
         }
-        None => persist.keep(!settings.save.0.is_empty()),
     }
+    persist.keep(&settings);
     {
         let mut node = driver.node.borrow_mut();
         node.server.history.replace_names();

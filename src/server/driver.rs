@@ -125,8 +125,8 @@ pub struct Driver {
     pub following: RefCell<super::upstream::Following>,
     /// Held while the history gets another name.
     pub naming: tokio::sync::Mutex<()>,
-    /// Held while the log is being switched on or off.
-    pub switching: tokio::sync::Mutex<()>,
+    /// Held while a change of settings is carried out.
+    pub setting: tokio::sync::Mutex<()>,
     /// Held while the configuration file is being written.
     pub configuring: tokio::sync::Mutex<()>,
     /// Replicas that wait for a snapshot.
@@ -154,7 +154,7 @@ impl Driver {
             garbage: Bin::start(),
             running: RefCell::new(None),
             naming: tokio::sync::Mutex::new(()),
-            switching: tokio::sync::Mutex::new(()),
+            setting: tokio::sync::Mutex::new(()),
             configuring: tokio::sync::Mutex::new(()),
             listening: RefCell::new(Listeners::default()),
             loading: RefCell::new(None),

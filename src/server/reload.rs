@@ -27,6 +27,7 @@ use crate::disk::{Disk, Mode, durable};
 use crate::error::ReplyError;
 use crate::format::history::{Born, Role};
 use crate::log::generation::Arrived;
+use crate::log::segments::Paths;
 use crate::state::{Loading, Slot, Strays};
 use crate::store::rdb::{LoadOptions, load};
 use crate::store::{Limits, Snapshot};
@@ -127,7 +128,9 @@ fn read_into(
 
 fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
     driver.settle();
-    let config = driver.node.borrow().config().clone();
+    let mut config = driver.node.borrow().config().clone();
+    let Paths { data, snapshot, .. } = driver.persist().files.paths.clone();
+    (config.settings.dir, config.settings.dbfilename) = (data, snapshot); // CONFIG SET dir points saves elsewhere, not this
     if driver.persist().base_is_due() {
         return Err(
             "the log does not lead to the present data before the base that is due is in force".into()

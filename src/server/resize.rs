@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::driver::Driver;
 use super::logging::{notice, warning};
-use super::persist::{Files, lock};
+use super::persist::{Files, LogStatus, lock};
 use super::process::{on_thread, pause};
 use crate::config::Change;
 use crate::disk::durable;
@@ -48,14 +48,20 @@ pub fn check(driver: &Driver) -> Result<(), String> {
 
 /// CONFIG SET asks for another size than the ring has.
 pub fn is_asked_for(driver: &Driver, change: &Change) -> bool {
-    change.changed.iter().any(|id| id.name() == NAME) && is_needed(driver)
+    change.names(NAME) && is_needed(driver)
 }
 
 /// After a start: the ring as it was found may have another size than configured.
 pub fn start_if_needed(driver: &Rc<Driver>) {
     if is_needed(driver) {
         let driver = Rc::clone(driver);
-        tokio::task::spawn_local(async move { run(&driver).await });
+        tokio::task::spawn_local(async move {
+            if run(&driver).await.is_err()
+                && let Some(capacity) = present(&driver)
+            {
+                driver.node.borrow_mut().server.config.settings.repl_backlog_size = capacity;
+            }
+        });
     }
 }
 
@@ -71,7 +77,7 @@ fn is_needed(driver: &Driver) -> bool {
     driver.resizing.get() || present(driver).is_some_and(|capacity| capacity != wanted(driver))
 }
 
-/// Gives the ring the size that the setting asks for; the error is why it keeps its size, and the setting says so, too.
+/// Gives the ring the size that the setting asks for; the error is why it keeps its size.
 pub async fn run(driver: &Rc<Driver>) -> Result<(), String> {
     while driver.resizing.replace(true) {
         pause(POLL).await; // one after the other
@@ -81,9 +87,6 @@ pub async fn run(driver: &Rc<Driver>) -> Result<(), String> {
     driver.resizing.set(false);
     if let Err(why) = &done {
         warning!("The backlog keeps its size: {why}");
-        if let Some(capacity) = present(driver) {
-            driver.node.borrow_mut().server.config.settings.repl_backlog_size = capacity;
-        }
     }
     done
 }
@@ -153,7 +156,16 @@ fn is_complete(driver: &Driver, twin: &mut Ring, seen: &mut Offset) -> Result<bo
 fn may_take_over(driver: &Driver, twin: &mut Ring) -> Result<bool, String> {
     let mut persist = driver.try_persist().ok_or(ENDED)?;
     persist.ring.copy_to(twin, u64::MAX);
-    Ok(persist.prepare_to_begin_at(twin.start()))
+    if persist.prepare_to_begin_at(twin.start()) {
+        return Ok(true);
+    }
+    match persist.log_status() {
+        LogStatus::At { .. } => Ok(false),
+        LogStatus::Healing { why, .. } | LogStatus::Failed(why) => {
+            persist.need_no_log_yet();
+            Err(format!("the log does not take what the smaller one would not hold: {why}"))
+        }
+    }
 }
 
 /// `renamed`: the twin's file has the ring's name, even if that is not known to be durable.

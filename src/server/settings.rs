@@ -1,8 +1,9 @@
 //! Settings that live outside the node: what CONFIG SET does to sockets, log, ring and process, and CONFIG REWRITE.
 //!
 //! The table has checked the values before they come here ([`crate::config`]). What fails here takes the whole change back, so
-//! that CONFIG SET is all or nothing; what takes its time ([`resize`], [`switch`]) comes last, is waited for by a task, and takes
-//! itself back if it fails.
+//! that CONFIG SET is all or nothing; what takes its time ([`resize`], [`switch`]) comes last and is waited for by a task. One
+//! change at a time: the next CONFIG SET is not even looked at before, or it would build on values that may be taken
+//! back, and answer OK for what another one has not yet brought about.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use super::actions;
 use super::driver::Driver;
 use super::logging::{self, notice, warning};
+use super::process::WallClock;
 use super::start::Files;
 use super::{process, resize, switch};
 use crate::config::{Change, DirectiveId, Settings, apply_failed, names_differ};
@@ -17,74 +19,109 @@ use crate::disk::durable;
 use crate::error::ReplyError;
 use crate::state::Slot;
 
-/// Settings were changed: those that live outside the node are brought up to date, or the change is taken back.
-pub fn changed(driver: &Rc<Driver>, slot: Option<Slot>, change: Change) {
-    let settings = driver.node.borrow().config().settings.clone();
-    let mut refused = None;
-    for id in &change.changed {
-        if let Err(why) = apply(driver, id.name(), &settings, change.before()) {
-            refused = Some(apply_failed(*id, &why));
-            break;
-        }
+/// Settings were changed: those that live outside the node are brought up to date, or the change is taken back. What keeps
+/// acknowledged data before it or after it does so all the while; what keeps less comes last, when nothing can fail any more.
+pub fn changed(driver: &Rc<Driver>, slot: Slot, change: Change) {
+    if (change.before().keeps() || settings(driver).keeps())
+        && let Some(mut persist) = driver.try_persist()
+    {
+        persist.keep_from_now_on();
     }
-    if driver.is_open() {
-        driver.persist_mut().settings_changed(&settings);
+    let takes_time = change.names(switch::NAME) || resize::is_asked_for(driver, &change);
+    if let (false, Ok(_one_at_a_time)) = (takes_time, driver.setting.try_lock()) {
+        let done = carry_out(driver, &change);
+        return end(driver, slot, &change, done);
     }
-    let answer = match refused {
-        None if switch::is_asked_for(&change) || resize::is_asked_for(driver, &change) => {
-            if switch::is_asked_for(&change) {
-                switch::prepare(driver, &settings);
-            }
-            tokio::task::spawn_local(finish_change(Rc::clone(driver), slot, change));
-            return;
+    let driver = Rc::clone(driver);
+    tokio::task::spawn_local(async move {
+        let _one_at_a_time = driver.setting.lock().await;
+        let mut done = carry_out(&driver, &change);
+        if done.is_ok() {
+            done = carry_out_slowly(&driver, &change).await;
         }
-        None => Ok("OK"),
-        Some(error) => {
-            undo(driver, change);
-            Err(error)
+        if done.is_err() && settings(&driver).appendonly && !change.before().appendonly {
+            driver.with_node(|node| node.server.config.settings.appendonly = false);
+            let _ended = switch::run(&driver).await; // an error is that the files are being closed
         }
-    };
-    if let Some(slot) = slot {
-        actions::reply(driver, slot, answer);
+        end(&driver, slot, &change, done);
+    });
+}
+
+/// CONFIG SET behind another request of its transaction.
+pub fn set(driver: &Rc<Driver>, slot: Slot, pairs: &[(Vec<u8>, Vec<u8>)]) {
+    let set = driver.node.borrow_mut().config_set(slot, pairs);
+    match set {
+        Ok(change) => changed(driver, slot, change),
+        Err(error) => actions::reply(driver, slot, Err(error)),
     }
 }
 
-/// What lives outside the node is as the settings are again.
-fn undo(driver: &Rc<Driver>, change: Change) -> Settings {
-    driver.with_node(|node| {
-        node.server.config.undo(change);
-        node.settings_changed();
-    });
-    let settings = driver.node.borrow().config().settings.clone();
-    logging::set_level(settings.loglevel);
+fn settings(driver: &Driver) -> Settings {
+    driver.node.borrow().config().settings.clone()
+}
+
+/// What is done at once. If one directive is refused those before it are taken back.
+fn carry_out(driver: &Rc<Driver>, change: &Change) -> Result<(), ReplyError> {
+    let settings = settings(driver);
+    for (n, id) in change.changed.iter().enumerate() {
+        if let Err(why) = apply(driver, id.name(), &settings, change.before()) {
+            take_back(driver, &change.changed[..n], &settings, change.before());
+            return Err(apply_failed(*id, &why));
+        }
+    }
     if let Some(mut persist) = driver.try_persist() {
         persist.settings_changed(&settings);
     }
-    switch::keep(driver, &settings);
-    settings
+    Ok(())
 }
 
-/// What takes its time: the client is answered at the end.
-async fn finish_change(driver: Rc<Driver>, slot: Option<Slot>, change: Change) {
-    let mut done = Ok(());
-    if switch::is_asked_for(&change) {
-        done = switch::run(&driver, slot.is_none()).await.map_err(|why| refusal(switch::NAME, &why));
-    }
-    if done.is_ok() && resize::is_asked_for(&driver, &change) {
-        done = resize::run(&driver).await.map_err(|why| refusal(resize::NAME, &why));
-    }
-    if done.is_err() {
-        let switched = switch::is_asked_for(&change);
-        let settings = undo(&driver, change);
-        if switched {
-            switch::prepare(&driver, &settings);
-            done = done.and(switch::run(&driver, false).await.map_err(ReplyError::from));
+fn take_back(driver: &Rc<Driver>, applied: &[DirectiveId], tried: &Settings, before: &Settings) {
+    for id in applied {
+        if let Err(why) = apply(driver, id.name(), before, tried) {
+            warning!("{} cannot be taken back: {why}", id.name());
         }
     }
-    match (slot, done) {
-        (Some(slot), done) => actions::reply(&driver, slot, done.map(|()| "OK")),
-        (None, _) => driver.settle(),
+}
+
+/// What asks threads. A log that is switched on comes before what may fail, one that is switched off behind it.
+async fn carry_out_slowly(driver: &Rc<Driver>, change: &Change) -> Result<(), ReplyError> {
+    let switched = change.names(switch::NAME);
+    let on = settings(driver).appendonly;
+    if switched && on {
+        switch::run(driver).await.map_err(|why| refusal(switch::NAME, &why))?;
     }
+    if resize::is_asked_for(driver, change)
+        && let Err(why) = resize::run(driver).await
+    {
+        take_back(driver, &change.changed, &settings(driver), change.before());
+        return Err(refusal(resize::NAME, &why));
+    }
+    if switched && !on {
+        switch::run(driver).await.map_err(|why| refusal(switch::NAME, &why))?;
+    }
+    Ok(())
+}
+
+/// The client is answered. What lives outside the node is as the settings are, or are again.
+fn end(driver: &Rc<Driver>, slot: Slot, change: &Change, done: Result<(), ReplyError>) {
+    if done.is_err() {
+        driver.with_node(|node| {
+            node.server.config.undo(change);
+            node.settings_changed();
+        });
+    }
+    let settings = settings(driver);
+    if let Some(mut persist) = driver.try_persist() {
+        persist.settings_changed(&settings);
+    }
+    if change.before().keeps() != settings.keeps() || change.names("save") || change.names(switch::NAME) {
+        switch::keep(driver, &settings);
+    }
+    driver.with_node(|node| {
+        node.configured();
+        node.finish(slot, done.map(|()| "OK"));
+        node.handle_deadlines(&mut WallClock);
+    });
 }
 
 fn refusal(name: &str, why: &str) -> ReplyError {
@@ -100,7 +137,6 @@ fn apply(driver: &Rc<Driver>, name: &str, settings: &Settings, before: &Settings
             return Err("the dataset is being loaded".into());
         }
         "loglevel" => logging::set_level(settings.loglevel),
-        "save" => switch::keep(driver, settings),
         "port" | "bind" => driver.rebind(settings, before).map_err(|_| {
             let why = if name == "port" {
                 "Unable to listen on this port"

@@ -287,7 +287,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     if settings.appendonly {
         persist.start_aof(&settings)?;
     }
-    persist.keep(!settings.save.0.is_empty());
+    persist.keep(&settings);
     if !recovered.sealed {
         persist.await_replicas(process::now_ms());
     }
@@ -320,7 +320,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
         notice!("The data hold writes of clients of a replica: they begin a history of their own");
         reload::new_history(driver, Role::Primary)?;
     }
-    if recovered.sealed && (settings.appendonly || !settings.save.0.is_empty()) {
+    if recovered.sealed && settings.keeps() {
         notice!(
             "An fsync of the log failed in the last run: a new base is written before anything is served"
         );

@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! yes ─► (a log that ends has ended) ─► a log begins, or the spill is the log ─► its segment is there ─► on, and a base is begun
-//! no  ─► off at once, and the log ends ─► it has ended ─► what keeps the data without it (rule 7)
+//! no  ─► the log ends ─► it has ended ─► what keeps the data without it (rule 7)
 //! ```
 //!
 //! All of it asks threads and looks again later (`persist/turns.rs`): other clients are served meanwhile, the one that asked is
-//! answered at the end. One switch at a time, and each does what the setting says when its turn comes, so that two
-//! clients who contradict each other get the later one's word.
+//! answered at the end. One at a time, as of all changes of settings ([`super::settings`]).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use super::actions::{self, Purpose};
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::process::pause;
-use crate::config::{Change, Settings};
+use crate::config::Settings;
 
 /// The directive.
 pub const NAME: &str = "appendonly";
@@ -27,38 +26,17 @@ const POLL: Duration = Duration::from_millis(5);
 /// The server is on its way out, or its files are being loaded anew.
 const ENDED: &str = "the files are being closed";
 
-pub fn is_asked_for(change: &Change) -> bool {
-    change.changed.iter().any(|id| id.name() == NAME)
-}
-
-/// From here on what is acknowledged is kept, if the log is to be switched on; what is to be switched off is off.
-pub fn prepare(driver: &Rc<Driver>, settings: &Settings) {
-    if settings.appendonly {
-        driver.persist_mut().keep_from_now_on();
-    } else {
-        switch_off(driver, settings);
+/// Does what the setting says; the error is why the log cannot be switched on.
+pub async fn run(driver: &Rc<Driver>) -> Result<(), String> {
+    if !driver.node.borrow().config().settings.appendonly {
+        switch_off(driver);
+        return has_ended(driver).await;
     }
-}
-
-/// Does what the setting says now; the error is why the log cannot be switched on, and the setting says so, too.
-pub async fn run(driver: &Rc<Driver>, in_transaction: bool) -> Result<(), String> {
-    let _one_at_a_time = driver.switching.lock().await;
-    let settings = driver.node.borrow().config().settings.clone();
-    let done = if settings.appendonly {
-        switch_on(driver, in_transaction).await
-    } else {
-        switch_off(driver, &settings); // if it was being switched on before
-        Ok(has_ended(driver).await?)
-    };
-    let settings = driver.node.borrow().config().settings.clone();
+    let done = switch_on(driver).await;
     if let Err(why) = &done {
         warning!("The log cannot be switched on: {why}");
-        driver.with_node(|node| node.server.config.settings.appendonly = false);
-        driver.try_persist().ok_or(ENDED)?.give_aof_up(!settings.save.0.is_empty());
+        driver.try_persist().ok_or(ENDED)?.give_aof_up();
         has_ended(driver).await?;
-    }
-    if !settings.appendonly || done.is_err() {
-        keep(driver, &settings);
     }
     done
 }
@@ -72,7 +50,7 @@ async fn has_ended(driver: &Driver) -> Result<(), String> {
     Ok(())
 }
 
-async fn switch_on(driver: &Rc<Driver>, in_transaction: bool) -> Result<(), String> {
+async fn switch_on(driver: &Rc<Driver>) -> Result<(), String> {
     has_ended(driver).await?;
     no_doubt(driver).await?;
     let settings = || driver.node.borrow().config().settings.clone();
@@ -91,8 +69,6 @@ async fn switch_on(driver: &Rc<Driver>, in_transaction: bool) -> Result<(), Stri
     }
     if driver.running().is_some() {
         notice!("An AOF background was scheduled: it starts when the job that runs has ended");
-    } else if in_transaction {
-        notice!("An AOF background was scheduled: it starts after the transaction");
     } else if let Err(why) = actions::rewrite(driver) {
         warning!("Can't rewrite append only file in background: {why}"); // it is tried again
     }
@@ -124,7 +100,7 @@ async fn no_doubt(driver: &Rc<Driver>) -> Result<(), String> {
     }
 }
 
-fn switch_off(driver: &Rc<Driver>, settings: &Settings) {
+fn switch_off(driver: &Rc<Driver>) {
     if !driver.try_persist().is_some_and(|persist| persist.appendonly) {
         return;
     }
@@ -133,7 +109,7 @@ fn switch_off(driver: &Rc<Driver>, settings: &Settings) {
         Purpose::Rewrite,
         "Killing running AOF rewrite child: the thread that writes the base gives up",
     );
-    driver.persist_mut().switch_aof_off(!settings.save.0.is_empty());
+    driver.persist_mut().switch_aof_off();
     let mut node = driver.node.borrow_mut();
     let persistence = &mut node.server.persistence;
     (persistence.aof_enabled, persistence.rewrite_scheduled) = (false, false);
@@ -144,7 +120,7 @@ fn switch_off(driver: &Rc<Driver>, settings: &Settings) {
 /// comes first.
 pub fn keep(driver: &Rc<Driver>, settings: &Settings) {
     let Some(mut persist) = driver.try_persist() else { return };
-    persist.keep(!settings.save.0.is_empty());
+    persist.keep(settings);
     let mut node = driver.node.borrow_mut();
     persist.describe(&mut node);
     node.server.persistence.base_due = persist.base_is_due();

@@ -35,8 +35,10 @@ pub struct Server {
     /// Sessions that have output, or input to go on with, beside the one being served.
     pub woken: Vec<Slot>,
     pub pause: Option<Pause>,
-    /// CLIENT UNPAUSE was called: those held back may go on.
+    /// CLIENT UNPAUSE was called, or what else held somebody back has ended: those who may go on do.
     pub pause_ended: bool,
+    /// Changes of settings that the driver has not carried out yet: the next CONFIG SET or REWRITE waits for its turn.
+    pub configuring: u32,
     pub blocked_clients: usize,
     /// What the running command wants done to other clients, once its unit is closed.
     pub orders: Vec<Order>,
@@ -232,6 +234,7 @@ impl Server {
             woken: Vec::new(),
             pause: None,
             pause_ended: false,
+            configuring: 0,
             blocked_clients: 0,
             orders: Vec::new(),
             redacted: Vec::new(),

@@ -31,6 +31,7 @@ mod replication;
 mod returning;
 mod scenarios;
 mod sentinel;
+mod setting;
 mod shutdown;
 mod slow_disk;
 mod starting;

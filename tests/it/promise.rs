@@ -88,7 +88,7 @@ fn the_history_is_not_changed_under_a_running_snapshot() {
     }
 }
 
-/// DEBUG RELOAD loads what it saved, also where CONFIG SET dir has pointed it.
+/// DEBUG RELOAD loads what it saved, also where CONFIG SET dir has pointed it; DEBUG LOADAOF what the server stands on.
 #[test]
 fn a_reload_reads_the_file_that_it_wrote() {
     let Some(launch) = launch(LOG) else { return };
@@ -102,6 +102,25 @@ fn a_reload_reads_the_file_that_it_wrote() {
     c.must(&["CONFIG", "SET", "dir", elsewhere.to_str().unwrap()]);
     c.must(&["DEBUG", "RELOAD"]);
     assert_eq!(c.must(&["DBSIZE"]).int(), 6);
+    eventually("a base of the log", Duration::from_secs(20), || {
+        (c.cmd(&["DEBUG", "LOADAOF"]) == Value::ok()).then_some(())
+    });
+    fill(&mut c, "c", 3);
+    kill_and_expect(server, LOG, 9);
+}
+
+/// A server is killed while a resize makes its file.
+#[test]
+fn what_a_killed_resize_leaves_goes() {
+    let Some(launch) = launch(LOG) else { return };
+    let mut server = launch.start();
+    fill(&mut server.connect(), "a", 3);
+    server.kill();
+    let left =
+        ["backlog.ring.new", "backlog.ring.new.tmp", "backlog.ring.tmp"].map(|name| server.data().join(name));
+    left.iter().for_each(|path| fs::write(path, "unfinished").unwrap());
+    let server = kill_and_expect(server.restart(), LOG, 3);
+    assert!(left.iter().all(|path| !path.exists()), "{}", server.log());
 }
 
 /// A log that continues a snapshot of no keys stands on its own soon, so that it may be read without the snapshot.
@@ -595,4 +614,111 @@ fn a_log_without_base_gets_it_before_the_server_ends() {
     assert_eq!(end.code, Some(0), "{end}");
     let other = again(&server, &[("save", ""), ("appendonly", "yes")]).with_program(stock).start();
     assert_eq!(keys(&other), 35);
+}
+
+/// The save points go while the log is being switched on, on a slow disk: what is acknowledged is kept by the log that
+/// is on its way.
+#[test]
+fn save_points_that_go_while_the_log_comes_take_nothing_away() {
+    let Some(ours) = launch(LOG) else { return };
+    let server = ours.start();
+    let (mut c, mut other) = (server.connect(), server.connect());
+    fill(&mut c, "a", 50);
+    c.must(&["DEBUG", "AOF-FLUSH-SLEEP", "500000"]);
+    c.must(&["SET", "to be synced", "1"]);
+    c.send_raw(&encode(&["CONFIG", "SET", "appendonly", "no"])).unwrap();
+    other.must(&["MULTI"]);
+    other.must(&["CONFIG", "SET", "appendonly", "yes"]);
+    other.must(&["CONFIG", "SET", "save", ""]);
+    other.must(&["EXEC"]);
+    fill(&mut other, "b", 300);
+    kill_and_expect(server, LOG, 351);
+}
+
+/// A server whose log cannot begin, and what is in its way.
+fn obstructed(directives: &[(&str, &str)]) -> Option<(Server, std::path::PathBuf)> {
+    let server = launch(directives)?.start();
+    let obstacle = server.data().join("appendonlydir/appendonly.aof.1.incr.aof");
+    fs::create_dir_all(obstacle.join("in the way")).unwrap();
+    Some((server, obstacle))
+}
+
+/// Writes until one is refused; so many were acknowledged.
+fn overrun(server: &Server) -> i64 {
+    let value = "v".repeat(10_000);
+    let mut c = server.connect();
+    let mut acked = 0;
+    eventually("a refusal", Duration::from_secs(20), || {
+        match c.try_cmd(&["SET", &format!("a{acked}"), &value]) {
+            Ok(Value::Error(_)) => return Some(()),
+            Ok(_) => acked += 1,
+            Err(_) => c = server.connect(), // its write's fate is unknown
+        }
+        None
+    });
+    acked
+}
+
+/// Save points are set and taken back where no log can be opened: a cache that keeps nothing refuses nothing.
+#[test]
+fn what_is_not_kept_is_not_refused() {
+    let cache = &[("appendonly", "no"), ("save", ""), ("repl-backlog-size", "1mb")];
+    let changes: [&[&[&str]]; 2] = [
+        &[&["CONFIG", "SET", "save", "3600 1"], &["CONFIG", "SET", "save", ""]],
+        &[&["CONFIG", "SET", "save", "3600 1", "appendonly", "yes"]],
+    ];
+    for change in changes {
+        let Some((server, _)) = obstructed(cache) else { return };
+        let mut c = server.connect();
+        fill(&mut c, "a", 200);
+        for command in change {
+            c.cmd(command);
+        }
+        eventually("writes again", Duration::from_secs(20), || {
+            (c.cmd(&["SET", "b", "1"]) == Value::ok()).then_some(())
+        });
+        fill(&mut c, "a", 200);
+    }
+}
+
+/// The spill cannot begin: a save, a smaller ring and a shutdown find an end all the same.
+#[test]
+fn a_save_stands_in_for_a_spill_that_cannot_begin() {
+    let saves: [&[&str]; 3] = [&["BGSAVE"], &["SAVE"], &["SHUTDOWN"]];
+    for save in saves {
+        let Some((mut server, obstacle)) = obstructed(SPILL) else { return };
+        let acked = overrun(&server);
+        let mut c = server.connect();
+        let refused = c.cmd(&["CONFIG", "SET", "repl-backlog-size", "64kb"]).text();
+        assert!(refused.starts_with("ERR CONFIG SET failed"), "{refused}");
+        c.send_raw(&encode(save)).unwrap();
+        if save == ["SHUTDOWN"] {
+            assert_eq!(server.wait(Duration::from_secs(20)).code, Some(0), "{}", server.log());
+        } else {
+            let mut c = server.connect();
+            eventually("writes again", Duration::from_secs(20), || {
+                (c.cmd(&["SET", "a0", "1"]) == Value::ok()).then_some(())
+            });
+        }
+        server.kill();
+        fs::remove_dir_all(&obstacle).unwrap();
+        let kept = keys(&server.restart());
+        assert!(kept == acked || kept == acked + 1, "{kept} of {acked}, and one of unknown fate");
+    }
+}
+
+/// A smaller ring is refused where the log cannot take what it would not hold, and writes go on in the one that is there.
+#[test]
+fn a_smaller_ring_that_cannot_be_had_costs_nothing() {
+    let Some((server, obstacle)) = obstructed(SPILL) else { return };
+    let mut c = server.connect();
+    fill(&mut c, "a", 50);
+    let refused = c.cmd(&["CONFIG", "SET", "repl-backlog-size", "64kb"]).text();
+    assert!(refused.starts_with("ERR CONFIG SET failed"), "{refused}");
+    eventually("writes again", Duration::from_secs(20), || {
+        (c.cmd(&["SET", "b0", "1"]) == Value::ok()).then_some(())
+    });
+    fill(&mut c, "b", 10);
+    fs::remove_dir_all(&obstacle).unwrap();
+    kill_and_expect(server, SPILL, 60);
 }

@@ -38,7 +38,7 @@ fn nobody_waits(server: &Server, commands: &[&[&str]]) {
                 let answered = asked.is_finished();
                 let began = Instant::now();
                 assert_eq!(other.must(&["PING"]).text(), "PONG");
-                assert!(began.elapsed() < SYNC / 2, "{command:?}: PING took {:?}", began.elapsed());
+                assert!(began.elapsed() < SYNC * 4 / 5, "{command:?}: PING took {:?}", began.elapsed());
                 if answered {
                     return asked.join().unwrap();
                 }
@@ -147,7 +147,7 @@ fn a_full_sync_comes_into_force() {
     eventually("the replica to be in sync", LIMIT, || {
         let began = Instant::now();
         let up = info(&mut c, "master_link_status") == "up";
-        assert!(began.elapsed() < SYNC / 2, "INFO took {:?}", began.elapsed());
+        assert!(began.elapsed() < SYNC * 4 / 5, "INFO took {:?}", began.elapsed());
         up.then_some(())
     });
     assert_eq!(c.must(&["EXISTS", "mine", "theirs"]), Value::Int(1));

@@ -20,11 +20,11 @@ impl Persist {
         self.promise.ring_begins_at(self.ring.start());
     }
 
-    /// Save points: whether what is acknowledged is kept without `appendonly` too (rule 7). While a log ends it is decided
-    /// then what takes its place.
-    pub fn keep(&mut self, kept: bool) {
-        self.promise.keep(kept || self.appendonly);
-        if kept && !self.appendonly && !self.is_ending() {
+    /// Whether what is acknowledged is kept, as the settings have it: also while their log is on its way (rule 7). While one
+    /// ends it is decided then what takes its place.
+    pub fn keep(&mut self, settings: &Settings) {
+        self.note_kept(settings.keeps());
+        if settings.keeps() && !settings.appendonly && !self.is_ending() {
             self.go_on_without_aof();
         }
     }
@@ -61,12 +61,20 @@ impl Persist {
         let was_broken = self.promise.broken_at().is_some();
         if self.present_log().is_some() {
             self.promise.base_placed_under_log(cut);
-        } else if !in_log && self.promise.snapshot_placed(cut, self.ring.start()) {
-            self.drop_segments();
+            self.base_placed_before_log(cut);
+        } else if !in_log {
+            self.base_placed(cut);
         }
         let mends = !self.base_is_due() && self.base_failed.take().is_some();
         if mends || was_broken && self.promise.broken_at().is_none() {
             (self.waker)();
+        }
+    }
+
+    /// The same, where no log runs.
+    pub(super) fn base_placed(&mut self, cut: Cut) {
+        if self.promise.snapshot_placed(cut, self.ring.start()) {
+            self.drop_segments();
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Unopened {
     /// It goes on where the manifest's segments end.
     pub(super) leads_on: bool,
     asked_by: Asks,
+    /// `dump.rdb` holds the state at this place since then.
+    base: Option<Cut>,
 }
 
 /// What a log is begun for.
@@ -158,7 +160,7 @@ impl Persist {
         let start = if self.serves { LogThread::start_soon } else { LogThread::start };
         let log = start(opening, Arc::clone(&self.waker)).map_err(|failure| failure.to_string())?;
         self.hand_over(&log.sender(), from)?;
-        let unopened = Unopened { before: self.promise, leads_on, asked_by };
+        let unopened = Unopened { before: self.promise, leads_on, asked_by, base: None };
         self.unopened = (!log.sender().is_open()).then_some(unopened);
         self.promise.log_began(from);
         self.sender = Some(log.sender());
@@ -224,6 +226,14 @@ impl Persist {
         Ok(())
     }
 
+    /// A log that cannot be opened is given up if the ring still has room for what it was begun for.
+    pub fn need_no_log_yet(&mut self) {
+        let lasts = |unopened: &Unopened| unopened.asked_by == Asks::Recovery && unopened.before.is_whole();
+        if self.unopened.as_ref().is_some_and(lasts) && self.waiting.is_empty() {
+            self.end_log_soon();
+        }
+    }
+
     // ---- appendonly yes ----
 
     /// `appendonly yes` at a start, which may wait.
@@ -261,15 +271,14 @@ impl Persist {
         self.settings_changed(settings);
     }
 
-    /// `appendonly yes` was asked for: nothing that the log is to hold may go before it is there.
+    /// Settings are being changed that keep what is acknowledged, before or after it: nothing may go before that is settled.
     pub fn keep_from_now_on(&mut self) {
         self.promise.keep(true);
     }
 
     /// `appendonly yes` came to nothing. A log that could not be opened for it is given up; one that the ring needs is tried
     /// on.
-    pub fn give_aof_up(&mut self, kept: bool) {
-        self.promise.keep(kept);
+    pub fn give_aof_up(&mut self) {
         if self.unopened.as_ref().is_some_and(|unopened| unopened.asked_by == Asks::Aof) {
             self.end_log_soon();
         }
@@ -296,13 +305,24 @@ impl Persist {
         self.ending = Some(Ending { sender, task: task.ok(), ended });
     }
 
-    /// `appendonly no`. `kept`: what is acknowledged is kept nevertheless (rule 7).
-    pub fn switch_aof_off(&mut self, kept: bool) {
+    /// `appendonly no`; [`Persist::keep`] follows.
+    pub fn switch_aof_off(&mut self) {
         if self.appendonly {
             self.end_log_soon();
             self.base_failed = None;
         }
+    }
+
+    /// A log that was begun to keep what is not kept any more is not worth a refused write.
+    pub(super) fn note_kept(&mut self, kept: bool) {
         self.promise.keep(kept);
+        let begun_to_keep = |unopened: &&mut Unopened| unopened.asked_by == Asks::Recovery;
+        if let Some(unopened) = self.unopened.as_mut().filter(begun_to_keep)
+            && !kept
+        {
+            unopened.asked_by = Asks::Replicas;
+            self.look_for_turn();
+        }
     }
 
     /// A log is on its way out: no other can begin.
@@ -339,7 +359,17 @@ impl Persist {
         }
     }
 
-    /// Ends the log, and waits for that. `Ok(None)`: none was written to any more.
+    /// A snapshot holds what a log that cannot be opened was begun for: that log is not waited for.
+    pub(super) fn base_placed_before_log(&mut self, cut: Cut) {
+        let Some(unopened) = &mut self.unopened else { return };
+        unopened.base = Some(cut);
+        let fails = self.sender.as_ref().is_some_and(|log| log.health_kind() == HealthKind::Healing);
+        if fails && unopened.asked_by != Asks::Aof {
+            self.end_log_soon();
+        }
+    }
+
+    /// Ends the log, and waits for that. `Ok(None)`: none was written to any more, or ever.
     pub(super) fn end_log(&mut self) -> Result<Option<Closed>, String> {
         let runs = self.log.is_some();
         self.end_log_soon();
@@ -348,8 +378,12 @@ impl Persist {
             task.finish();
         }
         let ended = ended.recv().unwrap_or_else(|_| Err(Unclosed::lost("the thread that ends it is gone")));
+        let never_began = matches!(&ended, Err(unclosed) if unclosed.never_began);
         let closed = self.log_has_ended(ended);
         self.catch_up();
+        if never_began && self.waiting.is_empty() {
+            return Ok(None); // all is as before it
+        }
         closed.map(|closed| runs.then_some(closed))
     }
 
@@ -365,7 +399,10 @@ impl Persist {
             Err(Unclosed { why, proven, durable, sealed, never_began }) => {
                 warning!("Closing the append-only log: {why}");
                 match unopened.filter(|_| never_began) {
-                    Some(unopened) => self.promise.log_never_began(unopened.before),
+                    Some(Unopened { before, base, .. }) => {
+                        self.promise.log_never_began(before);
+                        base.into_iter().for_each(|cut| self.base_placed(cut));
+                    }
                     None => self.promise.log_ended(proven.map(cut), durable),
                 }
                 if sealed {
