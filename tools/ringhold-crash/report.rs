@@ -87,6 +87,7 @@ impl Report {
     }
 
     /// A line of what is found while the run goes on.
+    #[cfg(feature = "planted")]
     pub fn say(&mut self, text: &str) {
         self.clear();
         println!("{text}");
