@@ -72,11 +72,12 @@ fn publish(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 const HELLO: &[u8] = b"__sentinel__:hello";
 
 /// Messages enter the stream only for replicas that are attached, or were a moment ago (rule 25); a replica's own
-/// stream is its primary's. (Sentinels' never do: an old primary that still hears them would get beyond the place where
+/// stream is its primary's; and none does while the log cannot be written (rule 23): subscribers here get them. (Sentinels' never do: an old primary that still hears them would get beyond the place where
 /// its replicas left it.)
 fn effect_of_publish(ctx: &Ctx<'_>, channel: &[u8]) -> Effect {
     let followed = ctx.server.upstream().is_none() && ctx.server.is_followed(ctx.now);
-    if followed && channel != HELLO { Effect::Message } else { Effect::None }
+    let log_works = ctx.server.persistence.failed.is_none();
+    if followed && log_works && channel != HELLO { Effect::Message } else { Effect::None }
 }
 
 /// PUBSUB CHANNELS [pattern], PUBSUB SHARDCHANNELS [pattern]

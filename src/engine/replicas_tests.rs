@@ -177,6 +177,11 @@ fn messages_enter_the_stream_for_followers() {
     assert_eq!(bench.stream(), "PUBLISH c 2");
     bench.check(client, "PUBLISH __sentinel__:hello 3", ":0");
     assert_eq!(bench.stream(), "");
+    // Rule 23.
+    bench.node.server.persistence.failed = Some("the disk is full".into());
+    bench.check(client, "PUBLISH c 4", ":0");
+    assert_eq!(bench.stream(), "");
+    bench.node.server.persistence.failed = None;
     // Until repl-timeout after the last one has left: it may be on its way back.
     bench.disconnect(replica);
     bench.pass(59_999);

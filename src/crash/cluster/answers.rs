@@ -70,7 +70,8 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// `min-replicas-to-write`: so many had said something within `min-replicas-max-lag`.
+    /// `min-replicas-to-write`: so many had said something within `min-replicas-max-lag`, or have just begun to follow, which counts
+    /// like a word.
     fn judge_min_replicas(&self, n: usize, answer: &Answer) -> Verdict {
         let (Some(_), Some(when)) = (answer.asked.data, answer.asked.executed) else { return Ok(()) };
         let wanted = self.machines[n].world.look(|node| {
@@ -80,9 +81,10 @@ impl Runner<'_> {
         let Some((wanted, lag)) = wanted.filter(|(wanted, lag)| *wanted > 0 && *lag > 0) else {
             return Ok(());
         };
-        let recent =
-            |from: usize| self.heard.get(&(from, n)).is_some_and(|at| when - at < (lag + 1) * 1_000_000);
-        let heard = self.all().filter(|from| *from != n && recent(*from)).count();
+        let recent = |at: &i64| when - at < (lag + 1) * 1_000_000;
+        let others = self.all().filter(|from| *from != n);
+        let heard = others.filter(|from| self.heard.get(&(*from, n)).is_some_and(recent)).count();
+        let heard = heard + usize::from(self.machines[n].joined.as_ref().is_some_and(recent));
         if heard < wanted {
             let what = format!(
                 "{}: takes a write, though {heard} replicas instead of {wanted} said anything within {lag} s",

@@ -9,6 +9,7 @@ use super::scenario::Follows;
 use super::truth::{NOTHING, Sum, Truth, sum};
 use crate::disk::PowerCut;
 use crate::server::persist::{Cut, Seen};
+use crate::state::Stage;
 use crate::store::Snapshot;
 use crate::units::{Offset, ReplId};
 
@@ -51,8 +52,11 @@ pub struct Machine {
     pub fell_back_to: Option<Offset>,
     /// Its directory is a replica's: a start as a primary is a promotion (rule 27).
     is_replicas: bool,
-    /// Of its files, when the process was last seen alive.
+    /// Of its files, as far as this process has told.
     generation: u64,
+    /// How many follow it, and when that last changed (Unix microseconds).
+    followers: usize,
+    pub joined: Option<i64>,
     /// Its disk has failed, or been full.
     pub was_troubled: bool,
     /// Where the stream ended when an fsync failed that no base has made good yet.
@@ -80,6 +84,8 @@ impl Machine {
             fell_back_to: None,
             is_replicas: false,
             generation: 0,
+            followers: 0,
+            joined: None,
             was_troubled: false,
             latched_at: None,
         }
@@ -201,6 +207,7 @@ impl Machine {
         self.stands(cut.offset, sum);
         self.sends_durable_from = None;
         (self.fell_back_to, self.is_replicas) = (None, true);
+        self.generation = self.world.generation().unwrap_or(self.generation);
         self.kept = self.keeps();
         self.floors =
             if self.kept { Floors { process: cut.offset, power: cut.offset } } else { Floors::default() };
@@ -213,7 +220,6 @@ impl Machine {
 
     /// Notes what would have to be there after a crash now.
     pub fn heed(&mut self) -> Verdict {
-        self.generation = self.world.generation().unwrap_or(self.generation);
         self.follows = self
             .world
             .look(|node| node.config().settings.replicaof.clone())
@@ -222,6 +228,14 @@ impl Machine {
         self.heed_latch()?;
         let sends_durable = self.follows.is_none() && self.world.syncs_before_it_sends();
         self.sends_durable_from = sends_durable.then(|| self.sends_durable_from.unwrap_or(self.end()));
+        let online = |node: &crate::engine::Node| {
+            let replicas = node.server.replicas().into_iter();
+            replicas.filter(|(.., replica)| replica.stage == Stage::Online).count()
+        };
+        let followers = self.world.look(online).unwrap_or(0);
+        if std::mem::replace(&mut self.followers, followers) != followers {
+            self.joined = Some(self.world.stage.now());
+        }
         let kept = self.keeps();
         self.kept = kept && (self.kept || self.world.is_whole());
         if let Some(durable) = self.world.durable()
@@ -375,6 +389,7 @@ impl Machine {
 
     /// Judges what a start has come back with.
     pub fn recovered(&mut self, started: &Started, truth: &mut Truth) -> Verdict {
+        self.generation = self.world.generation().unwrap_or(self.generation);
         let end = started.end;
         let power = std::mem::take(&mut self.lost_power);
         let (floor, how) =

@@ -1,6 +1,6 @@
 //! Scenarios of several servers, made by hand; what was found by seeds and made small.
 
-use super::super::scenario::{Setup, words};
+use super::super::scenario::{Fault, Setup, words};
 use super::super::search::try_run;
 use super::scenario::{Follows, OPERATOR, Scenario, Step, replicaof};
 
@@ -98,6 +98,18 @@ fn what_was_found_stays_mended() {
                 Step::Shutdown(1, None),
                 Step::Send(0, OPERATOR, replicaof(Some(1))),
                 Step::Live(1100),
+                Step::Quiet,
+            ],
+        ),
+    );
+    check(
+        "PUBLISH entered the stream of a server whose log could not be written",
+        replicated(
+            [setup(true, "everysec"), setup(true, "everysec")],
+            [
+                Step::Fails(0, Fault { call: "fdatasync", path: "", full: false, times: 3 }),
+                Step::Live(1100),
+                set(0, "PUBLISH news item"),
                 Step::Quiet,
             ],
         ),
