@@ -54,8 +54,7 @@ pub struct Machine {
     is_replicas: bool,
     /// Of its files, as far as this process has told.
     generation: u64,
-    /// How many follow it, and when that last changed (Unix microseconds).
-    followers: usize,
+    /// When it last took a word of its own for one of a replica that has said nothing yet (Unix microseconds).
     pub joined: Option<i64>,
     /// Its disk has failed, or been full.
     pub was_troubled: bool,
@@ -84,7 +83,6 @@ impl Machine {
             fell_back_to: None,
             is_replicas: false,
             generation: 0,
-            followers: 0,
             joined: None,
             was_troubled: false,
             latched_at: None,
@@ -206,7 +204,7 @@ impl Machine {
         self.name = cut.replid;
         self.stands(cut.offset, sum);
         self.sends_durable_from = None;
-        (self.fell_back_to, self.is_replicas) = (None, true);
+        (self.fell_back_to, self.is_replicas, self.latched_at) = (None, true, None);
         self.generation = self.world.generation().unwrap_or(self.generation);
         self.kept = self.keeps();
         self.floors =
@@ -228,14 +226,12 @@ impl Machine {
         self.heed_latch()?;
         let sends_durable = self.follows.is_none() && self.world.syncs_before_it_sends();
         self.sends_durable_from = sends_durable.then(|| self.sends_durable_from.unwrap_or(self.end()));
-        let online = |node: &crate::engine::Node| {
+        let new_ones = |node: &crate::engine::Node| {
             let replicas = node.server.replicas().into_iter();
-            replicas.filter(|(.., replica)| replica.stage == Stage::Online).count()
+            let new = replicas.filter(|(.., replica)| replica.stage == Stage::Online && replica.acks == 0);
+            new.map(|(.., replica)| replica.ack_ms * 1000).max()
         };
-        let followers = self.world.look(online).unwrap_or(0);
-        if std::mem::replace(&mut self.followers, followers) != followers {
-            self.joined = Some(self.world.stage.now());
-        }
+        self.joined = self.joined.max(self.world.look(new_ones).flatten());
         let kept = self.keeps();
         self.kept = kept && (self.kept || self.world.is_whole());
         if let Some(durable) = self.world.durable()

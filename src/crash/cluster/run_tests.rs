@@ -102,6 +102,25 @@ fn what_was_found_stays_mended() {
             ],
         ),
     );
+    let large = format!("SET s {}", "v".repeat(8514));
+    check(
+        "a server died after a full sync was committed and before the old segments were removed: its start took them up \
+         again, as they began under a name that both histories had, and put their end behind the new data",
+        replicated(
+            [setup(false, "everysec"), setup(false, "no")],
+            [
+                set(0, &large),
+                Step::Live(1100),
+                Step::Send(1, OPERATOR, replicaof(None)),
+                Step::Fails(0, Fault { call: "remove", path: "incr", full: true, times: 3 }),
+                set(0, "INCR n"),
+                Step::Send(0, OPERATOR, replicaof(Some(1))),
+                Step::Live(3000),
+                Step::Up(0, Follows::AsBefore),
+                Step::Quiet,
+            ],
+        ),
+    );
     check(
         "PUBLISH entered the stream of a server whose log could not be written",
         replicated(

@@ -6,7 +6,7 @@ use super::{ManifestFound, Paths, read_manifest, set_aside};
 use crate::disk::{Disk, Result, durable};
 use crate::format::history::{Born, History};
 use crate::format::manifest::{Entry, FileType, Manifest};
-use crate::log::survey::read_opening;
+use crate::log::survey::walk_segment;
 use crate::ring::{Found, Ring};
 use crate::units::Offset;
 
@@ -35,21 +35,19 @@ pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result
     incrs.sort_by_key(|entry| entry.seq);
     // Without a base of its own it goes on from a snapshot beside it, or from birth.
     let outside = newest.or((history.born != Born::Import).then_some(Offset::ZERO));
-    let leads = |entry: &Entry| -> Result<bool> {
-        let ours = || match begun {
-            Some(_) => Ok(true),
-            // They may also be another history's, which a full sync replaced and a crash left.
-            None => is_named(disk, &paths.log_file(&entry.name), history),
-        };
-        Ok(entry.start_offset <= outside && ours()?)
-    };
-    if base.is_none() && !incrs.first().map_or(Ok(false), leads)? {
+    let leads = |entry: &Entry| entry.start_offset <= outside;
+    if base.is_none() && !incrs.first().is_some_and(leads) {
         return Ok(None);
     }
     for entry in base.into_iter().chain(&incrs) {
         if !disk.exists(&paths.log_file(&entry.name))? {
             return Ok(None); // it was being deleted
         }
+    }
+    // They may also be another history's, which a full sync replaced and a crash left.
+    let last = incrs.last().filter(|_| base.is_none() && begun.is_none());
+    if !last.map_or(Ok(true), |last| is_of(disk, &paths.log_file(&last.name), history))? {
+        return Ok(None);
     }
     // The manifest last: a crash before it finds the same, with less to do.
     for entry in &manifest.incrs {
@@ -70,15 +68,12 @@ pub fn restore_past(disk: &dyn Disk, paths: &Paths, history: &History) -> Result
     Ok(Some(begun))
 }
 
-/// Whether the segment opens under a name of this history.
-fn is_named(disk: &dyn Disk, path: &Path, history: &History) -> Result<bool> {
-    let opening = match disk.exists(path)? {
-        true => read_opening(disk, path)?.0.opening,
-        false => None,
-    };
-    let past = || history.lineage.iter().map(|past| past.replid);
-    Ok(opening
-        .is_some_and(|place| std::iter::once(history.replid).chain(past()).any(|id| id == place.replid)))
+/// Whether the segment, and with it all before it, is of this history: its last mark stands under a name of it, no further than
+/// that name's end. One that parted from it goes on behind that, or under names unknown here.
+fn is_of(disk: &dyn Disk, path: &Path, history: &History) -> Result<bool> {
+    let report = walk_segment(disk, path)?;
+    let name = report.ids.last().filter(|_| report.opening.is_some());
+    Ok(name.and_then(|(name, _)| history.end_of(*name)).is_some_and(|end| report.marked.offset <= end))
 }
 
 #[cfg(test)]
@@ -87,7 +82,7 @@ mod tests {
     use super::*;
     use crate::disk::SimDisk;
     use crate::format::aof::Place;
-    use crate::format::history::{Base, BaseFile};
+    use crate::format::history::{Base, BaseFile, Cause};
     use crate::ring::Begin;
     use crate::units::ReplId;
     use std::sync::Arc;
@@ -109,6 +104,26 @@ mod tests {
             drop(Ring::create(&disk, &paths().ring(), 1 << 16, begin).unwrap());
             restore_past(&disk, &paths(), &history).unwrap();
             assert_eq!(disk.exists(&paths().ring()).unwrap(), stays, "{ring_start}");
+        }
+    }
+
+    /// A full sync put another history in the place of this one, which both share up to 300, and the server died before it
+    /// had removed the segments.
+    #[test]
+    fn what_another_history_wrote_stays_where_it_is() {
+        for (name, end, expected) in [(1, 300, None), (1, 500, Some(None)), (2, 500, None)] {
+            let disk = SimDisk::new();
+            let shared = ReplId::from_random([1; 20]);
+            let mut log = Segments::new(Arc::new(disk.clone()), paths(), Manifest::default()).unwrap();
+            log.open_next(Place { replid: shared, offset: Offset::ZERO, db: 0 }).unwrap();
+            let last = ReplId::from_random([name; 20]);
+            log.open_next(Place { replid: last, offset: Offset(500), db: 0 }).unwrap();
+            log.leave_behind().unwrap();
+            let mut history = History::new(shared, Offset::ZERO, Born::Copy, 1);
+            history.rename(ReplId::from_random([3; 20]), Offset(end), Cause::Promotion);
+            let files = vec![BaseFile { name: "dump.rdb".into(), len: 5, checksum: 0 }];
+            history.bases.push(Base { cut: Offset(400), db: 0, placed: true, files });
+            assert_eq!(restore_past(&disk, &paths(), &history).unwrap(), expected, "{name} {end}");
         }
     }
 }
