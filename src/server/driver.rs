@@ -505,9 +505,13 @@ impl Driver {
         *self.loading.borrow_mut() = Some(progress);
     }
 
-    /// Recovery is done: from here on writes have somewhere to go.
+    /// Recovery is done: from here on writes have somewhere to go. What was recovered, the log may still have to write and sync.
     pub fn open(&self, mut persist: Persist) {
         persist.serves = true;
+        if let LogStatus::At { written, durable } = persist.log_status() {
+            let history = &mut self.node.borrow_mut().server.history;
+            (history.written, history.durable) = (written, durable);
+        }
         *self.persist.borrow_mut() = Some(persist);
     }
 

@@ -234,6 +234,9 @@ impl Machine {
         self.joined = self.joined.max(self.world.look(new_ones).flatten());
         let kept = self.keeps();
         self.kept = kept && (self.kept || self.world.is_whole());
+        if self.world.generation().is_some_and(|now| now != self.generation) {
+            return Ok(()); // a full sync is committed, and not in force yet
+        }
         if let Some(durable) = self.world.durable()
             && let Some((at, sum)) = self.sums.range(..=durable.0).next_back()
         {

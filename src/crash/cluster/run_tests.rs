@@ -122,6 +122,23 @@ fn what_was_found_stays_mended() {
         ),
     );
     check(
+        "a replica that had just started called durable what it had recovered from its ring and not synced yet",
+        replicated(
+            [setup(true, "no"), setup(true, "everysec")],
+            [
+                set(0, "SET a 1"),
+                Step::Flow(1 << 20),
+                Step::Down(1, None),
+                set(0, "WAITAOF 0 1 1000"),
+                Step::Up(1, Follows::AsBefore),
+                Step::Flow(1 << 20),
+                Step::Thread(0),
+                Step::Flow(1 << 20),
+                Step::Quiet,
+            ],
+        ),
+    );
+    check(
         "PUBLISH entered the stream of a server whose log could not be written",
         replicated(
             [setup(true, "everysec"), setup(true, "everysec")],
