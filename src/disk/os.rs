@@ -180,11 +180,11 @@ impl DiskFile for OsFile {
 
     fn fallocate(&self, len: u64) -> Result<()> {
         step();
-        // It would fill the disk, and everybody on it would find it full, before it failed.
+        // It would fill the disk, and everybody on it would find it full, before it failed. (Without blocks: no figures.)
         let there =
             fstatvfs(&self.file).map_err(|e| self.failed("looking up the free space for")(e.into()))?;
         let room = there.f_bavail.saturating_mul(there.f_frsize).saturating_add(self.size()?);
-        if room < len {
+        if there.f_blocks > 0 && room < len {
             let why = format!("No space left on device: {len} bytes are wanted, {room} are free");
             let full = std::io::Error::new(ErrorKind::StorageFull, why);
             return Err(self.failed("reserving space for")(full));

@@ -64,6 +64,11 @@ impl Node {
         true
     }
 
+    /// What is done now was asked for in a transaction.
+    pub fn serves_transaction(&self, slot: Slot) -> bool {
+        self.afterwork.contains_key(&slot)
+    }
+
     /// One of a transaction's requests is done, and the next is handed over; `true`: none is left, the client has its reply.
     pub(super) fn transaction_goes_on(&mut self, slot: Slot, answer: &Result<&str, ReplyError>) -> bool {
         let Some(work) = self.afterwork.get_mut(&slot) else { return true };

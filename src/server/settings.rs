@@ -37,11 +37,11 @@ pub fn changed(driver: &Rc<Driver>, slot: Slot, change: Change) {
         let _one_at_a_time = driver.setting.lock().await;
         let mut done = carry_out(&driver, &change);
         if done.is_ok() {
-            done = carry_out_slowly(&driver, &change).await;
+            done = carry_out_slowly(&driver, slot, &change).await;
         }
         if done.is_err() && settings(&driver).appendonly && !change.before().appendonly {
             driver.with_node(|node| node.server.config.settings.appendonly = false);
-            let _ended = switch::run(&driver).await; // an error is that the files are being closed
+            let _ended = switch::run(&driver, false).await; // an error is that the files are being closed
         }
         end(&driver, slot, &change, done);
     });
@@ -84,11 +84,12 @@ fn take_back(driver: &Rc<Driver>, applied: &[DirectiveId], tried: &Settings, bef
 }
 
 /// What asks threads. A log that is switched on comes before what may fail, one that is switched off behind it.
-async fn carry_out_slowly(driver: &Rc<Driver>, change: &Change) -> Result<(), ReplyError> {
+async fn carry_out_slowly(driver: &Rc<Driver>, slot: Slot, change: &Change) -> Result<(), ReplyError> {
     let switched = change.names(switch::NAME);
     let on = settings(driver).appendonly;
+    let in_transaction = driver.node.borrow().serves_transaction(slot);
     if switched && on {
-        switch::run(driver).await.map_err(|why| refusal(switch::NAME, &why))?;
+        switch::run(driver, in_transaction).await.map_err(|why| refusal(switch::NAME, &why))?;
     }
     if resize::is_asked_for(driver, change)
         && let Err(why) = resize::run(driver).await
@@ -97,7 +98,7 @@ async fn carry_out_slowly(driver: &Rc<Driver>, change: &Change) -> Result<(), Re
         return Err(refusal(resize::NAME, &why));
     }
     if switched && !on {
-        switch::run(driver).await.map_err(|why| refusal(switch::NAME, &why))?;
+        switch::run(driver, in_transaction).await.map_err(|why| refusal(switch::NAME, &why))?;
     }
     Ok(())
 }

@@ -26,13 +26,14 @@ const POLL: Duration = Duration::from_millis(5);
 /// The server is on its way out, or its files are being loaded anew.
 const ENDED: &str = "the files are being closed";
 
-/// Does what the setting says; the error is why the log cannot be switched on.
-pub async fn run(driver: &Rc<Driver>) -> Result<(), String> {
+/// Does what the setting says; the error is why the log cannot be switched on. As stock has it, a base that a transaction
+/// brings about (`scheduled`) is begun on the next tick.
+pub async fn run(driver: &Rc<Driver>, scheduled: bool) -> Result<(), String> {
     if !driver.node.borrow().config().settings.appendonly {
         switch_off(driver);
         return has_ended(driver).await;
     }
-    let done = switch_on(driver).await;
+    let done = switch_on(driver, scheduled).await;
     if let Err(why) = &done {
         warning!("The log cannot be switched on: {why}");
         driver.try_persist().ok_or(ENDED)?.give_aof_up();
@@ -50,7 +51,7 @@ async fn has_ended(driver: &Driver) -> Result<(), String> {
     Ok(())
 }
 
-async fn switch_on(driver: &Rc<Driver>) -> Result<(), String> {
+async fn switch_on(driver: &Rc<Driver>, scheduled: bool) -> Result<(), String> {
     has_ended(driver).await?;
     no_doubt(driver).await?;
     let settings = || driver.node.borrow().config().settings.clone();
@@ -69,6 +70,8 @@ async fn switch_on(driver: &Rc<Driver>) -> Result<(), String> {
     }
     if driver.running().is_some() {
         notice!("An AOF background was scheduled: it starts when the job that runs has ended");
+    } else if scheduled {
+        notice!("An AOF background was scheduled: it starts after the transaction");
     } else if let Err(why) = actions::rewrite(driver) {
         warning!("Can't rewrite append only file in background: {why}"); // it is tried again
     }

@@ -90,6 +90,7 @@ fn a_transaction_schedules_background_work() {
         });
         idle(&server, "aof_rewrite_in_progress");
     }
+    assert!(server.log().contains("An AOF background was scheduled: it starts after the transaction"));
 }
 
 #[test]
