@@ -15,6 +15,8 @@ use fastrand::Rng;
 mod lapping;
 mod switching;
 
+use switching::Spice;
+
 pub type Words = Vec<Vec<u8>>;
 
 /// Settings that a life runs under.
@@ -131,13 +133,15 @@ const LIVES: u32 = 4;
 impl Scenario {
     /// Every fourth seed is about one thing: the log and save points switched on and off over a ring that moves on quickly,
     /// with saves and rewrites under way and a disk that is full or fails now and then; in a quarter of these several at once, which
-    /// may be refused. Every sixteenth is a ring that goes round, and deaths in the middle of an append. The others are a bit
-    /// of everything. A new kind takes a residue that no regression seed has, so that these stay what they were.
+    /// may be refused, and in a fifth one commands that save by themselves and clean ends of all kinds. Every sixteenth is a ring
+    /// that goes round, and deaths in the middle of an append. The others are a bit of everything. A new kind takes a residue that
+    /// no regression seed has, so that these stay what they were.
     pub fn generate(seed: u64) -> Scenario {
         match seed % KINDS {
-            0 | 4 | 8 => switching::generate(seed, false),
+            0 | 4 | 8 => switching::generate(seed, Spice::Plain),
             LAPPING => lapping::generate(seed),
-            12 => switching::generate(seed, true),
+            11 => switching::generate(seed, Spice::Ends),
+            12 => switching::generate(seed, Spice::Together),
             _ => Scenario::mixed(seed),
         }
     }

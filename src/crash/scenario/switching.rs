@@ -10,8 +10,17 @@ use super::{Crash, Fault, Scenario, Setup, Step, Words, crash, first_setup, word
 
 const LIVES: u32 = 3;
 
-/// `together`: several settings are changed at once, some of which cannot be.
-pub fn generate(seed: u64, together: bool) -> Scenario {
+/// What is mixed in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Spice {
+    Plain,
+    /// Several settings are changed at once, some of which cannot be.
+    Together,
+    /// Clean ends of all kinds, and commands that save by themselves or make units larger than the ring.
+    Ends,
+}
+
+pub fn generate(seed: u64, spice: Spice) -> Scenario {
     let mut rng = Rng::with_seed(seed);
     let setup = Setup { ring: 16384, ..first_setup(&mut rng) };
     let mut now = setup.clone();
@@ -19,10 +28,10 @@ pub fn generate(seed: u64, together: bool) -> Scenario {
     let mut steps = Vec::new();
     for _ in 0..rng.u32(1..=LIVES) {
         for _ in 0..rng.u32(4..32) {
-            if together && rng.u8(0..6) == 0 {
-                steps.push(Step::Send(0, at_once(&mut rng)));
-            } else {
-                step(&mut rng, &mut steps, troubled);
+            match spice {
+                Spice::Together if rng.u8(0..6) == 0 => steps.push(Step::Send(0, at_once(&mut rng))),
+                Spice::Ends if rng.u8(0..6) == 0 => other_command(&mut rng, &mut steps),
+                _ => step(&mut rng, &mut steps, troubled),
             }
         }
         let crash = match rng.u8(0..3) {
@@ -30,7 +39,13 @@ pub fn generate(seed: u64, together: bool) -> Scenario {
             1 => Crash::kill(),
             _ => Crash::power(rng.u64(..) >> 16),
         };
-        steps.push(if rng.u8(0..8) == 0 { Step::Shutdown(None, crash) } else { Step::Crash(crash) });
+        steps.push(match spice {
+            Spice::Ends if rng.bool() => {
+                Step::Shutdown([None, Some(true), Some(false)][rng.usize(0..3)], crash)
+            }
+            _ if rng.u8(0..8) == 0 => Step::Shutdown(None, crash),
+            _ => Step::Crash(crash),
+        });
     }
     Scenario { seed, setup, steps }
 }
@@ -59,6 +74,21 @@ fn step(rng: &mut Rng, steps: &mut Vec<Step>, troubled: bool) {
         _ => Step::Log(true),
     };
     steps.push(step);
+}
+
+fn other_command(rng: &mut Rng, steps: &mut Vec<Step>) {
+    let client = rng.u8(0..2);
+    match rng.u8(0..5) {
+        0 => steps.push(Step::Send(client, words("FLUSHALL"))),
+        1 => steps.push(Step::Send(client, words("SAVE"))),
+        2 => steps.push(Step::Send(client, words(&format!("GET n{}", rng.u8(0..4))))),
+        3 => steps.push(Step::Send(client, words(&format!("DEL s{}", rng.u8(0..4))))),
+        _ => {
+            steps.push(Step::Send(client, words("MULTI")));
+            (0..rng.u8(1..4)).for_each(|_| steps.push(Step::Send(client, large(rng))));
+            steps.push(Step::Send(client, words("EXEC")));
+        }
+    }
 }
 
 /// Several settings in one command: all or none. There is no TLS.
