@@ -668,6 +668,31 @@ mod tests {
         }
     }
 
+    /// A full disk, and the log ends without a unit larger than the ring: writes are refused until a base holds it, or until
+    /// nothing is to be kept any more.
+    #[test]
+    fn what_nothing_holds_is_not_waited_for_when_nothing_is_kept() {
+        let setup = Setup { appendonly: true, fsync: "always", save: true, ring: 16384, rest: String::new() };
+        let send = |client, words: &[&str]| {
+            Step::Send(client, words.iter().map(|word| word.as_bytes().to_vec()).collect())
+        };
+        let value = "v".repeat(16300);
+        let steps = vec![
+            Step::Space(Some(0)),
+            send(0, &["SET", "large", &value]),
+            Step::Log(false),
+            send(1, &["CONFIG", "SET", "appendonly", "no"]),
+            Step::Thread,
+            send(2, &["CONFIG", "SET", "save", ""]),
+            Step::Space(None),
+            Step::Settle,
+            send(2, &["SET", "small", "v"]),
+            Step::Crash(Crash::kill()),
+        ];
+        let outcome = try_run(&Scenario { seed: 1, setup, steps }, None);
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+
     #[test]
     fn what_was_found_stays_mended() {
         for (seed, story) in FOUND {

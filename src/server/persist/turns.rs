@@ -313,9 +313,13 @@ impl Persist {
         }
     }
 
-    /// A log that was begun to keep what is not kept any more is not worth a refused write.
+    /// A log that was begun to keep what is not kept any more is not worth a refused write, nor is what none holds.
     pub(super) fn note_kept(&mut self, kept: bool) {
+        let was_broken = self.promise.broken_at().is_some();
         self.promise.keep(kept);
+        if was_broken && !kept {
+            (self.waker)();
+        }
         let begun_to_keep = |unopened: &&mut Unopened| unopened.asked_by == Asks::Recovery;
         if let Some(unopened) = self.unopened.as_mut().filter(begun_to_keep)
             && !kept
