@@ -97,7 +97,7 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
             super::shutdown::requested(driver, Some(slot), save, now, force)
         }
         Request::ShutdownAbort => super::shutdown::aborted(driver, slot),
-        Request::ConfigSet { pairs } => settings::set(driver, slot, &pairs),
+        Request::ConfigSet { pairs } => settings::set(driver, slot, pairs),
         Request::ConfigRewrite { all } => settings::rewrite_file(driver, slot, all),
         Request::DebugReload { .. } | Request::DebugLoadAof => super::reload::debug(driver, slot, request),
         Request::DebugSyncDelay { micros } => {

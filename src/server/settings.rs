@@ -7,17 +7,21 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::actions;
 use super::driver::Driver;
 use super::logging::{self, notice, warning};
-use super::process::WallClock;
+use super::process::{WallClock, pause};
 use super::start::Files;
 use super::{process, resize, switch};
 use crate::config::{Change, DirectiveId, Settings, apply_failed, names_differ};
 use crate::disk::durable;
 use crate::error::ReplyError;
 use crate::state::Slot;
+
+/// Between two looks at whether another's change is settled.
+const POLL: Duration = Duration::from_millis(5);
 
 /// Settings were changed: those that live outside the node are brought up to date, or the change is taken back. What keeps
 /// acknowledged data before it or after it does so all the while; what keeps less comes last, when nothing can fail any more.
@@ -47,12 +51,26 @@ pub fn changed(driver: &Rc<Driver>, slot: Slot, change: Change) {
     });
 }
 
-/// CONFIG SET behind another request of its transaction.
-pub fn set(driver: &Rc<Driver>, slot: Slot, pairs: &[(Vec<u8>, Vec<u8>)]) {
-    let set = driver.node.borrow_mut().config_set(slot, pairs);
-    match set {
-        Ok(change) => changed(driver, slot, change),
-        Err(error) => actions::reply(driver, slot, Err(error)),
+/// CONFIG SET behind another request of its transaction: its turn comes when nobody's change is under way.
+pub fn set(driver: &Rc<Driver>, slot: Slot, pairs: Vec<(Vec<u8>, Vec<u8>)>) {
+    let driver = Rc::clone(driver);
+    tokio::task::spawn_local(async move {
+        nobody_configures(&driver).await;
+        let set = driver.node.borrow_mut().config_set(slot, &pairs);
+        match set {
+            Ok(change) => changed(&driver, slot, change),
+            Err(error) => actions::reply(&driver, slot, Err(error)),
+        }
+    });
+}
+
+fn configures(driver: &Driver) -> bool {
+    driver.node.borrow().server.configuring > 0
+}
+
+async fn nobody_configures(driver: &Driver) {
+    while configures(driver) {
+        pause(POLL).await;
     }
 }
 
@@ -169,9 +187,12 @@ fn apply(driver: &Rc<Driver>, name: &str, settings: &Settings, before: &Settings
 /// The text is that of now; it is written on a thread, one after the other. Who asked in a transaction has its answer.
 pub fn rewrite_file(driver: &Rc<Driver>, slot: Slot, all: bool) {
     let asker = driver.node.borrow().waits_for_work(slot).then_some(slot);
-    let rewritten = driver.node.borrow().config().rewrite(&mut Files::default(), all);
+    let rewrite = move |driver: &Driver| driver.node.borrow().config().rewrite(&mut Files::default(), all);
+    let of_now = (!configures(driver)).then(|| rewrite(driver));
     let driver = Rc::clone(driver);
     tokio::task::spawn_local(async move {
+        nobody_configures(&driver).await; // what is under way may be taken back: a transaction can ask in the middle of it
+        let rewritten = of_now.unwrap_or_else(|| rewrite(&driver));
         let _one_at_a_time = driver.configuring.lock().await;
         let written = match rewritten {
             Ok(None) => Err("The server is running without a config file".to_string()),

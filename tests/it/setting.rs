@@ -149,3 +149,29 @@ fn the_logs_directory_is_made_anew() {
     server.kill();
     assert_eq!(server.restart_and_connect().1.must(&["GET", "key"]).text(), "value");
 }
+
+/// A transaction writes the configuration down while another client's change is under way, which is refused afterwards.
+#[test]
+fn what_is_refused_is_not_written_down() {
+    if !subject_is_ours() {
+        return;
+    }
+    let launch = Launch::ours(SPILL);
+    let file = launch.scratch().join("redis.conf");
+    fs::write(&file, "timeout 9\n").unwrap();
+    let server = launch.with_arguments(&[file.to_str().unwrap()]).start();
+    let in_the_way = server.data().join("appendonlydir/appendonly.aof.1.incr.aof/in the way");
+    fs::create_dir_all(in_the_way).unwrap();
+    let (mut writer, mut other, mut c) = (server.connect(), server.connect(), server.connect());
+    c.must(&["REPLICAOF", "127.0.0.1", "1"]);
+    slow_down(&mut c, 300);
+    let commands: [&[&str]; 4] = [&["MULTI"], &["REPLICAOF", "NO", "ONE"], &["CONFIG", "REWRITE"], &["EXEC"]];
+    commands.iter().for_each(|command| writer.send_raw(&encode(command)).unwrap());
+    (0..3).for_each(|_| drop(writer.read_value().unwrap()));
+    other.send_raw(&encode(&["CONFIG", "SET", "appendonly", "yes", "maxmemory", "77mb"])).unwrap();
+    assert_eq!(values(writer.read_value().unwrap()), ["OK", "OK"]);
+    let refused = other.read_value().unwrap().text();
+    assert!(refused.starts_with("ERR CONFIG SET failed"), "{refused}");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("timeout 9") && !text.contains("maxmemory"), "{text}");
+}
