@@ -31,7 +31,7 @@ pub(super) struct Queues {
 }
 
 /// Whether the command changes settings or writes them down: one after the other.
-pub(super) fn configures(command: &Command) -> bool {
+fn configures(command: &Command) -> bool {
     matches!(command.name, "config|set" | "config|rewrite")
 }
 
@@ -291,11 +291,10 @@ impl Node {
             return false; // a follower's ACKs
         }
         let multi = session.and_then(|session| session.multi.as_ref());
-        let queue = multi.filter(|_| command.name == "exec");
-        let configures = configures(command) && multi.is_none();
-        if configuring && (configures || queue.is_some_and(|multi| multi.configures)) {
-            return true;
+        if configuring && configures(command) && multi.is_none() {
+            return true; // in a transaction it is put off, and nothing else waits for it
         }
+        let queue = multi.filter(|_| command.name == "exec");
         if !self.is_pausing() {
             return false;
         }

@@ -6,7 +6,6 @@
 //! by EXEC stands after the transaction, rule 41 of the scenarios).
 
 use super::afterwork::Afterwork;
-use super::blocking::configures;
 use super::node::{Action, Clock, Node};
 use super::replicas::Psync;
 use crate::commands::{Block, BlockCause, Command, Ctx, Effect, Flags, Outcome, Request, UNCHANGED};
@@ -194,7 +193,7 @@ impl Node {
                 Ended::Requested(request) => {
                     let action = match request {
                         // It must not build on a change that may yet be taken back.
-                        Request::ConfigSet { .. } if !later.is_empty() => {
+                        Request::ConfigSet { .. } if !later.is_empty() || self.server.configuring > 0 => {
                             Some(Action::Command(slot, request))
                         }
                         request => self.request_in_transaction(slot, request, out, clock),
@@ -414,7 +413,6 @@ impl Node {
         multi.denies_oom |= command.flags.contains(Flags::DENYOOM);
         multi.denies_loading |= !command.flags.contains(Flags::LOADING);
         multi.denies_stale |= !command.flags.contains(Flags::STALE);
-        multi.configures |= configures(command);
         if session.reply_mode == ReplyMode::On {
             Reply::new(&mut session.out, session.proto).simple("QUEUED");
         }

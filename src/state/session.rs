@@ -29,8 +29,6 @@ pub struct Transaction {
     pub denies_loading: bool,
     /// One of them may not run on a replica whose data are stale.
     pub denies_stale: bool,
-    /// One of them changes settings, or writes them down.
-    pub configures: bool,
 }
 
 impl Transaction {

@@ -681,6 +681,23 @@ fn what_is_not_kept_is_not_refused() {
     }
 }
 
+/// A spill ends when save points go: a cache writes nothing to disk.
+#[test]
+fn a_spill_ends_with_the_save_points() {
+    let Some(launch) = launch(SPILL) else { return };
+    let server = launch.start();
+    let mut c = server.connect();
+    fill(&mut c, "a", 200);
+    let len = || -> u64 {
+        let segments = aof_files(server.data(), ".incr.aof");
+        segments.iter().map(|path| fs::metadata(path).unwrap().len()).sum()
+    };
+    eventually("the spill", Duration::from_secs(20), || (len() > 1 << 20).then_some(()));
+    c.must(&["CONFIG", "SET", "save", ""]);
+    fill(&mut c, "b", 600);
+    assert!(len() < 4 << 20, "{}", len());
+}
+
 /// The spill cannot begin: a save, a smaller ring and a shutdown find an end all the same.
 #[test]
 fn a_save_stands_in_for_a_spill_that_cannot_begin() {

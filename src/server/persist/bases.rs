@@ -27,6 +27,9 @@ impl Persist {
         if settings.keeps() && !settings.appendonly && !self.is_ending() {
             self.go_on_without_aof();
         }
+        if !settings.keeps() && self.serves_replicas() && !self.is_pinned() && !self.awaits_replicas() {
+            self.end_log_soon(); // what it holds stays, as a state of the past
+        }
     }
 
     /// A snapshot is to be taken now: base, segments and ring do not lead to the end of the stream any more, or only by bytes

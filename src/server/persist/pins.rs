@@ -171,8 +171,13 @@ impl Persist {
         }
     }
 
+    /// The log keeps what it held when this server started.
+    pub(super) fn awaits_replicas(&self) -> bool {
+        self.awaited.is_some()
+    }
+
     /// A log runs, and recovery needs nothing of it.
-    fn serves_replicas(&self) -> bool {
+    pub(super) fn serves_replicas(&self) -> bool {
         self.log.is_some() && !self.promise.is_kept()
     }
 
