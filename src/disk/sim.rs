@@ -389,6 +389,14 @@ impl Disk for SimDisk {
                 set_name(&mut state.durable_names, &path, None);
                 set_name(&mut state.durable_names, &moved, Some(id));
             }
+            // So do those that are not durable yet.
+            for (old, _, new, _) in &mut state.journal {
+                for path in [old, new] {
+                    if let Ok(inside) = path.strip_prefix(from) {
+                        *path = to.join(inside);
+                    }
+                }
+            }
             return Ok(());
         }
         let id = *state.names.get(from).ok_or_else(|| not_found("renaming", from))?;
