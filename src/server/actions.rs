@@ -418,6 +418,7 @@ pub fn start_job(
     let keys: usize = job.snapshot.dbs.iter().map(|db| db.entries.len()).sum();
     // The clone is freed there too, before the result is told.
     let receive = process::on_thread("snapshot", move || {
+        process::step_back();
         let written = write(&job);
         drop(job);
         written

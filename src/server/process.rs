@@ -161,6 +161,17 @@ pub fn on_thread<T: Send + 'static>(
     started.map(|_| receive).map_err(|error| format!("starting a thread: {error}"))
 }
 
+/// This thread leaves the core that it shares with the clients' to them, for the most part: of a full core a snapshot takes 3
+/// tenths. Measured with one core under full writes: the higher the step, the lower is the clients' p99.9 (against Redis'
+/// 1.12 without, 1.01 at 3, 0.84 at 5) and the longer, with more memory for what is overwritten meanwhile, the saving
+/// (0.32, 0.43, 0.53 of Redis' time; 1.15, 1.25, 1.33 of the memory at rest).
+pub fn step_back() {
+    const STEP: i32 = 4;
+    if let Err(error) = rustix::process::nice(STEP) {
+        warning!("a snapshot's thread keeps its priority: {error}");
+    }
+}
+
 /// `oom-score-adj`: how readily the kernel ends this process when memory is short.
 pub fn adjust_oom_score(settings: &Settings) -> Result<(), String> {
     const FILE: &str = "/proc/self/oom_score_adj";
