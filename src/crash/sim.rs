@@ -27,7 +27,6 @@ mod asking;
 use super::model::{Model, print_of};
 use super::scenario::{Crash, Scenario, Setup, Step, shown};
 use super::world::{Answer, DIR, Started, World, file};
-use crate::disk::PowerCut;
 use crate::ring::{Found, Ring};
 use crate::units::{Offset, ReplId};
 
@@ -391,19 +390,8 @@ impl Runner<'_> {
     /// The process, and perhaps the machine, ends. `true`: it was the machine.
     fn end_process(&mut self, power: Option<u64>) -> bool {
         self.tally.deaths += u64::from(self.world.disk.is_dead());
-        self.world.kill();
         self.tally.disk_steps += self.world.disk.steps();
-        self.world.disk = match power {
-            None => self.world.disk.after_process_crash(),
-            Some(seed) => {
-                self.world.stage.reboot();
-                self.world.disk.after_power_cut(match seed % 8 {
-                    0 => PowerCut::LoseAll,
-                    1 => PowerCut::KeepAll,
-                    _ => PowerCut::Seeded(seed),
-                })
-            }
-        };
+        self.world.end_process(power);
         if self.timeline.is_some() {
             let named = |(path, bytes): &(PathBuf, Vec<u8>)| {
                 let path = path.strip_prefix(DIR).unwrap_or(path);

@@ -21,7 +21,7 @@ use tokio::task::{LocalSet, yield_now};
 use tokio::time;
 
 use crate::config::{AppendFsync, Config, Reader, StartArgs};
-use crate::disk::SimDisk;
+use crate::disk::{PowerCut, SimDisk};
 use crate::engine::{Input, Node};
 use crate::log::hands::{self, Stage};
 use crate::resp::args::encode_command;
@@ -205,8 +205,23 @@ impl World {
 
     /// The same, and the disk is as the next process finds it.
     pub fn crash(&mut self) {
+        self.end_process(None);
+    }
+
+    /// The process, or with a seed the machine, has ended, and the disk is as the next process finds it.
+    pub fn end_process(&mut self, power: Option<u64>) {
         self.kill();
-        self.disk = self.disk.after_process_crash();
+        self.disk = match power {
+            None => self.disk.after_process_crash(),
+            Some(seed) => {
+                self.stage.reboot();
+                self.disk.after_power_cut(match seed % 8 {
+                    0 => PowerCut::LoseAll,
+                    1 => PowerCut::KeepAll,
+                    _ => PowerCut::Seeded(seed),
+                })
+            }
+        };
     }
 
     fn end(&mut self) {

@@ -14,6 +14,10 @@
 //! A copy is made before the fsync and gets its name after it: what is written meanwhile does not count. Directories
 //! themselves are durable at once. In all other builds the functions are empty.
 
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 #[cfg(not(feature = "planted"))]
 mod at_work {
     use std::fs::File;
@@ -76,17 +80,8 @@ mod at_work {
 
     pub fn syncing_dir<R, E>(dir: &Path, sync: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let Some(directory) = directory() else { return sync() };
-        let listed = || {
-            let mut text = String::new();
-            for entry in std::fs::read_dir(dir)? {
-                let entry = entry?;
-                let found = entry.metadata()?;
-                if found.is_file() {
-                    text += &format!("{} {}\n", found.ino(), entry.file_name().to_string_lossy());
-                }
-            }
-            Ok((format!("d{}", std::fs::metadata(dir)?.ino()), text.into_bytes()))
-        };
+        let listed =
+            || Ok((format!("d{}", std::fs::metadata(dir)?.ino()), super::names_in(dir)?.into_bytes()));
         noting(directory, listed, sync)
     }
 
@@ -125,6 +120,19 @@ mod at_work {
         file.read_exact_at(&mut bytes, 0)?;
         Ok((found.ino(), bytes))
     }
+}
+
+/// A line `<inode> <name>` for each file in the directory.
+pub fn names_in(dir: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        if found.is_file() {
+            text += &format!("{} {}\n", found.ino(), entry.file_name().to_string_lossy());
+        }
+    }
+    Ok(text)
 }
 
 pub use at_work::{boot_id, keep, syncing, syncing_dir, syncing_map};

@@ -2,8 +2,8 @@
 //!
 //! The driver does it, one after the other, when all commands of the transaction have run, and EXEC is answered when the
 //! last of it is done, with what came of each in its place: who is told OK (a Sentinel, of a rewritten configuration) can
-//! rely on it. The settings of the first such CONFIG SET are in the table at once, so that what stands behind it in the
-//! transaction sees them. A client that goes meanwhile takes nothing back.
+//! rely on it. The settings of a CONFIG SET that comes first, while nobody else changes any, are in the table at once, so that
+//! what stands behind it in the transaction sees them. A client that goes meanwhile takes nothing back.
 //!
 //! Rejected: to stop EXEC in the middle, as all other clients would have to wait for a disk with it; to answer OK at once.
 

@@ -257,11 +257,6 @@ impl Node {
         }
     }
 
-    /// The driver does something for this client, and answers.
-    pub fn waits_for_work(&self, slot: Slot) -> bool {
-        matches!(self.blocked_cause(slot), Some(BlockCause::Work))
-    }
-
     // ---- CLIENT PAUSE ----
 
     /// Followers are to reach the end of the stream, which therefore stands still.

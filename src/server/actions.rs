@@ -130,17 +130,14 @@ fn replica_of(driver: &Rc<Driver>, slot: Slot, whom: Option<(String, u16)>) {
             return reply(driver, slot, Ok("OK"));
         }
         let driver = Rc::clone(driver);
-        let asker = driver.node.borrow().waits_for_work(slot).then_some(slot); // else EXEC was its answer
         let promoted = upstream::promote(Rc::clone(&driver));
         tokio::task::spawn_local(async move {
             let done = promoted.await;
             if let Err(why) = &done {
                 warning!("REPLICAOF NO ONE: {why}");
             }
-            if let Some(slot) = asker {
-                let done = done.map(|()| "OK").map_err(|why| ReplyError::from(format!("ERR {why}")));
-                reply(&driver, slot, done);
-            }
+            let done = done.map(|()| "OK").map_err(|why| ReplyError::from(format!("ERR {why}")));
+            reply(&driver, slot, done);
         });
         return;
     };

@@ -128,7 +128,7 @@ pub struct Driver {
     /// Held while a change of settings is carried out.
     pub setting: tokio::sync::Mutex<()>,
     /// Held while the configuration file is being written.
-    pub configuring: tokio::sync::Mutex<()>,
+    pub rewriting_config: tokio::sync::Mutex<()>,
     /// Replicas that wait for a snapshot.
     pub waiting: RefCell<super::full_sync::Waiting>,
     /// A shutdown saves: clients wait.
@@ -155,7 +155,7 @@ impl Driver {
             running: RefCell::new(None),
             naming: tokio::sync::Mutex::new(()),
             setting: tokio::sync::Mutex::new(()),
-            configuring: tokio::sync::Mutex::new(()),
+            rewriting_config: tokio::sync::Mutex::new(()),
             listening: RefCell::new(Listeners::default()),
             loading: RefCell::new(None),
             feeds: RefCell::new(Vec::new()),

@@ -14,12 +14,12 @@
 //! copying on a thread, which would read what the data thread overwrites.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Files, LogStatus, lock};
 use super::process::{on_thread, pause};
+use super::settings::{ENDED, POLL};
 use crate::config::Change;
 use crate::disk::durable;
 use crate::format::ring::Layout;
@@ -28,12 +28,6 @@ use crate::units::Offset;
 
 /// Bytes copied between two looks at the clients.
 const SLICE: u64 = 64 * 1024;
-/// Between two looks at whether the log has written what the smaller ring will not hold, or another resize has ended.
-const POLL: Duration = Duration::from_millis(5);
-
-/// The server is on its way out, or its files are being loaded anew.
-const ENDED: &str = "the files are being closed";
-
 /// The directive.
 pub const NAME: &str = "repl-backlog-size";
 

@@ -20,8 +20,10 @@ use crate::disk::durable;
 use crate::error::ReplyError;
 use crate::state::Slot;
 
-/// Between two looks at whether another's change is settled.
-const POLL: Duration = Duration::from_millis(5);
+/// Between two looks at how far threads, or another's change, are.
+pub(super) const POLL: Duration = Duration::from_millis(5);
+/// Why a change comes to nothing where the server is on its way out, or its files are being loaded anew.
+pub(super) const ENDED: &str = "the files are being closed";
 
 /// Settings were changed: those that live outside the node are brought up to date, or the change is taken back. What keeps
 /// acknowledged data before it or after it does so all the while; what keeps less comes last, when nothing can fail any more.
@@ -42,10 +44,12 @@ pub fn changed(driver: &Rc<Driver>, slot: Slot, change: Change) {
         let mut done = carry_out(&driver, &change);
         if done.is_ok() {
             done = carry_out_slowly(&driver, slot, &change).await;
-        }
-        if done.is_err() && settings(&driver).appendonly && !change.before().appendonly {
-            driver.with_node(|node| node.server.config.settings.appendonly = false);
-            let _ended = switch::run(&driver, false).await; // an error is that the files are being closed
+            if done.is_err() {
+                take_back(&driver, &change.changed, &change);
+                if !settings(&driver).appendonly {
+                    let _ended = switch::run(&driver, false).await; // an error is that the files are being closed
+                }
+            }
         }
         end(&driver, slot, &change, done);
     });
@@ -83,7 +87,7 @@ fn carry_out(driver: &Rc<Driver>, change: &Change) -> Result<(), ReplyError> {
     let settings = settings(driver);
     for (n, id) in change.changed.iter().enumerate() {
         if let Err(why) = apply(driver, id.name(), &settings, change.before()) {
-            take_back(driver, &change.changed[..n], &settings, change.before());
+            take_back(driver, &change.changed[..n], change);
             return Err(apply_failed(*id, &why));
         }
     }
@@ -93,12 +97,18 @@ fn carry_out(driver: &Rc<Driver>, change: &Change) -> Result<(), ReplyError> {
     Ok(())
 }
 
-fn take_back(driver: &Rc<Driver>, applied: &[DirectiveId], tried: &Settings, before: &Settings) {
+/// The settings are as before the change; so is what was done for those that were `applied`.
+fn take_back(driver: &Rc<Driver>, applied: &[DirectiveId], change: &Change) {
+    let tried = settings(driver);
     for id in applied {
-        if let Err(why) = apply(driver, id.name(), before, tried) {
+        if let Err(why) = apply(driver, id.name(), change.before(), &tried) {
             warning!("{} cannot be taken back: {why}", id.name());
         }
     }
+    driver.with_node(|node| {
+        node.server.config.undo(change);
+        node.settings_changed();
+    });
 }
 
 /// What asks threads. A log that is switched on comes before what may fail, one that is switched off behind it.
@@ -109,11 +119,8 @@ async fn carry_out_slowly(driver: &Rc<Driver>, slot: Slot, change: &Change) -> R
     if switched && on {
         switch::run(driver, in_transaction).await.map_err(|why| refusal(switch::NAME, &why))?;
     }
-    if resize::is_asked_for(driver, change)
-        && let Err(why) = resize::run(driver).await
-    {
-        take_back(driver, &change.changed, &settings(driver), change.before());
-        return Err(refusal(resize::NAME, &why));
+    if resize::is_asked_for(driver, change) {
+        resize::run(driver).await.map_err(|why| refusal(resize::NAME, &why))?;
     }
     if switched && !on {
         switch::run(driver, in_transaction).await.map_err(|why| refusal(switch::NAME, &why))?;
@@ -121,14 +128,8 @@ async fn carry_out_slowly(driver: &Rc<Driver>, slot: Slot, change: &Change) -> R
     Ok(())
 }
 
-/// The client is answered. What lives outside the node is as the settings are, or are again.
+/// The client is answered. The log does what the settings say, or say again.
 fn end(driver: &Rc<Driver>, slot: Slot, change: &Change, done: Result<(), ReplyError>) {
-    if done.is_err() {
-        driver.with_node(|node| {
-            node.server.config.undo(change);
-            node.settings_changed();
-        });
-    }
     let settings = settings(driver);
     if let Some(mut persist) = driver.try_persist() {
         persist.settings_changed(&settings);
@@ -184,16 +185,15 @@ fn apply(driver: &Rc<Driver>, name: &str, settings: &Settings, before: &Settings
     Ok(())
 }
 
-/// The text is that of now; it is written on a thread, one after the other. Who asked in a transaction has its answer.
+/// The text is that of now, unless somebody's change may yet be taken back; it is written on a thread, one after the other.
 pub fn rewrite_file(driver: &Rc<Driver>, slot: Slot, all: bool) {
-    let asker = driver.node.borrow().waits_for_work(slot).then_some(slot);
     let rewrite = move |driver: &Driver| driver.node.borrow().config().rewrite(&mut Files::default(), all);
     let of_now = (!configures(driver)).then(|| rewrite(driver));
     let driver = Rc::clone(driver);
     tokio::task::spawn_local(async move {
         nobody_configures(&driver).await; // what is under way may be taken back: a transaction can ask in the middle of it
         let rewritten = of_now.unwrap_or_else(|| rewrite(&driver));
-        let _one_at_a_time = driver.configuring.lock().await;
+        let _one_at_a_time = driver.rewriting_config.lock().await;
         let written = match rewritten {
             Ok(None) => Err("The server is running without a config file".to_string()),
             Ok(Some((path, text))) => replace(&driver, path, text).await,
@@ -209,9 +209,7 @@ pub fn rewrite_file(driver: &Rc<Driver>, slot: Slot, all: bool) {
                 Err(ReplyError::from(format!("ERR {why}")))
             }
         };
-        if let Some(slot) = asker {
-            actions::reply(&driver, slot, answer);
-        }
+        actions::reply(&driver, slot, answer);
     });
 }
 

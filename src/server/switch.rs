@@ -9,22 +9,16 @@
 //! answered at the end. One at a time, as of all changes of settings ([`super::settings`]).
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::actions::{self, Purpose};
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::process::pause;
+use super::settings::{ENDED, POLL};
 use crate::config::Settings;
 
 /// The directive.
 pub const NAME: &str = "appendonly";
-
-/// Between two looks at how far threads are.
-const POLL: Duration = Duration::from_millis(5);
-
-/// The server is on its way out, or its files are being loaded anew.
-const ENDED: &str = "the files are being closed";
 
 /// Does what the setting says; the error is why the log cannot be switched on. As stock has it, a base that a transaction
 /// brings about (`scheduled`) is begun on the next tick.

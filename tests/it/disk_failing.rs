@@ -8,7 +8,7 @@ use crate::client::{Client, Value};
 use crate::harness::{Launch, Server, aof_files, eventually, info, subject_is_ours};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -96,16 +96,8 @@ fn a_failed_fsync_is_mended_by_a_new_base() {
 /// restart does not rely on them.
 #[test]
 fn a_kill_after_a_failed_fsync() {
-    if !subject_is_ours() {
-        return;
-    }
-    let mut server = Launch::ours(&[("appendonly", "yes"), ("appendfsync", "everysec")]).start();
+    let Some((mut server, failing, segment)) = no_fsync_of_the_log("everysec") else { return };
     let mut c = server.connect();
-    c.must(&["SET", "key", "v"]);
-    let segment = aof_files(server.data(), ".incr.aof").pop().unwrap();
-    let next = segment.with_file_name("appendonly.aof.2.incr.aof");
-    let base = segment.with_file_name("appendonly.aof.1.base.rdb");
-    let Some(failing) = FailingSync::attach(&server, &[&segment, &next, &base]) else { return };
     let acked = write_until_latched(&server, &mut c);
     eventually("the failure is recorded", LIMIT, || sealed(&server).then_some(()));
     eventually("an attempt has failed", LIMIT, || {
@@ -167,16 +159,8 @@ fn a_log_that_is_given_up_after_a_failed_fsync() {
 /// called durable.
 #[test]
 fn a_log_that_is_given_up_and_asked_for_again() {
-    if !subject_is_ours() {
-        return;
-    }
-    let server = Launch::ours(&[("appendonly", "yes"), ("appendfsync", "always")]).start();
+    let Some((server, failing, _)) = no_fsync_of_the_log("always") else { return };
     let mut c = server.connect();
-    c.must(&["SET", "key", "v"]);
-    let segment = aof_files(server.data(), ".incr.aof").pop().unwrap();
-    let next = segment.with_file_name("appendonly.aof.2.incr.aof");
-    let base = segment.with_file_name("appendonly.aof.1.base.rdb");
-    let Some(failing) = FailingSync::attach(&server, &[&segment, &next, &base]) else { return };
     write_until_latched(&server, &mut c);
     eventually("the failure is recorded", LIMIT, || sealed(&server).then_some(()));
     drop(failing);
@@ -188,6 +172,19 @@ fn a_log_that_is_given_up_and_asked_for_again() {
     server.kill();
     let (_server, mut c) = server.restart_and_connect();
     assert_eq!(c.must(&["MGET", "key", "after"]), Value::Array(vec![Value::bulk("v"), Value::bulk("v")]));
+}
+
+/// A server of one key whose log can neither be synced nor replaced from here on; its segment.
+fn no_fsync_of_the_log(appendfsync: &str) -> Option<(Server, FailingSync, PathBuf)> {
+    let launch =
+        subject_is_ours().then(|| Launch::ours(&[("appendonly", "yes"), ("appendfsync", appendfsync)]))?;
+    let server = launch.start();
+    server.connect().must(&["SET", "key", "v"]);
+    let segment = aof_files(server.data(), ".incr.aof").pop().unwrap();
+    let next = segment.with_file_name("appendonly.aof.2.incr.aof");
+    let base = segment.with_file_name("appendonly.aof.1.base.rdb");
+    let failing = FailingSync::attach(&server, &[&segment, &next, &base])?;
+    Some((server, failing, segment))
 }
 
 /// Writes until the failure is known; how many writes were acknowledged.

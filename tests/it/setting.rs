@@ -56,6 +56,19 @@ fn a_refused_change_takes_nothing_away() {
     assert!(kept == acked || kept == acked + 1, "{kept} of {acked}, and one of unknown fate");
 }
 
+/// What was done at once is taken back when what takes its time fails: the server is found where it was.
+#[test]
+fn a_refused_change_moves_no_port() {
+    let Some(server) = obstructed() else { return };
+    let mut c = server.connect();
+    let (port, other) = (server.port().to_string(), free_port());
+    let refused = c.cmd(&["CONFIG", "SET", "port", &other.to_string(), "appendonly", "yes"]).text();
+    assert!(refused.starts_with("ERR CONFIG SET failed"), "{refused}");
+    assert_eq!(get(&mut c, "port"), port);
+    assert_eq!(server.connect().must(&["PING"]).text(), "PONG");
+    assert!(TcpListener::bind(("127.0.0.1", other)).is_ok(), "it still listens there");
+}
+
 /// Who asks for what another is still bringing about has the answer when it is there.
 #[test]
 fn one_change_after_the_other() {

@@ -7,7 +7,6 @@ use super::super::scenario::{Fault, Setup};
 use super::super::world::{Started, World};
 use super::scenario::Follows;
 use super::truth::{NOTHING, Sum, Truth, sum};
-use crate::disk::PowerCut;
 use crate::server::persist::{Cut, Seen};
 use crate::state::Stage;
 use crate::store::Snapshot;
@@ -317,21 +316,10 @@ impl Machine {
 
     /// The process, or the machine, has ended.
     pub fn end_process(&mut self, power: Option<u64>) {
-        self.world.kill();
+        self.world.end_process(power);
         self.latched_at = None;
         self.is_dark = power.is_some();
         self.lost_power |= power.is_some();
-        self.world.disk = match power {
-            None => self.world.disk.after_process_crash(),
-            Some(seed) => {
-                self.world.stage.reboot();
-                self.world.disk.after_power_cut(match seed % 8 {
-                    0 => PowerCut::LoseAll,
-                    1 => PowerCut::KeepAll,
-                    _ => PowerCut::Seeded(seed),
-                })
-            }
-        };
     }
 
     /// A start that dies at this disk step.

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 
+use crate::disk::medium::names_in;
+
 const PAGE: usize = 4096;
 
 /// How much of what was not synced is found.
@@ -121,16 +123,11 @@ fn put_back(data: &Path, dirs: &[PathBuf], files: &[(PathBuf, Vec<u8>)]) -> io::
 /// All that is found after a power cut is on the medium.
 fn note_all(dirs: &[PathBuf], medium: &Path) -> io::Result<()> {
     for dir in dirs {
-        let mut text = String::new();
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            let found = entry.metadata()?;
-            if found.is_file() {
-                text += &format!("{} {}\n", found.ino(), entry.file_name().to_string_lossy());
-                std::fs::copy(entry.path(), medium.join(format!("f{}", found.ino())))?;
-            }
+        let names = names_in(dir)?;
+        for (inode, name) in names.lines().filter_map(|line| line.split_once(' ')) {
+            std::fs::copy(dir.join(name), medium.join(format!("f{inode}")))?;
         }
-        std::fs::write(medium.join(format!("d{}", std::fs::metadata(dir)?.ino())), text)?;
+        std::fs::write(medium.join(format!("d{}", std::fs::metadata(dir)?.ino())), names)?;
     }
     Ok(())
 }
