@@ -25,11 +25,12 @@ use crate::disk::{PowerCut, SimDisk};
 use crate::engine::{Input, Node};
 use crate::log::hands::{self, Stage};
 use crate::resp::args::encode_command;
+use crate::server::clock::{self, ServerClock};
 use crate::server::connection;
 use crate::server::driver::{Driver, Wake};
 use crate::server::persist::{Seen, lock};
 use crate::server::pipe::Pipe;
-use crate::server::process::{self, WallClock};
+use crate::server::process;
 use crate::server::recovery::{self, LoadProgress};
 use crate::server::socket::Socket;
 use crate::server::{shutdown, start};
@@ -169,10 +170,10 @@ impl World {
             db: recovered.at.db,
         };
         let store = Store::new(self.config.settings.databases as usize);
-        let facts = Process { started_ms: process::now_ms(), ..Process::default() };
+        let facts = Process { started_ms: clock::now_ms(), ..Process::default() };
         let server =
             Server::new(self.config.clone(), History::new(ReplId::NONE), facts, process::random_u64());
-        let driver = Driver::new(Node::new(store, server, process::now_ms()));
+        let driver = Driver::new(Node::new(store, server, clock::now_ms()));
         let moved = Arc::clone(&self.moved);
         start::go_live(&driver, recovered, Arc::new(move || moved.store(true, Ordering::Relaxed)))?;
         let (witness, stream) = mpsc::channel();
@@ -373,7 +374,7 @@ impl World {
         {
             let _entered = live.tasks.enter();
             start::strike(&driver);
-            driver.with_node(|node| node.handle_deadlines(&mut WallClock));
+            driver.with_node(|node| node.handle_deadlines(&mut ServerClock));
         }
         self.run_tasks();
         self.hear();

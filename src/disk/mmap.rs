@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use memmap2::{MmapMut, MmapOptions};
 
@@ -21,6 +22,7 @@ pub struct MappedFile {
     /// Goes before the map does.
     _faults: Registration,
     map: MmapMut,
+    file: File,
     path: PathBuf,
     inode: u64,
 }
@@ -36,7 +38,8 @@ impl MappedFile {
         // SAFETY: see the module head; the length was checked above, so that touching the map does not fault.
         let map = unsafe { MmapOptions::new().len(len).map_mut(file) }.map_err(failed)?;
         let faults = Registration::new(&map, file, path).map_err(failed)?;
-        Ok(MappedFile { _faults: faults, map, path: path.to_path_buf(), inode: found.ino() })
+        let own = file.try_clone().map_err(failed)?;
+        Ok(MappedFile { _faults: faults, map, file: own, path: path.to_path_buf(), inode: found.ino() })
     }
 }
 
@@ -51,6 +54,8 @@ impl Region for MappedFile {
     fn flush(&self) -> Result<()> {
         super::fail_points::step();
         let failed = |e| IoFailure::new("syncing the map of", &self.path, e);
+        // The kernel notes the time of a page's first write only; who copies by size and time would leave the file out.
+        self.file.set_modified(SystemTime::now()).map_err(failed)?;
         super::medium::syncing_map(self.inode, &self.map, || self.map.flush().map_err(failed))
     }
 }

@@ -113,8 +113,11 @@ pub fn remove_leftovers(disk: &dyn Disk, data: &Path, runs: impl Fn(u32) -> bool
 
 /// The process whose temporary file this is: `temp-PID.rdb`, `temp-repl-PID.rdb` or `temp-sync-PID-SERIAL.rdb`.
 pub fn writer_of(name: &str) -> Option<u32> {
+    const MOST: u32 = 1 << 22; // Linux has no larger pids; `temp-20261124.rdb` is a person's
     let middle = name.strip_prefix("temp-")?.strip_suffix(".rdb")?;
-    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?;
+    let number = |text: &str| {
+        text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?.filter(|pid| *pid <= MOST)
+    };
     match middle.split_once('-') {
         None => number(middle),
         Some(("repl", pid)) => number(pid),
@@ -295,6 +298,18 @@ mod tests {
         let old = manifest.incrs.drain(..3);
         manifest.history.extend(old.map(|entry| Entry { file_type: FileType::History, ..entry }));
         manifest
+    }
+
+    #[test]
+    fn a_file_of_ours_names_its_writer() {
+        let check = |name, expected| assert_eq!(writer_of(name), expected, "{name}");
+        check("temp-17.rdb", Some(17));
+        check("temp-repl-17.rdb", Some(17));
+        check("temp-sync-17-3.rdb", Some(17));
+        for persons in ["temp-20261124.rdb", "temp-x.rdb", "temp-.rdb", "temp-old-17.rdb", "temp-17.rdb.bak"]
+        {
+            check(persons, None);
+        }
     }
 
     #[test]

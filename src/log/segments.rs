@@ -564,10 +564,13 @@ fn remove_uncommitted(disk: &dyn Disk, paths: &Paths, manifest: &Path) -> Result
     Ok(())
 }
 
+/// A directory's first generation took its names without waiting: what is called so is somebody else's copy.
 fn split_pending<'a>(name: &'a str, paths: &Paths) -> Option<(&'a str, u64)> {
     let (stem, digits) = name.rsplit_once(".g")?;
-    let known = stem.ends_with(".manifest") || stem.ends_with(".ring") || stem == paths.snapshot;
-    Some((stem, digits.parse().ok()?)).filter(|_| known)
+    let ours =
+        stem.ends_with(".manifest") || Path::new(stem) == paths.ring().file_name()? || stem == paths.snapshot;
+    let generation = digits.parse().ok()?;
+    (ours && generation > 1).then_some((stem, generation))
 }
 
 /// The damage as a refusal that names file and place.
@@ -596,6 +599,19 @@ mod tests {
     use crate::disk::{PowerCut, SimDisk};
     use crate::format::history::{Base, BaseFile, Born, History};
     use crate::units::ReplId;
+
+    #[test]
+    fn what_waits_for_a_switch_has_exactly_its_name() {
+        let check = |name, expected| assert_eq!(split_pending(name, &paths()), expected, "{name}");
+        check("dump.rdb.g2", Some(("dump.rdb", 2)));
+        check("backlog.ring.g12", Some(("backlog.ring", 12)));
+        check("appendonly.aof.manifest.g3", Some(("appendonly.aof.manifest", 3)));
+        for persons in
+            ["dump.rdb.g1", "dump.rdb.g0", "old.ring.g3", "other.rdb.g2", "dump.rdb.g", "dump.rdb.g2x"]
+        {
+            check(persons, None);
+        }
+    }
 
     fn place(offset: u64) -> Place {
         Place { replid: ReplId::from_random([1; 20]), offset: Offset(offset), db: 0 }

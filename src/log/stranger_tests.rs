@@ -119,6 +119,33 @@ fn an_idle_log_of_another_server_is_refused() {
     check(&ours.1, &theirs.1, &[paths().history()], &paths().history());
 }
 
+/// P3: with the log off, ring and `replication.toml` of the start before, under a newer snapshot and a segment that is idle yet.
+#[test]
+fn older_names_under_a_newer_snapshot_are_refused() {
+    let conf = Conf { policy: None, ring: 16 << 10 };
+    let (disk, mut world) = (SimDisk::new(), World::default());
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    server.write(&mut world, &set(100)).unwrap();
+    server.save().unwrap();
+    server.write(&mut world, &set(100)).unwrap();
+    drop(server);
+    let older = [paths().ring(), paths().history()].map(|path| (contents(&disk, &path), path));
+    let (mut server, _) = Server::start(&disk, &mut world, conf).unwrap();
+    for _ in 0..60 {
+        server.write(&mut world, &set(1000)).unwrap();
+    }
+    server.save().unwrap();
+    let at_cut = Place { replid: server.store.get().replid, offset: server.end(), db: 0 };
+    server.segments.lock().unwrap().open_next(at_cut).unwrap();
+    drop(server);
+    start_on(&disk, false);
+    for (bytes, path) in older {
+        disk.damage(&path, |newer| *newer = bytes);
+    }
+    let refusal = refusal_on(&disk, false);
+    assert!(refusal.what.contains("does not know"), "{refusal}");
+}
+
 /// P1: an older log under a ring that goes on far behind it is no crash of the process.
 #[test]
 fn a_log_older_than_the_ring_is_refused_or_said() {

@@ -16,7 +16,7 @@ use super::logging::{notice, warning};
 use super::persist::Cut;
 use super::snapshots::{self, AsCommands, Job, Kind, Placed, Progress, Written};
 use super::upstream;
-use super::{process, settings};
+use super::{clock, process, settings};
 use crate::commands::Request;
 use crate::config::AppendFsync;
 use crate::engine::Node;
@@ -310,7 +310,7 @@ pub fn job(driver: &Driver, kind: Kind) -> Job {
         durable_first: persist.sender().filter(|_| always && !latched).cloned(),
         reopened,
         used_memory: super::alloc::used(),
-        ctime: process::now_ms() / 1000,
+        ctime: clock::now_ms() / 1000,
         started: std::time::Instant::now(),
     }
 }
@@ -501,7 +501,8 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
                     let mut persist = driver.persist_mut();
                     persist.base_failed(why);
                     // The first base is tried until it is there.
-                    node.server.persistence.rewrite_scheduled |= persist.appendonly && persist.lacks_base();
+                    let due = persist.base_is_due() || persist.stands_elsewhere();
+                    node.server.persistence.rewrite_scheduled |= persist.appendonly && due;
                 }
             }
         }
@@ -517,7 +518,7 @@ async fn finish(driver: Rc<Driver>, result: oneshot::Receiver<Result<Written, St
 }
 
 fn succeeded(driver: &Driver, node: &mut Node, running: &Running, written: &Written) {
-    let now = process::now_ms();
+    let now = clock::now_ms();
     let secs = (now - running.started_ms) / 1000;
     let mut persist = driver.persist_mut();
     if written.placed != Placed::Nowhere {

@@ -32,7 +32,7 @@ use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, Files, Persist, lock};
 use super::snapshots::Growing;
-use super::{actions, process, recovery, upstream};
+use super::{actions, clock, process, recovery, upstream};
 use crate::config::{Config, Settings};
 use crate::disk::{Disk, durable};
 use crate::format::history::{Ancestor, Born, Role};
@@ -224,7 +224,7 @@ async fn commit_and_switch(driver: &Rc<Driver>, ready: Ready) -> Result<Cut, Str
     {
         let mut node = driver.node.borrow_mut();
         node.server.persistence.dirty = 0;
-        node.replace(store, cut.offset, process::now_ms());
+        node.replace(store, cut.offset, clock::now_ms());
         node.stream.set_db(Some(cut.db));
     }
     install(driver, adopted, cut);

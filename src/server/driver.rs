@@ -27,11 +27,11 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::actions::{Purpose, Running, Where};
+use super::clock::{self, ServerClock};
 use super::garbage::Bin;
 use super::listener::Listeners;
 use super::logging::{self, verbose, warning};
 use super::persist::{LogStatus, Persist};
-use super::process::{self, WallClock};
 use super::recovery::LoadProgress;
 use super::socket::Socket;
 use crate::commands::client::describe;
@@ -178,7 +178,7 @@ impl Driver {
         fd: i32,
     ) -> Result<(Slot, Rc<Wake>), Vec<u8>> {
         let mut node = self.node.borrow_mut();
-        let now = process::now_ms();
+        let now = clock::now_ms();
         let id = node.server.sessions.next_id();
         let mut session = Session::new(id, addr, laddr, now);
         session.unix_socket = unix_socket;
@@ -233,7 +233,7 @@ impl Driver {
         let need = {
             let mut node = self.node.borrow_mut();
             node.server.process.used_memory = super::alloc::used();
-            node.handle_input(slot, input, &mut WallClock)
+            node.handle_input(slot, input, &mut ServerClock)
         };
         self.settle();
         need
@@ -285,7 +285,7 @@ impl Driver {
             return true;
         }
         if limit.soft > 0 && bytes > limit.soft {
-            let now = process::now_ms();
+            let now = clock::now_ms();
             let since = *session.over_soft_since_ms.get_or_insert(now);
             if now - since > limit.soft_seconds as i64 * 1000 {
                 warning!("Client {} closed for overcoming of output buffer limits.", row(session));
@@ -626,6 +626,6 @@ impl Driver {
 /// A client's line in CLIENT LIST.
 fn row(session: &Session) -> String {
     let mut text = Vec::new();
-    describe(session, process::now_ms(), 0, &mut text);
+    describe(session, clock::now_ms(), 0, &mut text);
     String::from_utf8_lossy(&text).trim_end().to_string()
 }

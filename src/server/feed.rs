@@ -24,8 +24,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, Persist};
-use super::process;
 use super::socket::Socket;
+use super::{clock, process};
 use crate::log::cursor::LogCursor;
 use crate::state::{Slot, Stage};
 use crate::units::Offset;
@@ -310,7 +310,7 @@ pub fn limit_pins(driver: &Rc<Driver>) {
         let node = driver.node.borrow();
         let settings = &node.config().settings;
         let patience_ms = i64::from(settings.repl_timeout) * 1000;
-        persist.tend_awaited(process::now_ms(), patience_ms, settings.repl_pin_max_bytes);
+        persist.tend_awaited(clock::now_ms(), patience_ms, settings.repl_pin_max_bytes);
     }
     let too_far: Vec<(Slot, u64)> = {
         let node = driver.node.borrow();

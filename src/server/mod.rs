@@ -28,11 +28,13 @@
 //! | [`adopt`] | a full sync at the replica |
 //! | [`logging`] | the server's own log |
 //! | [`alloc`] | the counting allocator |
+//! | [`clock`] | the time: the wall's, never back, never still |
 //! | [`process`] | facts from the operating system, signals |
 
 pub mod actions;
 pub mod adopt;
 pub mod alloc;
+pub mod clock;
 pub mod connection;
 pub mod driver;
 pub mod feed;

@@ -1,46 +1,18 @@
-//! Facts from the operating system, and the clock.
+//! Facts from the operating system.
 
 use std::fs;
 use std::io::Write;
 use std::sync::OnceLock;
 
-use rustix::time::{ClockId, clock_gettime};
-
 use tokio::sync::oneshot;
 
+use super::clock::now_ms;
 use super::logging::warning;
 use crate::config::{OomScoreAdj, Settings};
 use crate::disk::medium;
-use crate::engine::Clock;
 use crate::log::hands;
 use crate::state::Process;
 use crate::units::ReplId;
-
-/// The wall clock.
-#[derive(Clone, Copy, Default)]
-pub struct WallClock;
-
-impl Clock for WallClock {
-    fn unix_micros(&mut self) -> i64 {
-        if let Some(simulated) = hands::simulated_micros() {
-            return simulated;
-        }
-        // Read twice for each command: `SystemTime`'s checked arithmetic costs as much as the clock itself.
-        let now = clock_gettime(ClockId::Realtime);
-        now.tv_sec * 1_000_000 + now.tv_nsec / 1000
-    }
-
-    fn sleep(&mut self, micros: u64) {
-        if !hands::is_simulated() {
-            std::thread::sleep(std::time::Duration::from_micros(micros));
-        }
-    }
-}
-
-/// Unix milliseconds.
-pub fn now_ms() -> i64 {
-    WallClock.unix_micros() / 1000
-}
 
 /// A new history id or run id. Failing randomness ends the process: an id that is not unique breaks every
 /// promise made about positions.

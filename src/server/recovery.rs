@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use super::logging::{notice, warning};
 use super::persist::{Cut, Files};
-use super::process;
+use super::{clock, process};
 use crate::config::{AppendFsync, Config, names_differ};
 use crate::disk::{Disk, DiskFile, Mode};
 use crate::engine::Node;
@@ -170,7 +170,7 @@ pub fn recover(disk: Arc<dyn Disk>, config: &Config, progress: &LoadProgress) ->
     let mut recovered = begin(disk, paths, plan, prepared.segments, ring, role(config), &settings.boot_id)?;
     recovered.declared_loss = declared_loss;
     recovered.keys = node.store.key_count() as u64;
-    recovered.expired = expired(&node.store, process::now_ms());
+    recovered.expired = expired(&node.store, clock::now_ms());
     recovered.store = node.store;
     recovered.idle_segment = prepared.idle_segment;
     notice!(
@@ -197,7 +197,7 @@ fn replaying_node(config: &Config) -> Node {
     let store = Store::new(config.settings.databases as usize);
     let history = History::new(crate::units::ReplId::NONE);
     let server = Server::new(config.clone(), history, Process::default(), 0);
-    Node::new(store, server, process::now_ms())
+    Node::new(store, server, clock::now_ms())
 }
 
 // ---- loading ----
@@ -240,7 +240,7 @@ fn load_rdb(
     let options = LoadOptions {
         limits: Limits::from_settings(&config.settings),
         verify: config.settings.rdbchecksum,
-        now_ms: process::now_ms(),
+        now_ms: clock::now_ms(),
         input_len: file.rdb,
         ..LoadOptions::default()
     };

@@ -21,7 +21,7 @@ use super::driver::Driver;
 use super::logging::{self, warning};
 use super::persist::lock;
 use super::recovery::{self, LoadProgress};
-use super::{adopt, process, resize, snapshots, start, upstream};
+use super::{adopt, clock, process, resize, snapshots, start, upstream};
 use crate::commands::Request;
 use crate::disk::{Disk, Mode, durable};
 use crate::error::ReplyError;
@@ -149,7 +149,7 @@ fn load_aof(driver: &Rc<Driver>) -> Result<(), String> {
         // There is nowhere to write to any more. As after a failed start, and as stock does here: the end. What was
         // acknowledged is on disk, and until the process is gone every command is answered -LOADING.
         logging::shout(&format!("DEBUG LOADAOF: {why}. Exiting"));
-        let loading = Loading { started_ms: process::now_ms(), ..Loading::default() };
+        let loading = Loading { started_ms: clock::now_ms(), ..Loading::default() };
         driver.node.borrow_mut().server.persistence.loading = Some(loading);
         driver.end_with(1);
     } else if let Some((host, port)) = primary {

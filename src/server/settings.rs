@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::actions;
+use super::clock::ServerClock;
 use super::driver::Driver;
 use super::logging::{self, notice, warning};
-use super::process::{WallClock, pause};
+use super::process::pause;
 use super::start::Files;
 use super::{process, resize, switch};
 use crate::config::{Change, DirectiveId, Settings, apply_failed, names_differ};
@@ -140,7 +141,7 @@ fn end(driver: &Rc<Driver>, slot: Slot, change: &Change, done: Result<(), ReplyE
     driver.with_node(|node| {
         node.configured();
         node.finish(slot, done.map(|()| "OK"));
-        node.handle_deadlines(&mut WallClock);
+        node.handle_deadlines(&mut ServerClock);
     });
 }
 

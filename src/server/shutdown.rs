@@ -26,7 +26,7 @@ use std::rc::Rc;
 use super::actions::{self, Purpose};
 use super::driver::Driver;
 use super::logging::{self, notice, warning};
-use super::{process, upstream};
+use super::{clock, upstream};
 use crate::disk::durable;
 use crate::error::ReplyError;
 use crate::state::Slot;
@@ -113,7 +113,7 @@ fn cancel_job(driver: &Rc<Driver>, plan: Plan) {
     if !plan.force
         && driver.running() == Some(Purpose::Rewrite)
         && driver.is_open()
-        && driver.persist().lacks_base()
+        && log_is_no_whole(driver, &plan)
     {
         notice!(
             "The log's first base is being written: other servers could load only a part of the data without it. Exiting \
@@ -175,13 +175,17 @@ fn go(driver: &Rc<Driver>, plan: Plan) {
     save(driver, plan);
 }
 
-/// The log does not hold what clients wrote on a replica; or nothing on disk leads to where it begins; or only a snapshot
-/// beside it does, which other servers would not load.
+/// The log does not hold what clients wrote on a replica, or is none to go on from.
 fn needs_base(driver: &Driver, plan: &Plan) -> bool {
-    let persist = driver.persist();
     let strayed = driver.node.borrow().server.strays.wrote;
-    persist.appendonly
-        && (strayed || persist.stands_elsewhere() || persist.base_is_due() && !will_save(driver, plan))
+    driver.persist().appendonly && (strayed || log_is_no_whole(driver, plan))
+}
+
+/// Nothing on disk leads to where the log begins; or only a snapshot beside it does, which other servers would not load. (One
+/// that began with the history is whole without a base.)
+fn log_is_no_whole(driver: &Driver, plan: &Plan) -> bool {
+    let persist = driver.persist();
+    persist.stands_elsewhere() || persist.base_is_due() && !will_save(driver, plan)
 }
 
 /// It could not be written: no reason to stay, unless everything would be lost.
@@ -200,7 +204,7 @@ fn without_base(driver: &Rc<Driver>, plan: Plan, why: &str) {
 fn save(driver: &Rc<Driver>, mut plan: Plan) {
     if will_save(driver, &plan) {
         notice!("Saving the final RDB snapshot before exiting.");
-        driver.persist_mut().await_replicas(process::now_ms());
+        driver.persist_mut().await_replicas(clock::now_ms());
         driver.read_no_clients(true);
         plan.followed = upstream::end_link(driver);
         plan.stage = Stage::Saving;

@@ -19,10 +19,11 @@ use tokio::task::LocalSet;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
 
 use super::actions::{self, Purpose};
+use super::clock::{self, ServerClock};
 use super::driver::Driver;
 use super::logging::{notice, verbose, warning};
 use super::persist::{Persist, lock};
-use super::process::{self, WallClock};
+use super::process;
 use super::recovery::{self, LoadProgress, Recovered};
 use super::{feed, listener, logging, reload, resize, shutdown};
 use crate::commands::renames::Renames;
@@ -264,8 +265,8 @@ fn loading_server(config: Config, config_file: String) -> Rc<Driver> {
     let facts = process::facts(settings.port, config_file);
     let store = Store::new(settings.databases as usize);
     let mut server = Server::new(config, History::new(ReplId::NONE), facts, process::random_u64());
-    server.persistence.loading = Some(Loading { started_ms: process::now_ms(), ..Loading::default() });
-    let mut node = Node::new(store, server, process::now_ms());
+    server.persistence.loading = Some(Loading { started_ms: clock::now_ms(), ..Loading::default() });
+    let mut node = Node::new(store, server, clock::now_ms());
     // Whoever asks, such as Sentinel, must not take it for a primary meanwhile.
     if let Some(primary) = node.config().settings.replicaof.clone() {
         node.will_follow(&primary.host, primary.port, false);
@@ -289,7 +290,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     }
     persist.keep(&settings);
     if !recovered.sealed {
-        persist.await_replicas(process::now_ms());
+        persist.await_replicas(clock::now_ms());
     }
     if let Some(idle) = recovered.idle_segment.filter(|_| persist.sender().is_some()) {
         // Opened by a start that wrote nothing: the next segment takes its place.
@@ -311,7 +312,7 @@ pub fn go_live(driver: &Rc<Driver>, recovered: Recovered, waker: Waker) -> Resul
     node.server.persistence.last_save_bytes = snapshot.ok().flatten().unwrap_or(0);
     persist.describe_log(&mut node);
     node.server.persistence.aof_base_size = node.server.persistence.aof_current_size;
-    node.replace(recovered.store, recovered.at.offset, process::now_ms());
+    node.replace(recovered.store, recovered.at.offset, clock::now_ms());
     node.server.strays.wrote = recovered.strays;
     persist.describe(&mut node);
     drop(node);
@@ -360,6 +361,7 @@ async fn tick(driver: Rc<Driver>) {
 
 /// What is done at each tick.
 pub fn strike(driver: &Rc<Driver>) {
+    clock::follow_the_wall();
     driver.try_again();
     feed::limit_pins(driver);
     if let Some(mut persist) = driver.try_persist() {
@@ -370,7 +372,7 @@ pub fn strike(driver: &Rc<Driver>) {
     driver.with_node(|node| {
         process::refresh(&mut node.server.process);
         driver.note_progress(node);
-        node.handle_tick(&mut WallClock);
+        node.handle_tick(&mut ServerClock);
     });
 }
 
@@ -386,11 +388,11 @@ fn tell_what_is_held(node: &Node) {
 /// Ends waits and pauses at their time, without waiting for the next tick.
 async fn keep_deadlines(driver: Rc<Driver>) {
     loop {
-        let left = driver.deadline.get().map(|at| (at - process::now_ms()).clamp(0, 3_600_000) as u64);
+        let left = driver.deadline.get().map(|at| (at - clock::now_ms()).clamp(0, 3_600_000) as u64);
         tokio::select! {
             _ = driver.deadline_moved.notified() => {}
             _ = tokio::time::sleep(Duration::from_millis(left.unwrap_or(3_600_000))) => {
-                driver.with_node(|node| node.handle_deadlines(&mut WallClock));
+                driver.with_node(|node| node.handle_deadlines(&mut ServerClock));
             }
         }
     }

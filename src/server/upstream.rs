@@ -26,10 +26,11 @@ use tokio::time::Instant;
 
 use super::actions;
 use super::adopt::{self, Incoming, Plan};
+use super::clock::{self, ServerClock};
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::{Cut, lock};
-use super::process::{self, WallClock};
+use super::process;
 use super::socket::Socket;
 use super::{pipe, reload, resize};
 use crate::engine::follow::Follower;
@@ -88,7 +89,7 @@ pub fn promote(driver: Rc<Driver>) -> impl Future<Output = Result<(), String>> {
         if let Some((host, port)) = before.filter(|_| !driver.shutdown_is_on_its_way()) {
             follow(&driver, host, port, false);
         }
-        driver.with_node(|node| node.handle_deadlines(&mut WallClock));
+        driver.with_node(|node| node.handle_deadlines(&mut ServerClock));
         done
     }
 }
@@ -246,7 +247,7 @@ fn lost(driver: &Rc<Driver>, why: String) -> bool {
 
 fn set_link(driver: &Driver, link: LinkState) {
     let mut node = driver.node.borrow_mut();
-    let now = process::now_ms();
+    let now = clock::now_ms();
     if let Some(upstream) = node.server.upstream_mut() {
         upstream.link = link;
         upstream.last_io_ms = now;
@@ -280,7 +281,7 @@ async fn attempt(driver: &Rc<Driver>, host: &str, port: u16) -> Result<std::conv
     let (hello, mine) = present(driver);
     let (news, closed) = (Rc::clone(&driver.following.borrow().news), Rc::<Notify>::default());
     driver.following.borrow_mut().closed = Rc::clone(&closed);
-    let link = Link::new(hello, process::now_ms());
+    let link = Link::new(hello, clock::now_ms());
     let connection = Connection {
         driver: Rc::clone(driver),
         socket,
@@ -327,7 +328,7 @@ fn present(driver: &Driver) -> (Hello, Lineage) {
     let mut node = driver.node.borrow_mut();
     let patience_ms = i64::from(node.config().settings.repl_timeout) * 1000;
     let upstream = node.server.upstream_mut();
-    let by_order = upstream.is_some_and(|upstream| upstream.is_ordered(process::now_ms(), patience_ms));
+    let by_order = upstream.is_some_and(|upstream| upstream.is_ordered(clock::now_ms(), patience_ms));
     let settings = &node.config().settings;
     let end = node.stream.end;
     let history = &node.server.history;
@@ -413,7 +414,7 @@ impl Connection {
             self.count(buf.len());
             let mut input = buf.as_slice();
             loop {
-                let now = process::now_ms();
+                let now = clock::now_ms();
                 match self.link.handle_input(&mut input, now) {
                     None => break,
                     Some(Event::Payload(bytes)) => {
@@ -493,7 +494,7 @@ impl Connection {
     fn count(&self, bytes: usize) {
         let mut node = self.driver.node.borrow_mut();
         node.server.stats.net_repl_input_bytes += bytes as u64;
-        let now = process::now_ms();
+        let now = clock::now_ms();
         if bytes > 0
             && let Some(upstream) = node.server.upstream_mut()
         {
@@ -506,7 +507,7 @@ impl Connection {
             let node = self.driver.node.borrow();
             i64::from(node.config().settings.repl_timeout) * 1000
         };
-        if let Some(why) = self.link.timed_out(process::now_ms(), limit) {
+        if let Some(why) = self.link.timed_out(clock::now_ms(), limit) {
             return Err(why.into());
         }
         self.ack();
@@ -587,7 +588,7 @@ impl Connection {
         self.set_loads(false);
         self.driver.node.borrow_mut().server.stats.full_syncs_received += 1;
         let durable = self.driver.node.borrow().server.persistence.aof_enabled.then_some(cut.offset);
-        self.link.loaded(cut.offset, durable, process::now_ms());
+        self.link.loaded(cut.offset, durable, clock::now_ms());
         self.begin_stream(cut.db);
         Ok(())
     }
@@ -622,7 +623,7 @@ impl Connection {
             let (now, later) = bytes.split_at(bytes.len().min(READ / 4));
             self.wait_for_log(now.len() as u64).await;
             let Some(follower) = &mut self.follower else { return Err("a stream without a position".into()) };
-            let fed = self.driver.with_node(|node| follower.feed(node, now, &mut WallClock));
+            let fed = self.driver.with_node(|node| follower.feed(node, now, &mut ServerClock));
             let fed = fed.map_err(|stopped| stopped.to_string())?;
             if fed.ack_wanted {
                 self.ack();

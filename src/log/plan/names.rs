@@ -60,13 +60,19 @@ impl Planner<'_> {
         let log_end = self.log().range().map_or(cut, |range| range.1);
         let names = self.log_names();
         let ends = names.iter().skip(1).map(|(_, from)| *from).chain([log_end]);
-        // Where nothing is loaded an idle log is all that tells whose directory this is.
+        // Where nothing is loaded, or only a snapshot that nobody names, an idle log is all that tells whose directory this is.
         let from_birth = cut == Offset::ZERO && self.log().base.is_none();
+        let unnamed = |name| match &self.survey.snapshot {
+            SnapshotFact::Found { peek, named: None, .. } => {
+                (peek.replid, peek.offset) == (Some(name), Some(cut))
+            }
+            _ => false,
+        };
         let used: Vec<(ReplId, Offset, Offset)> = names
             .iter()
             .zip(ends)
             .map(|((name, from), to)| (*name, *from, to))
-            .filter(|n| n.2 > cut || from_birth && n.2 == cut)
+            .filter(|n| n.2 > cut || n.2 == cut && (from_birth || unnamed(n.0)))
             .collect();
         let known: Vec<Option<Offset>> = used.iter().map(|(name, ..)| history.end_of(*name)).collect();
         let first = known.iter().position(Option::is_some).unwrap_or(used.len());

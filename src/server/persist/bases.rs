@@ -82,7 +82,7 @@ impl Persist {
     }
 
     /// Only we can load the log: it goes on from a snapshot beside it.
-    pub fn lacks_base(&self) -> bool {
+    fn lacks_base(&self) -> bool {
         let segments = lock(&self.files.segments);
         segments.manifest().base.is_none() && !segments.manifest().incrs.is_empty()
     }
