@@ -197,7 +197,7 @@ fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     };
     let line = format!(
         "Value at:{:p} refcount:{} encoding:{} serializedlength:{length} lru:{} lru_seconds_idle:{idle}{list}",
-        entry.key(),
+        entry.key().as_ptr(),
         references(value),
         value.encoding(),
         entry.access() & 0xff_ffff,

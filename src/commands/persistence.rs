@@ -72,18 +72,18 @@ fn deadline(ctx: &Ctx<'_>, text: &[u8]) -> Result<i64, ReplyError> {
     }
 }
 
-fn not_on_replicas(ctx: &Ctx<'_>, name: &str) -> Result<(), ReplyError> {
-    match ctx.server.upstream() {
-        None => Ok(()),
-        Some(_) => Err(ReplyError::from(format!(
-            "ERR {name} cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated."
-        ))),
-    }
+const NO_WAIT: &str = "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured \
+    to be writable (which is not the default) writes to replicas are just local and are not propagated.";
+const NO_WAITAOF: &str = "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local \
+    and are not propagated.";
+
+fn not_on_replicas(ctx: &Ctx<'_>, error: &'static str) -> Result<(), ReplyError> {
+    ctx.server.upstream().map_or(Ok(()), |_| Err(ReplyError::new(error)))
 }
 
 /// WAIT numreplicas timeout
 fn wait(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
-    not_on_replicas(ctx, "WAIT")?;
+    not_on_replicas(ctx, NO_WAIT)?;
     let replicas = parse_i64(&args[1]).ok_or(ReplyError::NOT_INTEGER)?;
     let deadline = deadline(ctx, &args[2])?;
     let replicas = u32::try_from(replicas.max(0)).unwrap_or(u32::MAX);
@@ -92,7 +92,7 @@ fn wait(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 
 /// WAITAOF numlocal numreplicas timeout
 fn waitaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
-    not_on_replicas(ctx, "WAITAOF")?;
+    not_on_replicas(ctx, NO_WAITAOF)?;
     let local = count(&args[1], 1)?;
     let replicas = count(&args[2], i64::MAX)?;
     let deadline = deadline(ctx, &args[3])?;

@@ -472,6 +472,7 @@ impl LogWriter {
         let accepted = self.settle_write(result, after, now);
         if accepted {
             self.done = done;
+            self.recovered();
         }
         // What was written without copying is larger than any interval: its mark follows at once.
         accepted && (self.cursor.unmarked < self.options.mark_interval || self.write_mark(now))
@@ -507,7 +508,7 @@ impl LogWriter {
                 self.last_mark = now.millis;
             }
             self.cursor = after;
-            self.health = Health::Ok;
+            self.recovered();
             return true;
         };
         let cut = self.segment.file.truncate(self.cursor.file_len);
@@ -519,6 +520,13 @@ impl LogWriter {
             Err(cut_failed) => self.latch(&cut_failed, "cutting back a failed write"),
         }
         false
+    }
+
+    /// The disk took a write. While others wait that says little: a mark finds room where a batch does not.
+    fn recovered(&mut self) {
+        if !matches!(self.health, Health::Healing(_)) || self.done == self.work.bytes.len() {
+            self.health = Health::Ok;
+        }
     }
 
     fn latch(&mut self, failure: &IoFailure, during: &str) {

@@ -146,7 +146,12 @@ impl Client {
 
     fn receive(&mut self) -> io::Result<()> {
         let mut chunk = vec![0; 64 * 1024];
-        let n = self.stream.read(&mut chunk)?;
+        let n = loop {
+            match self.stream.read(&mut chunk) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         if n == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "connection closed by the server"));
         }
