@@ -21,8 +21,8 @@ use crate::error::IoFailure;
 #[derive(Debug)]
 pub struct DirLock {
     _file: File,
-    /// `None`: this file system does not lock directories.
-    _dir: Option<File>,
+    /// Locked, too, where the file system locks directories.
+    dir: File,
 }
 
 /// Why the directory could not be locked.
@@ -74,17 +74,20 @@ impl DirLock {
             return Err(LockRefused::Held { dir: dir.to_path_buf(), pid });
         }
         let itself = File::open(dir).map_err(io("opening the directory of"))?;
-        let itself = match lock(&itself) {
-            Ok(true) => Some(itself),
-            Ok(false) => return Err(LockRefused::Held { dir: dir.to_path_buf(), pid: None }),
-            Err(_not_there) => None,
-        };
+        if let Ok(false) = lock(&itself) {
+            return Err(LockRefused::Held { dir: dir.to_path_buf(), pid: None });
+        }
         // Only for people to read: a full disk must not keep the server from starting.
         let noted = file.set_len(0).and_then(|()| file.rewind());
         if noted.is_ok() {
             let _unimportant = writeln!(file, "{}", std::process::id());
         }
-        Ok(DirLock { _file: file, _dir: itself })
+        Ok(DirLock { _file: file, dir: itself })
+    }
+
+    /// The directory, open.
+    pub fn dir(&self) -> std::io::Result<File> {
+        self.dir.try_clone()
     }
 }
 

@@ -4,9 +4,15 @@
 //! says why. `fallocate` really reserves: where the file system cannot, the space is written with zeros, because a sparse
 //! file under a map turns a full disk into SIGBUS. On copy-on-write file systems even that reserves nothing for
 //! *over*writes; they are named by [`DiskFile::unreserved_overwrites`].
+//!
+//! The data directory is held, not followed by its name ([`OsDisk::holding`]): where it is moved, or something else is mounted or
+//! linked at its name, a running server goes on in it, and touches nothing of what lies there now (which another server may
+//! have locked). Stock servers do so by making it their working directory; here other paths stay as they are.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +31,14 @@ use crate::error::IoFailure;
 #[derive(Default)]
 pub struct OsDisk {
     sync_delay: SyncDelay,
+    held: Option<Held>,
+}
+
+/// A directory that is reached by its descriptor.
+struct Held {
+    dir: PathBuf,
+    by: PathBuf,
+    _open: File,
 }
 
 /// Milliseconds that every fsync is made to take longer: for tests of slow disks against a real process.
@@ -44,6 +58,19 @@ impl OsDisk {
     pub fn new() -> OsDisk {
         OsDisk::default()
     }
+
+    /// What is named below `dir` is looked up in the directory that is open, wherever it lies by then. Without `/proc` by name.
+    pub fn holding(dir: &Path, open: File) -> OsDisk {
+        let by = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
+        let held = by.is_dir().then(|| Held { dir: dir.to_path_buf(), by, _open: open });
+        OsDisk { held, ..OsDisk::default() }
+    }
+
+    fn at<'a>(&self, path: &'a Path) -> Cow<'a, Path> {
+        let below =
+            self.held.as_ref().and_then(|held| Some(held.by.join(path.strip_prefix(&held.dir).ok()?)));
+        below.map_or(Cow::Borrowed(path), Cow::Owned)
+    }
 }
 
 impl Disk for OsDisk {
@@ -55,7 +82,7 @@ impl Disk for OsDisk {
             .read(true)
             .write(mode != Mode::Read)
             .create_new(mode == Mode::CreateNew)
-            .open(path)
+            .open(self.at(path))
             .map_err(|e| {
                 IoFailure::new(if mode == Mode::CreateNew { "creating" } else { "opening" }, path, e)
             })?;
@@ -65,12 +92,12 @@ impl Disk for OsDisk {
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         step();
         medium::keep(to);
-        std::fs::rename(from, to).map_err(|e| IoFailure::new("renaming", from, e))
+        std::fs::rename(self.at(from), self.at(to)).map_err(|e| IoFailure::new("renaming", from, e))
     }
 
     fn exchange(&self, a: &Path, b: &Path) -> Result<bool> {
         step();
-        match renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+        match renameat_with(CWD, &*self.at(a), CWD, &*self.at(b), RenameFlags::EXCHANGE) {
             Ok(()) => Ok(true),
             Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => Ok(false),
             Err(e) => Err(IoFailure::new("exchanging", a, e.into())),
@@ -80,12 +107,12 @@ impl Disk for OsDisk {
     fn remove(&self, path: &Path) -> Result<()> {
         step();
         medium::keep(path);
-        std::fs::remove_file(path).map_err(|e| IoFailure::new("removing", path, e))
+        std::fs::remove_file(self.at(path)).map_err(|e| IoFailure::new("removing", path, e))
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<String>> {
         let failed = |e| IoFailure::new("listing", dir, e);
-        let entries = match std::fs::read_dir(dir) {
+        let entries = match std::fs::read_dir(self.at(dir)) {
             Ok(entries) => entries,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(failed(e)),
@@ -99,7 +126,7 @@ impl Disk for OsDisk {
     }
 
     fn len(&self, path: &Path) -> Result<Option<u64>> {
-        match std::fs::metadata(path) {
+        match std::fs::metadata(self.at(path)) {
             Ok(found) => Ok(Some(found.len())),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(IoFailure::new("looking up", path, e)),
@@ -107,11 +134,11 @@ impl Disk for OsDisk {
     }
 
     fn create_dir(&self, dir: &Path) -> Result<()> {
-        std::fs::create_dir_all(dir).map_err(|e| IoFailure::new("creating the directory", dir, e))
+        std::fs::create_dir_all(self.at(dir)).map_err(|e| IoFailure::new("creating the directory", dir, e))
     }
 
     fn is_dir(&self, path: &Path) -> bool {
-        path.is_dir()
+        self.at(path).is_dir()
     }
 
     fn set_sync_delay(&self, delay: Duration) {
@@ -122,7 +149,7 @@ impl Disk for OsDisk {
         step();
         self.sync_delay.wait();
         let failed = |e| IoFailure::new("syncing the directory", dir, e);
-        medium::syncing_dir(dir, || File::open(dir).map_err(failed)?.sync_all().map_err(failed))
+        medium::syncing_dir(dir, || File::open(self.at(dir)).map_err(failed)?.sync_all().map_err(failed))
     }
 }
 

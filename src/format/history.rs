@@ -232,7 +232,7 @@ impl History {
         if !planted(Bug::LineageLost) {
             self.lineage.insert(0, past);
         }
-        self.forget_most();
+        self.forget_most(self.replid);
         (self.replid, self.begun, self.told, self.clean) = (replid, at, false, None);
         self.offset_hint = at;
     }
@@ -240,6 +240,7 @@ impl History {
     /// A primary lets this history go on under `replid` from `at` on, which is a prefix of its own. `told` are the earlier
     /// names of that: they hold here too, with ends and causes as told, even where an end lies beyond what is held so far.
     pub fn go_on(&mut self, replid: ReplId, at: Offset, told: &[Ancestor]) {
+        let former = self.replid;
         self.rename(replid, at, Cause::Continue);
         let mine = std::mem::replace(&mut self.lineage, told.to_vec());
         for past in mine {
@@ -249,14 +250,17 @@ impl History {
             }
         }
         self.lineage.sort_by_key(|past| std::cmp::Reverse(past.end));
-        self.forget_most();
+        self.forget_most(former);
     }
 
-    /// Names without a byte of their own go first, then the oldest.
-    fn forget_most(&mut self) {
+    /// Names without a byte of their own go first, then the oldest; never that of before (`former`), which ring and log state
+    /// until the new one is in band.
+    fn forget_most(&mut self, former: ReplId) {
         while self.lineage.len() > MAX_LINEAGE {
-            let idle = self.lineage.windows(2).rposition(|pair| pair[0].end == pair[1].end);
-            self.lineage.remove(idle.unwrap_or(MAX_LINEAGE));
+            let mut pairs = self.lineage.windows(2);
+            let idle = pairs.rposition(|pair| pair[0].end == pair[1].end && pair[0].replid != former);
+            let oldest = self.lineage.iter().rposition(|past| past.replid != former);
+            self.lineage.remove(idle.or(oldest).unwrap_or(MAX_LINEAGE));
         }
     }
 
@@ -557,7 +561,20 @@ mod tests {
         let oldest: Vec<(ReplId, Offset)> =
             history.lineage.iter().rev().take(2).map(|past| (past.replid, past.end)).collect();
         assert_eq!(oldest, [(id(1), Offset(10)), (id(2), Offset(20))]);
+        assert_eq!(history.lineage[0].replid, id(198), "what ring and log state if the start dies now");
         assert_eq!(history.lineage[0].replid, id(198), "the newest is kept too");
+        // Nor is it where a primary tells of names that hold more.
+        let told: Vec<Ancestor> = (0..100)
+            .map(|n| Ancestor {
+                replid: ReplId::from_random([0xff, n, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                end: Offset(1000 - u64::from(n)),
+                cause: Cause::Start,
+                told: true,
+            })
+            .collect();
+        let former = history.replid;
+        history.go_on(id(200), Offset(20), &told);
+        assert_eq!((history.lineage.len(), history.end_of(former)), (MAX_LINEAGE, Some(Offset(20))));
     }
 
     #[test]

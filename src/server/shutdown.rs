@@ -103,7 +103,7 @@ fn cancel_job(driver: &Rc<Driver>, plan: Plan) {
     driver.node.borrow().farewell().iter().for_each(|line| notice!("{line}"));
     if !plan.force && !will_save(driver, &plan) && driver.running() == Some(Purpose::Rewrite) {
         // With the log just switched on over a cache, what is being written may be all that will be left of the data.
-        let lost = driver.is_open() && !driver.persist().is_whole();
+        let lost = driver.is_open() && driver.persist().appendonly && !driver.persist().is_whole();
         if lost {
             warning!("Writing initial AOF, can't exit");
             warning!("Errors trying to shut down the server. Check the logs for more information.");

@@ -236,9 +236,9 @@ async fn load(driver: Rc<Driver>, lock: DirLock) -> Result<std::convert::Infalli
     let progress = Arc::new(LoadProgress::default());
     driver.follow_load(Arc::clone(&progress));
     let seen = Arc::clone(&progress);
-    let mut recovery = process::on_thread("recovery", move || {
-        recovery::recover(Arc::new(OsDisk::new()), &config, &progress)
-    })?;
+    let held = lock.dir().map_err(|error| format!("holding {}: {error}", config.settings.dir.display()))?;
+    let disk = Arc::new(OsDisk::holding(&config.settings.dir, held));
+    let mut recovery = process::on_thread("recovery", move || recovery::recover(disk, &config, &progress))?;
     let recovered = loop {
         tokio::select! {
             recovered = &mut recovery => {

@@ -2,7 +2,7 @@
 //! that it may not write; and what stays its own affair when it may not.
 
 use crate::client::Client;
-use crate::harness::{Launch, eventually, info, subject_is_ours};
+use crate::harness::{Launch, eventually, info, rewrite_aof, subject_is_ours};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::time::Duration;
 
@@ -157,6 +157,33 @@ fn a_reload_breaks_watches_and_a_failed_save_stops_nothing() {
     c.must(&["SET", "a", "3"]);
     std::fs::remove_dir(&temporary).unwrap();
     c.must(&["SAVE"]);
+}
+
+/// The data directory is held, not followed by its name: moved, it is where the server goes on, and another server that starts
+/// at the name is left alone.
+#[test]
+fn a_directory_that_is_moved_is_followed() {
+    if !subject_is_ours() {
+        return;
+    }
+    let mut server = Launch::ours(&[("appendonly", "yes"), ("save", "3600 1")]).start();
+    let (at, moved) = (server.data().to_path_buf(), server.data().with_extension("old"));
+    let mut c = server.connect();
+    c.must(&["SET", "before", "1"]);
+    std::fs::rename(&at, &moved).unwrap();
+    std::fs::create_dir(&at).unwrap();
+    let other = Launch::ours(&[("appendonly", "yes")]).in_data(&at).start();
+    other.connect().must(&["SET", "other", "1"]);
+    c.must(&["SAVE"]);
+    rewrite_aof(&mut c);
+    c.must(&["CONFIG", "SET", "repl-backlog-size", "2mb"]);
+    c.must(&["SET", "after", "1"]);
+    server.kill();
+    drop(other);
+    for (directory, expected) in [(&moved, 2), (&at, 1)] {
+        let server = Launch::ours(&[("appendonly", "yes")]).in_data(directory).start();
+        assert_eq!(server.connect().must(&["DBSIZE"]).int(), expected, "{}", server.log());
+    }
 }
 
 /// Whoever asks a replica that is loading, such as Sentinel, must not take it for a primary.

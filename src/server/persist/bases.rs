@@ -1,5 +1,6 @@
 //! Which snapshot the log stands on, where snapshots go, and what is kept without a log.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -103,8 +104,8 @@ impl Persist {
     pub fn exports(&self, settings: &Settings) -> bool {
         let own = &self.files.paths;
         let same_dir = settings.dir == own.data
-            || match (settings.dir.canonicalize(), own.data.canonicalize()) {
-                (Ok(there), Ok(here)) => there == here,
+            || match (settings.dir.metadata(), own.data.metadata()) {
+                (Ok(there), Ok(here)) => (there.dev(), there.ino()) == (here.dev(), here.ino()),
                 _ => false,
             };
         !same_dir || settings.dbfilename != own.snapshot
