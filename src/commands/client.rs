@@ -4,7 +4,7 @@
 //! carries out when the unit is closed, so that a client which kills itself gets its reply first.
 
 use super::connection::{check_name, is_word};
-use super::help::help;
+use super::help::{help, unknown_form};
 use super::{BlockCause, Command, Ctx, Flags, Group, Keys, Outcome, UNCHANGED};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
@@ -275,7 +275,7 @@ fn kill(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 fn pause(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let writes_only = args.is(3, "WRITE");
     if args.len() > 4 {
-        return Err(ReplyError::wrong_arity("client|pause"));
+        return Err(unknown_form(args));
     }
     if args.len() == 4 && !writes_only && !args.is(3, "ALL") {
         return Err(ReplyError::new("ERR CLIENT PAUSE mode must be WRITE or ALL"));
@@ -343,7 +343,7 @@ fn no_touch(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
 fn unblock(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let with_error = args.is(3, "ERROR");
     if args.len() > 4 {
-        return Err(ReplyError::wrong_arity("client|unblock"));
+        return Err(unknown_form(args));
     }
     if args.len() == 4 && !with_error && !args.is(3, "TIMEOUT") {
         return Err(ReplyError::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));

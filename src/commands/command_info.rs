@@ -96,6 +96,14 @@ const KEY_USES: &[(&str, &[&str])] = &[
     ("RW update/RO access", &["sinterstore"]),
 ];
 
+/// Why a key is used as it says, where that surprises.
+const KEY_NOTES: &[(&str, &str)] = &[
+    ("bitfield", "Subcommands of either kind may come in one call: some read, some write."),
+    ("getex", "The value is read; what may change is the key's deadline."),
+    ("pfcount", "Redis stores the count that it computes, so that it may write; here it only reads."),
+    ("set", "The old value is read only if the call has GET."),
+];
+
 /// What a command does with its keys, by specification.
 fn key_uses(row: &Command) -> Vec<&'static str> {
     let listed = KEY_USES.iter().find(|(_, names)| names.contains(&row.name));
@@ -186,7 +194,8 @@ fn describe(row: &Command, out: &mut Reply<'_>) {
     words(out, entry(row.name).tips.iter().copied());
     let specs = key_specs(row);
     out.set(specs.len());
-    specs.iter().for_each(|(spec, uses)| describe_keys(spec, uses, out));
+    let note = KEY_NOTES.iter().find(|(name, _)| *name == row.name).map(|(_, note)| *note);
+    specs.iter().for_each(|(spec, uses)| describe_keys(spec, uses, note, out));
     if row.subcommands.is_empty() {
         out.set(0);
     } else {
@@ -195,7 +204,7 @@ fn describe(row: &Command, out: &mut Reply<'_>) {
     }
 }
 
-fn describe_keys(spec: &Spec, uses: &str, out: &mut Reply<'_>) {
+fn describe_keys(spec: &Spec, uses: &str, note: Option<&str>, out: &mut Reply<'_>) {
     let pair = |out: &mut Reply<'_>, name: &str, kind: &str, fields: &[(&str, i32)]| {
         out.bulk_str(name);
         out.map(2);
@@ -208,7 +217,11 @@ fn describe_keys(spec: &Spec, uses: &str, out: &mut Reply<'_>) {
             out.int((*value).into());
         }
     };
-    out.map(3);
+    out.map(3 + usize::from(note.is_some()));
+    if let Some(note) = note {
+        out.bulk_str("notes");
+        out.bulk_str(note);
+    }
     out.bulk_str("flags");
     words(out, uses.split(' ').collect::<Vec<_>>().into_iter());
     match *spec {
@@ -396,6 +409,13 @@ mod tests {
         bench.proto = Protocol::Resp3;
         let rename = bench.run("COMMAND INFO rename");
         assert!(rename.contains("~2 %3 $5 flags ~3 +RW +access +delete"), "{rename}");
+        let set = bench.run("COMMAND INFO set");
+        assert!(
+            set.contains("~1 %4 $5 notes $48 The old value is read only if the call has GET. $5 flags"),
+            "{set}"
+        );
+        let failover = bench.run("COMMAND INFO failover");
+        assert!(failover.contains("$8 failover :-1 ~3 +admin +noscript +stale :0"), "{failover}");
     }
 
     #[test]

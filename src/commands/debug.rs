@@ -3,7 +3,7 @@
 //! POPULATE enters the stream as the keys it made, so that replicas and the log have them too. RELOAD, LOADAOF and
 //! CHANGE-REPL-ID change data or history outside the stream and are the driver's work.
 
-use super::help::write_help;
+use super::help::{unknown_form, write_help};
 use super::object::references;
 use super::{Command, Ctx, Effect, Flags, Group, Keys, Outcome, Request, UNCHANGED};
 use crate::error::ReplyError;
@@ -16,16 +16,11 @@ use crate::store::{Entry, NEVER, Str, View, digest, rdb};
 
 /// DEBUG subcommand ...
 fn debug(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
-    let Some(form) = FORMS.iter().find(|form| args.is(1, form.name)) else { return Err(unknown(args)) };
+    let Some(form) = FORMS.iter().find(|form| args.is(1, form.name)) else { return Err(unknown_form(args)) };
     if !(form.least..=form.most).contains(&(args.len() - 2)) {
-        return Err(unknown(args));
+        return Err(unknown_form(args));
     }
     (form.run)(ctx, args)
-}
-
-fn unknown(args: Args<'_>) -> ReplyError {
-    let name = String::from_utf8_lossy(&args[1][..args[1].len().min(128)]).into_owned();
-    format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.").into()
 }
 
 /// One form of DEBUG: so many arguments follow its name.
@@ -211,8 +206,8 @@ const BATCH: usize = 512;
 
 fn populate(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     let positive = |i: usize| {
-        let error = ReplyError::new("ERR value is out of range, must be positive");
-        usize::try_from(args.int(i)?).map_err(|_| error)
+        let count = parse_i64(&args[i]).and_then(|n| usize::try_from(n).ok());
+        count.ok_or(ReplyError::new("ERR value is out of range, must be positive"))
     };
     let count = positive(2)?;
     let prefix = args.get(3).unwrap_or(b"key");
@@ -457,7 +452,9 @@ mod tests {
         bench.effects.clear();
         bench.check("DEBUG POPULATE 2000 q", "+OK");
         assert_eq!(bench.effects.len(), 4);
-        bench.check("DEBUG POPULATE -1", "-ERR value is out of range, must be positive");
+        for bad in ["-1", "abc", "1 p x", "1 p -1"] {
+            bench.check(&format!("DEBUG POPULATE {bad}"), "-ERR value is out of range, must be positive");
+        }
     }
 
     #[test]

@@ -19,6 +19,14 @@ pub fn help(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     write_help(ctx, args, &lines)
 }
 
+/// To a subcommand that is not there, or not with so many arguments.
+pub fn unknown_form(args: Args<'_>) -> ReplyError {
+    let container = String::from_utf8_lossy(args.name()).to_uppercase();
+    let name = args.get(1).unwrap_or_default();
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+    format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP.").into()
+}
+
 /// The reply of HELP: every form and what it does.
 pub fn write_help(ctx: &mut Ctx<'_>, args: Args<'_>, lines: &[(&str, &str)]) -> Result<Outcome, ReplyError> {
     let container = String::from_utf8_lossy(args.name()).to_uppercase();

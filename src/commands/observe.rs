@@ -1,6 +1,6 @@
 //! Watching the server at work: SLOWLOG, MONITOR; and LOLWUT, which needs no reason.
 
-use super::help::help;
+use super::help::{help, unknown_form};
 use super::{Command, Ctx, Flags, Group, Keys, Outcome, UNCHANGED};
 use crate::error::ReplyError;
 use crate::format::rdb::REDIS_VERSION;
@@ -10,7 +10,7 @@ use crate::resp::number::parse_i64;
 /// SLOWLOG GET [count]
 fn slowlog_get(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     if args.len() > 3 {
-        return Err(ReplyError::wrong_arity("slowlog|get"));
+        return Err(unknown_form(args));
     }
     let entries = &ctx.server.slowlog.entries;
     let count = match args.get(2) {
@@ -120,6 +120,11 @@ mod tests {
         bench.check(a, "SLOWLOG GET", &format!("*1 {entry}"));
         bench.check(a, "SLOWLOG GET -1", &format!("*1 {entry}"));
         bench.check(a, "SLOWLOG GET 0", "*0");
+        bench.check(
+            a,
+            "SLOWLOG get 1 2",
+            "-ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
+        );
         bench.check(a, "SLOWLOG GET -2", "-ERR count should be greater than or equal to -1");
         bench.check(a, "SLOWLOG RESET", "+OK");
         bench.set("slowlog-log-slower-than", "0");

@@ -3,7 +3,7 @@
 //! Messages go to the outputs of their listeners as they are published, so every listener sees them in the order
 //! in which the commands ran. Replies of (un)subscribing are pushes, one for each channel.
 
-use super::help::help;
+use super::help::{help, unknown_form};
 use super::{Command, Ctx, Effect, Flags, Group, Keys, Outcome, UNCHANGED};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
@@ -83,7 +83,7 @@ fn effect_of_publish(ctx: &Ctx<'_>, channel: &[u8]) -> Effect {
 /// PUBSUB CHANNELS [pattern], PUBSUB SHARDCHANNELS [pattern]
 fn channels(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Outcome, ReplyError> {
     if args.len() > 3 {
-        return Err(ReplyError::wrong_arity(ctx.command.name));
+        return Err(unknown_form(args));
     }
     let shard = ctx.command.name == "pubsub|shardchannels";
     let pubsub = &ctx.server.pubsub;
@@ -194,7 +194,8 @@ mod tests {
         bench.check_effects(&[]);
         bench.check("PUBSUB CHANNELS", "*1 $1 a");
         bench.check("PUBSUB CHANNELS b*", "*0");
-        bench.check("PUBSUB CHANNELS a b", "-ERR wrong number of arguments for 'pubsub|channels' command");
+        let refused = "-ERR unknown subcommand or wrong number of arguments for 'CHANNELS'. Try PUBSUB HELP.";
+        bench.check("PUBSUB CHANNELS a b", refused);
         bench.check("PUBSUB NUMSUB a b", "*4 $1 a :1 $1 b :0");
         bench.check("PUBSUB NUMSUB", "*0");
         bench.check("PUBSUB NUMPAT", ":1");

@@ -243,7 +243,7 @@ pub const COMMANDS: &[Command] = &[
     row("replicaof", 3, SWITCH, replicaof)
         .doc("5.0.0", "Makes the server a replica of another, or a primary."),
     row("slaveof", 3, SWITCH, replicaof).doc("1.0.0", "The old name of REPLICAOF."),
-    row("failover", -1, SWITCH, failover).doc("6.2.0", "Hands over to a replica."),
+    row("failover", -1, ADMIN.union(Flags::STALE), failover).doc("6.2.0", "Hands over to a replica."),
     row("psync", -3, LINK, psync).doc("2.8.0", "Asks for the stream from an offset; for replicas."),
     row("sync", 1, LINK, sync).doc("1.0.0", "Asks for a snapshot and the stream; for old replicas."),
     row("replconf", -1, TALK, replconf).doc("3.0.0", "What replica and primary tell each other."),

@@ -29,7 +29,7 @@ bitflags! {
         const MULTI = 1 << 5;
         /// Kept and given back, but without effect.
         const INERT = 1 << 6;
-        /// The same, until this server has what it is for (replication, eviction, scripts, users).
+        /// The same, until this server has what it is for (eviction, scripts, users).
         const LATER = 1 << 7;
     }
 }

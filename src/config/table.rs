@@ -209,25 +209,25 @@ settings! {
     /// Seconds between the primary's PINGs.
     "repl-ping-replica-period" | "repl-ping-slave-period" => repl_ping_replica_period: u32 = 10, count(1, I32);
     /// Send to replicas in larger packets, at the price of delay.
-    "repl-disable-tcp-nodelay" => repl_disable_tcp_nodelay: bool = false, ANY, LATER;
+    "repl-disable-tcp-nodelay" => repl_disable_tcp_nodelay: bool = false, ANY;
     /// Send the snapshot of a full sync without a file in between.
     "repl-diskless-sync" => repl_diskless_sync: bool = true, ANY;
     /// Seconds to wait for more replicas before such a snapshot starts.
     "repl-diskless-sync-delay" => repl_diskless_sync_delay: u32 = 5, count(0, I32);
     /// Number of waiting replicas that starts it at once; 0 for none.
     "repl-diskless-sync-max-replicas" => repl_diskless_sync_max_replicas: u32 = 0, count(0, I32);
-    /// Whether a replica loads a full sync without a file in between.
-    "repl-diskless-load" => repl_diskless_load: DisklessLoad = DisklessLoad::Disabled, ANY, DENY_LOADING, LATER;
+    /// Whether a replica loads a full sync without a file in between: it never does.
+    "repl-diskless-load" => repl_diskless_load: DisklessLoad = DisklessLoad::Disabled, ANY, DENY_LOADING, INERT;
     /// Answer reads while the link to the primary is down.
     "replica-serve-stale-data" | "slave-serve-stale-data" => replica_serve_stale_data: bool = true, ANY;
     /// Refuse clients' writes on a replica.
     "replica-read-only" | "slave-read-only" => replica_read_only: bool = true, ANY;
-    /// Empty the dataset in the background before a full sync is loaded.
-    "replica-lazy-flush" | "slave-lazy-flush" => replica_lazy_flush: bool = false, ANY, LATER;
-    /// Leave eviction to the primary.
-    "replica-ignore-maxmemory" | "slave-ignore-maxmemory" => replica_ignore_maxmemory: bool = true, ANY, LATER;
+    /// Free the old dataset in the background at a full sync: that is always done.
+    "replica-lazy-flush" | "slave-lazy-flush" => replica_lazy_flush: bool = false, ANY, INERT;
+    /// Apply the primary's stream whatever `maxmemory` says; if not, the link stops while more than that is in use.
+    "replica-ignore-maxmemory" | "slave-ignore-maxmemory" => replica_ignore_maxmemory: bool = true, ANY;
     /// A replica goes on after a failed disk write.
-    "replica-ignore-disk-write-errors" => replica_ignore_disk_write_errors: bool = false, ANY, LATER;
+    "replica-ignore-disk-write-errors" => replica_ignore_disk_write_errors: bool = false, ANY, INERT;
     /// Rank for promotion by Sentinel, lower first; 0 is never promoted.
     "replica-priority" | "slave-priority" => replica_priority: u32 = 100, count(0, I32);
     /// Let Sentinel know this replica.

@@ -124,6 +124,8 @@ fn set_answers_as_redis_does() {
     };
     check(&[("maxmemory", "10mb"), ("save", "")], Ok(&["save", "maxmemory"]));
     check(&[("timeout", "0")], Ok(&[]));
+    check(&[("maxmemory", ""), ("maxmemory-clients", "")], Ok(&[]));
+    check(&[("maxmemory", "99999999999999999999")], Ok(&["maxmemory"]));
     check(&[("SLAVE-read-only", "no")], Ok(&["replica-read-only"]));
     check(&[("nope", "1")], Err("ERR Unknown option or number of arguments for CONFIG SET - 'nope'"));
     for (name, value, why) in [
@@ -133,6 +135,12 @@ fn set_answers_as_redis_does() {
         ("port", "x", "argument couldn't be parsed into an integer"),
         ("port", "65536", "argument must be between 0 and 65535 inclusive"),
         ("maxmemory", "-1", "argument must be a memory value"),
+        (
+            "repl-backlog-size",
+            "99999999999999999999",
+            "argument must be between 1 and 9223372036854775807 inclusive",
+        ),
+        ("repl-backlog-size", "", "argument must be between 1 and 9223372036854775807 inclusive"),
         ("proto-max-bulk-len", "1", "argument must be between 1048576 and 9223372036854775807 inclusive"),
         ("maxmemory-clients", "200%", "percentage argument must be less or equal to 100"),
         ("maxmemory-clients", "x", "argument must be a memory or percent value"),
@@ -344,6 +352,12 @@ fn a_start_stops_at_a_bad_line_and_says_why() {
 
 #[test]
 fn what_has_no_effect_is_noted_once() {
+    let replication = "repl-disable-tcp-nodelay yes\nrepl-diskless-load swapdb\nreplica-lazy-flush yes\n\
+        replica-ignore-maxmemory no\nreplica-ignore-disk-write-errors yes\n";
+    let (_, notices) = start(&["/x"], &mut files(&[("/x", replication)])).expect("starts");
+    let texts: Vec<String> = notices.iter().map(Notice::to_string).collect();
+    let inert = "repl-diskless-load, replica-lazy-flush, replica-ignore-disk-write-errors";
+    assert_eq!(texts, [format!("Accepted, but without effect in Ringhold: {inert}")]);
     let conf = "tls-port 0\ntls-port 1\nlist-max-ziplist-value 3\nport 1\nio-threads 2\nmaxmemory-policy allkeys-lru\n";
     let (_, notices) = start(&["/x"], &mut files(&[("/x", conf)])).expect("starts");
     let texts: Vec<String> = notices.iter().map(Notice::to_string).collect();

@@ -5,7 +5,8 @@
 //! upstream's offset of what the data are; of a unit that is not whole nothing is to be seen anywhere. Reading the
 //! bytes is shared with recovery ([`Incoming`]): what a replica applies live is what it will replay.
 //!
-//! Upstream's commands pass no gate (memory, password, pause, failed log) and no deadline acts on them: a key that
+//! Upstream's commands pass no gate (password, pause, failed log; memory only with `replica-ignore-maxmemory no`, which
+//! stops the link before a unit instead of leaving it out) and no deadline acts on them: a key that
 //! has expired is there until the stream says DEL (rule 11). In everything else they are commands of a client whose
 //! replies nobody reads: they are counted and shown to MONITOR, break WATCHes, publish keyspace events and
 //! messages. They serve nobody who waits for a key: what such a client would take, the primary's stream would not
@@ -16,7 +17,7 @@
 
 use super::incoming::{Deed, Incoming, Misfit, Unit};
 use super::node::{Action, Clock, Node};
-use crate::commands::{Command, Outcome, Request};
+use crate::commands::{Command, Flags, Outcome, Request};
 use crate::error::ReplyError;
 use crate::resp::args::Args;
 use crate::state::Session;
@@ -104,6 +105,10 @@ impl Follower {
             let databases = node.store.dbs.len();
             match self.incoming.advance(databases) {
                 Ok(true) => {
+                    if let Some(command) = node.has_no_room_for(&self.incoming.unit()) {
+                        let why = "used memory > 'maxmemory', and replica-ignore-maxmemory is 'no'";
+                        break Err(stopped(node, command.name, why));
+                    }
                     let db = node.server.sessions.get(self.slot).map_or(0, |session| session.db);
                     if let Err(why) = self.incoming.judge_db(db, databases) {
                         break Err(misfit(node, why));
@@ -127,6 +132,18 @@ impl Follower {
 }
 
 impl Node {
+    /// The command that makes data grow, where the operator lets `maxmemory` hold for the stream, too. Redis leaves such a
+    /// command out and goes on with other data than its primary's.
+    fn has_no_room_for(&self, unit: &Unit<'_>) -> Option<&'static Command> {
+        if self.server.config.settings.replica_ignore_maxmemory || !self.server.over_memory() {
+            return None;
+        }
+        unit.commands().find_map(|(deed, _)| match deed {
+            Deed::Run(command) if command.flags.contains(Flags::DENYOOM) => Some(command),
+            _ => None,
+        })
+    }
+
     fn apply_unit(&mut self, slot: Slot, unit: &Unit<'_>, fed: &mut Fed, clock: &mut dyn Clock) {
         let mut data = false;
         let mut save = false;

@@ -149,6 +149,31 @@ fn no_gate_and_no_deadline_stands_in_its_way() {
 }
 
 #[test]
+fn memory_stops_the_stream_where_the_operator_says_so() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    bench.set("maxmemory", "1");
+    bench.set("replica-ignore-maxmemory", "no");
+    let mut follower = follow(&mut bench);
+    feed(&mut bench, &mut follower, "SET k 1");
+    bench.node.server.process.used_memory = 2;
+    feed(&mut bench, &mut follower, "PING|DEL other|PEXPIREAT k 99999999999999");
+    let before = (bench.node.stream.end, pending(&bench));
+    for lines in ["SET k 2", "MULTI|DEL k|APPEND k 2|EXEC"] {
+        let mut follower = follow(&mut bench);
+        let stopped = follower.feed(&mut bench.node, &encode(lines), &mut bench.clock).unwrap_err();
+        assert!(stopped.why.contains("replica-ignore-maxmemory"), "{stopped}");
+        assert_eq!((bench.node.stream.end, pending(&bench)), before);
+        follower.finish(&mut bench.node);
+        bench.check(a, "GET k", "$1 1");
+    }
+    bench.node.server.process.used_memory = 0;
+    let mut follower = follow(&mut bench);
+    feed(&mut bench, &mut follower, "SET k 2");
+    bench.check(a, "GET k", "$1 2");
+}
+
+#[test]
 fn clients_see_what_the_primary_does() {
     let mut bench = NodeBench::default();
     let [watcher, listener, monitor, waiter, other] = std::array::from_fn(|_| bench.connect());

@@ -19,7 +19,7 @@ use crate::resp::reply::Reply;
 use crate::state::session::{ReplyMode, Slot};
 use crate::state::watch::Waiters;
 use crate::state::{Server, Session, Strays};
-use crate::store::{Expiry, Limits, Snapshot, Store};
+use crate::store::{Expiry, Garbage, Limits, Snapshot, Store};
 use crate::units::Offset;
 
 /// The time, as the caller sees it. Read once per command; never by the data itself.
@@ -131,7 +131,9 @@ impl Node {
 
     /// Serves `store` from the end of the stream on, silently at first (rule 12).
     fn go_live(&mut self, store: Store, end: Offset, now_ms: i64) {
-        self.store.dbs = store.dbs;
+        let old = std::mem::replace(&mut self.store.dbs, store.dbs);
+        let old = old.into_iter().map(|db| db.entries).filter(|entries| !entries.is_empty());
+        self.store.changes.garbage.extend(old.map(Garbage::Keys));
         self.store.libraries = store.libraries;
         self.stream = Stream::at(end);
         let history = &mut self.server.history;

@@ -6,6 +6,7 @@ use crate::commands::Request;
 use crate::commands::renames::Renames;
 use crate::error::ReplyError;
 use crate::state::{Downstream, Role, Stage};
+use crate::store::{Garbage, Store};
 use crate::units::Offset;
 
 #[test]
@@ -560,20 +561,21 @@ fn a_transaction_that_waits_is_judged_by_how_stale_the_data_are_then() {
 fn the_replica_furthest_behind_is_measured() {
     let mut bench = NodeBench::default();
     let [a, one, other] = [bench.connect(), bench.connect(), bench.connect()];
-    let mut figure = |sent: [u64; 2], stage| {
+    let mut figure = |sent: [Option<u64>; 2], stage| {
         for (slot, sent) in [one, other].into_iter().zip(sent) {
             let session = bench.node.server.sessions.get_mut(slot).expect("is there");
             session.replica =
-                Some(Box::new(Downstream { stage, sent: Offset(sent), ..Downstream::default() }));
+                Some(Box::new(Downstream { stage, sent: sent.map(Offset), ..Downstream::default() }));
         }
-        bench.node.server.history.end = Offset(1000);
+        bench.node.server.history.end = Offset(100_000);
         let info = bench.send(a, "INFO memory");
         let at = info.find("mem_total_replication_buffers:").expect("the field") + 30;
         info[at..].split(' ').next().map(str::to_string)
     };
-    assert_eq!(figure([1000, 1000], Stage::Online).as_deref(), Some("0"));
-    assert_eq!(figure([1000, 300], Stage::Online).as_deref(), Some("700"));
-    assert_eq!(figure([0, 0], Stage::SendSnapshot).as_deref(), Some("0"));
+    assert_eq!(figure([Some(100_000); 2], Stage::Online).as_deref(), Some("0"));
+    assert_eq!(figure([Some(100_000), Some(30_000)], Stage::Online).as_deref(), Some("81920"));
+    assert_eq!(figure([None, Some(30_000)], Stage::SendSnapshot).as_deref(), Some("81920"));
+    assert_eq!(figure([None, None], Stage::WaitSnapshot).as_deref(), Some("0"));
     assert!(bench.send(a, "INFO clients").contains(" connected_clients:1 "));
 }
 
@@ -606,4 +608,18 @@ fn replicaof_is_seen_within_its_transaction() {
     assert!(reply.contains("role:slave") && reply.contains("master_link_status:down"), "{reply}");
     assert!(reply.ends_with("$5 slave $8 10.0.0.1 :6379 $7 connect :-1"), "{reply}");
     assert_eq!(bench.stream(), "SET k 1");
+}
+
+/// A full sync of gigabytes must not stop clients while what was there before is freed.
+#[test]
+fn replaced_data_are_freed_by_others() {
+    let mut bench = NodeBench::default();
+    let a = bench.connect();
+    for line in ["SET k 1", "SET l 1", "SELECT 3", "SET k 1"] {
+        bench.check(a, line, "+OK");
+    }
+    bench.node.replace(Store::new(16), Offset(1000), bench.node.now_ms());
+    let left: Vec<u64> = bench.node.store.changes.garbage.iter().map(Garbage::objects).collect();
+    assert_eq!(left, [2, 1]);
+    bench.check(a, "DBSIZE", ":0");
 }

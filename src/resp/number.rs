@@ -58,7 +58,8 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
 }
 
 /// A size as configuration files spell it: a count of bytes, or with `k m g` (powers of 1000) or `kb mb gb` (powers
-/// of 1024), in any letter case. `None` also when it exceeds 64 bits.
+/// of 1024), in any letter case. No digits are zero, and what exceeds 64 bits is the most that they can say, as in
+/// Redis, where the range of the setting then judges it.
 pub fn memory_size(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (count, unit) = text.split_at(digits);
@@ -72,7 +73,8 @@ pub fn memory_size(text: &str) -> Option<u64> {
         "gb" => 1 << 30,
         _ => return None,
     };
-    count.parse::<u64>().ok()?.checked_mul(factor)
+    let count = if count.is_empty() { 0 } else { count.parse::<u64>().unwrap_or(u64::MAX) };
+    Some(count.saturating_mul(factor))
 }
 
 /// Appends the shortest text that reads back as `value`, in Redis' spelling: integers up to 2^62 in full
@@ -424,15 +426,15 @@ mod tests {
             ("2m", Some(2_000_000)),
             ("1Gb", Some(1 << 30)),
             ("1g", Some(1_000_000_000)),
-            ("", None),
-            ("mb", None),
+            ("", Some(0)),
+            ("mb", Some(0)),
             ("-1", None),
             ("1.5gb", None),
             ("1 kb", None),
             ("1tb", None),
             ("18446744073709551615", Some(u64::MAX)),
-            ("18446744073709551615k", None),
-            ("18446744073709551616", None),
+            ("18446744073709551615k", Some(u64::MAX)),
+            ("18446744073709551616", Some(u64::MAX)),
         ] {
             assert_eq!(memory_size(text), expected, "{text:?}");
         }

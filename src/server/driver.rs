@@ -571,6 +571,7 @@ impl Driver {
         {
             loading.total_bytes = progress.total_bytes.load(Ordering::Relaxed);
             loading.loaded_bytes = progress.loaded_bytes.load(Ordering::Relaxed);
+            loading.rdb_used_mem = progress.used_mem.load(Ordering::Relaxed);
         }
         if let Some(persist) = &*self.persist.borrow() {
             persist.describe_log(node);

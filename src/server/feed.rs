@@ -117,6 +117,7 @@ impl Feed {
                 () = tokio::time::sleep(Duration::from_secs(1)) => self.send(b"\n").await?,
             }
         };
+        self.count(0, Some(begun.cut.offset));
         if !old {
             let line = format!("+FULLRESYNC {} {}\r\n", begun.cut.replid, begun.cut.offset);
             self.send(line.as_bytes()).await?;
@@ -288,7 +289,7 @@ impl Feed {
             replica.took_ms = now;
         }
         if let Some(sent) = sent {
-            replica.sent = sent;
+            replica.sent = Some(sent);
         }
     }
 }
@@ -319,7 +320,7 @@ pub fn limit_pins(driver: &Rc<Driver>) {
         let end = persist.cut().offset;
         let behind = |(slot, at): (Slot, Offset)| {
             let replica = node.server.sessions.get(slot).and_then(|session| session.replica.as_deref());
-            (slot, end.since(replica.map_or(at, |replica| replica.sent.max(at))))
+            (slot, end.since(replica.and_then(|replica| replica.sent).unwrap_or(at).max(at)))
         };
         persist.pinned().map(behind).filter(|(_, behind)| *behind > most).collect()
     };

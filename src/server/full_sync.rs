@@ -58,6 +58,7 @@ struct Waiter {
 /// The node has accepted a replica.
 pub fn follow(driver: &Rc<Driver>, slot: Slot, verdict: Verdict, old: bool) {
     let Some(socket) = driver.socket_of(slot) else { return };
+    socket.hurry(!driver.node.borrow().config().settings.repl_disable_tcp_nodelay);
     let news = Rc::new(Notify::new());
     let feed = Feed { driver: Rc::clone(driver), socket, slot, news: Rc::clone(&news) };
     let (name, psync2, waiter) = {

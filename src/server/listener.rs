@@ -40,6 +40,11 @@ impl Listeners {
         Ok(listeners)
     }
 
+    /// None was asked for, or none of those that may be missing is there.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Accepts clients on all sockets.
     pub fn accept(&mut self, driver: &Rc<Driver>) {
         for listening in self.0.iter_mut().filter(|listening| listening.task.is_none()) {

@@ -76,6 +76,8 @@ pub struct LoadProgress {
     pub total_bytes: AtomicU64,
     pub loaded_bytes: AtomicU64,
     pub keys: AtomicU64,
+    /// As the snapshot being loaded tells it.
+    pub used_mem: AtomicU64,
 }
 
 impl LoadProgress {
@@ -249,6 +251,7 @@ fn load_rdb(
     let mut into = node.store.snapshot();
     let loaded = load(&mut input, &options, &mut into, &mut |now| {
         progress.loaded_bytes.store(before + now.bytes, Ordering::Relaxed);
+        progress.used_mem.store(now.used_mem, Ordering::Relaxed);
         let new = now.keys - progress.keys.swap(now.keys, Ordering::Relaxed).min(now.keys);
         // `key-load-delay`: makes a load slow enough for a test to look at.
         std::thread::sleep(Duration::from_micros(key_delay * new));

@@ -154,7 +154,7 @@ fn refusal(name: &str, why: &str) -> ReplyError {
 
 fn apply(driver: &Rc<Driver>, name: &str, settings: &Settings, before: &Settings) -> Result<(), String> {
     match name {
-        switch::NAME | "save" | "dir" | "dbfilename" | resize::NAME if !driver.is_open() => {
+        switch::NAME | "dir" | "dbfilename" if !driver.is_open() => {
             return Err("the dataset is being loaded".into());
         }
         "loglevel" => logging::set_level(settings.loglevel),

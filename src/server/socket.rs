@@ -88,10 +88,10 @@ impl Socket {
         }
     }
 
-    /// Small pieces are sent at once.
-    pub fn hurry(&self) {
+    /// Whether small pieces are sent at once, or wait to be sent together.
+    pub fn hurry(&self, at_once: bool) {
         if let Socket::Tcp(socket) = self {
-            let _latency_only = socket.set_nodelay(true);
+            let _latency_only = socket.set_nodelay(at_once);
         }
     }
 }

@@ -210,8 +210,9 @@ fn start(
     if let Err(why) = process::adjust_oom_score(&settings) {
         warning!("Unable to write oom_score_adj: {why}");
     }
-    if settings.port == 0 && settings.unixsocket.is_empty() {
-        return Err("Configured to not listen anywhere, exiting. (port 0 and no unixsocket)".into());
+    if listeners.is_empty() && settings.unixsocket.is_empty() {
+        let why = if settings.port == 0 { "port 0" } else { "bind names no address that is there" };
+        return Err(format!("Configured to not listen anywhere, exiting. ({why}, and no unixsocket)"));
     }
     process::write_pid_file(&settings);
     println!(" PID: {}", std::process::id());

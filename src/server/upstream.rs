@@ -275,7 +275,7 @@ async fn attempt(driver: &Rc<Driver>, host: &str, port: u16) -> Result<std::conv
         }
         Err(_) => return Err(format!("connecting to {host}:{port}: no answer within repl-timeout")),
     };
-    socket.hurry();
+    socket.hurry(true);
     set_link(driver, LinkState::Handshake);
     drop(driver.naming.lock().await); // a name that an earlier link was given comes into force first
     let (hello, mine) = present(driver);

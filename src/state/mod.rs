@@ -186,6 +186,8 @@ pub struct Loading {
     pub started_ms: i64,
     pub total_bytes: u64,
     pub loaded_bytes: u64,
+    /// What the data took where the snapshot was written.
+    pub rdb_used_mem: u64,
 }
 
 /// Facts about the process that the pure engine cannot ask the system for.

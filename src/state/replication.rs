@@ -163,8 +163,8 @@ pub struct Downstream {
     pub functions_only: bool,
     /// Came by SYNC, and will not say how far it is.
     pub mute: bool,
-    /// The stream up to here was handed to its connection.
-    pub sent: Offset,
+    /// The stream up to here was handed to its connection; `None` until its snapshot, if it needs one, is taken.
+    pub sent: Option<Offset>,
     /// When its connection last took bytes of snapshot or stream (Unix milliseconds).
     pub took_ms: i64,
     /// Its stream position, what it has made durable, and when it last said anything (Unix milliseconds).
@@ -267,11 +267,13 @@ impl Server {
         self.replicas().iter().filter(|(_, _, replica)| has(replica)).count() as u32
     }
 
-    /// Bytes of stream that are kept for the follower that is furthest behind: in ring and log, not in memory.
+    /// Bytes of stream that are kept for the follower that is furthest behind, also while it waits for the end of its
+    /// snapshot: in ring and log, not in memory. In blocks, as Redis holds them, so that a PING is no news.
     pub fn unsent(&self) -> u64 {
-        let online = self.sessions.iter().filter_map(|(_, session)| session.downstream());
-        let online = online.filter(|replica| replica.stage == Stage::Online);
-        online.map(|replica| self.history.end.since(replica.sent)).max().unwrap_or(0)
+        const BLOCK: u64 = 16 * 1024;
+        let replicas = self.sessions.iter().filter_map(|(_, session)| session.downstream());
+        let behind = replicas.filter_map(|replica| replica.sent).map(|sent| self.history.end.since(sent));
+        behind.max().unwrap_or(0).next_multiple_of(BLOCK)
     }
 
     /// Followers in sync whose last word is no older than `min-replicas-max-lag`.

@@ -62,7 +62,9 @@ pub fn save(
             write_entry(entry, &mut buf);
             sink.take(&mut buf)?;
             keys += 1;
-            if keys.is_multiple_of(stride) && progress(Progress { bytes: sink.bytes, keys }).is_break() {
+            if keys.is_multiple_of(stride)
+                && progress(Progress { bytes: sink.bytes, keys, used_mem: 0 }).is_break()
+            {
                 return Err(io::Error::other("stopped"));
             }
         }

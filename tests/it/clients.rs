@@ -2,8 +2,9 @@
 //! long load, protected mode, whole iterations over a keyspace that grows, an end for those that do not read, CLIENT NO-TOUCH and NO-EVICT.
 
 use crate::client::{Client, Value, encode};
-use crate::harness::{Launch, START_LIMIT, Server, eventually, info};
+use crate::harness::{Launch, START_LIMIT, Server, eventually, info, subject_is_ours};
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -23,17 +24,31 @@ fn a_long_load_is_answered_with_loading() {
     for command in [&["PING"][..], &["GET", "key:1"], &["SET", "a", "b"], &["DBSIZE"]] {
         assert_eq!(c.cmd(command).text(), "LOADING Redis is loading the dataset in memory", "{command:?}");
     }
+    // Settings can be changed, but for the few that decide what is loaded.
+    c.must(&["CONFIG", "SET", "save", "", "repl-backlog-size", "2mb", "maxmemory", "1gb"]);
+    assert!(c.cmd(&["CONFIG", "SET", "appendonly", "yes"]).text().starts_with("LOADING "));
     // What shows how far it is works, and so does what a monitoring tool asks first.
     eventually("progress", LIMIT, || {
-        let loaded: u64 = info(&mut c, "loading_loaded_bytes").parse().ok()?;
-        (loaded > 0).then_some(())
+        let figure = |c: &mut Client, name| info(c, name).parse::<u64>().ok();
+        let [loaded, used] =
+            ["loading_loaded_bytes", "loading_rdb_used_mem"].map(|name| figure(&mut c, name));
+        (loaded? > 0 && used? > 100_000).then_some(())
     });
     assert_eq!(info(&mut c, "loading"), "1");
     c.must(&["CONFIG", "GET", "port"]);
     c.must(&["COMMAND", "COUNT"]);
-    let Ok(_server) = loading.ready(START_LIMIT) else { panic!("it ended") };
+    let Ok(server) = loading.ready(START_LIMIT) else { panic!("it ended") };
     assert_eq!(c.must(&["DBSIZE"]).int(), 10_000);
     assert_eq!(c.must(&["GET", "key:1"]), Value::bulk("value:1"));
+    assert_eq!(c.must(&["CONFIG", "GET", "save"]).items()[1], Value::bulk(""));
+    if !subject_is_ours() {
+        return;
+    }
+    let ring = server.data().join("backlog.ring");
+    eventually("the backlog to have the size that was asked for", LIMIT, || {
+        let bytes = fs::metadata(&ring).ok()?.len();
+        (2 << 20..3 << 20).contains(&bytes).then_some(())
+    });
 }
 
 /// One iteration over everything; `between` is called after each step.

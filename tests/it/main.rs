@@ -20,6 +20,7 @@ mod info;
 mod inspect;
 mod interop;
 mod jobs;
+mod linking;
 mod marks;
 mod names;
 mod persistence;

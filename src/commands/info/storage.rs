@@ -61,7 +61,7 @@ fn loading(facts: &Facts<'_>, text: &mut Text) {
     let percent = 100.0 * loading.loaded_bytes as f64 / loading.total_bytes.max(1) as f64;
     text.put("loading_start_time", loading.started_ms / 1000);
     text.put("loading_total_bytes", loading.total_bytes);
-    text.put("loading_rdb_used_mem", 0);
+    text.put("loading_rdb_used_mem", loading.rdb_used_mem);
     text.put("loading_loaded_bytes", loading.loaded_bytes);
     text.ratio("loading_loaded_perc", percent);
     text.put("loading_eta_seconds", (elapsed.max(1) * left) / (loading.loaded_bytes + 1));

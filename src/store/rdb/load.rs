@@ -28,6 +28,8 @@ const EMPTY_KEYS_NAMED: usize = 10;
 pub struct Progress {
     pub bytes: u64,
     pub keys: u64,
+    /// Of a load: the memory that the data took where the file was written, in bytes; 0 where it does not say.
+    pub used_mem: u64,
 }
 
 /// How a file is read.
@@ -178,7 +180,11 @@ pub fn load(
                     return Err(LoadError::corrupt(at, what));
                 }
                 loaded.keys += 1;
-                let sofar = Progress { bytes: reader.source.offset(), keys: loaded.keys };
+                let sofar = Progress {
+                    bytes: reader.source.offset(),
+                    keys: loaded.keys,
+                    used_mem: loaded.origin.used_mem.map_or(0, |bytes| bytes.max(0) as u64),
+                };
                 if loaded.keys.is_multiple_of(STRIDE) && progress(sofar).is_break() {
                     return Err(LoadError::Stopped);
                 }

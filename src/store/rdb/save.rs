@@ -83,7 +83,9 @@ pub fn save(
         for entry in database.entries.iter() {
             write_entry(&mut output, entry, options.access)?;
             keys += 1;
-            if keys.is_multiple_of(stride) && progress(Progress { bytes: output.offset(), keys }).is_break() {
+            if keys.is_multiple_of(stride)
+                && progress(Progress { bytes: output.offset(), keys, used_mem: 0 }).is_break()
+            {
                 return Err(io::Error::other("stopped"));
             }
         }
