@@ -76,6 +76,8 @@ bugs! {
     41 SentEarly "P3" "appendfsync always: replicas are sent what is not durable";
     42 PromotionKept "P3" "a promotion goes on under the name of before";
     43 EndsKept "P3" "names keep ends that lie beyond what was recovered";
+    44 TailKept "P5" "a torn tail is left where it is";
+    45 LogDropped "P1" "found: a log is deleted before the one that follows it has a base";
 }
 
 impl Bug {

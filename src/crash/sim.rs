@@ -10,6 +10,7 @@
 //! | P2 | the stream's end is between two units; the data are what the model makes of the stream up to there |
 //! | P3, P5 | the position is true under the name that it is reported with, and so is each one of the lineage; no name is used twice |
 //! | P5 | a directory that only crashed is never refused; after a start with I/O errors the next one goes well |
+//! | P5 | after a power cut and a start nothing is left of torn tails: [`tails`] |
 //! | P5 | a killed process leaves no block in the ring's window that does not match its seal (rule 9) |
 //! | P1, P7 | on a disk that works again a base that is due comes, and writes are taken again by themselves |
 //! | P7 | after an fsync that failed nothing enters the stream until a new base is there; no reply says otherwise |
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod asking;
+mod tails;
 
 use super::model::{Model, print_of};
 use super::scenario::{Crash, Scenario, Setup, Step, shown};
@@ -453,7 +455,7 @@ impl Runner<'_> {
         self.model.cut(end);
         self.named(started.replid)?;
         self.floors = Floors { process: end, power: self.floors.power.min(end), shutdown: Offset::ZERO };
-        Ok(())
+        if power { self.verify_tails() } else { Ok(()) }
     }
 
     fn named(&mut self, name: ReplId) -> Verdict {
@@ -679,6 +681,28 @@ mod tests {
         ];
         let outcome = try_run(&Scenario { seed: 1, setup, steps }, None);
         assert!(outcome.is_ok(), "{outcome:?}");
+    }
+
+    /// The same, and the server is told to end without a save: what was never acknowledged may go, but that was no clean end.
+    #[test]
+    fn an_end_without_what_nothing_holds_is_not_clean() {
+        let setup =
+            Setup { appendonly: true, fsync: "everysec", save: true, ring: 16384, rest: String::new() };
+        let send = |client, words: &[&str]| {
+            Step::Send(client, words.iter().map(|word| word.as_bytes().to_vec()).collect())
+        };
+        let steps = vec![
+            send(0, &["CONFIG", "SET", "appendonly", "no"]),
+            Step::Space(Some(300)),
+            send(1, &["SET", "large", &"v".repeat(21616)]),
+            Step::Thread,
+            Step::Thread,
+            Step::Shutdown(Some(false), Crash::kill()),
+        ];
+        let mut timeline = Vec::new();
+        let outcome = try_run(&Scenario { seed: 1, setup, steps }, Some(&mut timeline));
+        assert!(outcome.is_ok(), "{outcome:?}");
+        assert!(timeline.iter().any(|line| line.contains("exit code Some(1)")), "{timeline:#?}");
     }
 
     #[test]

@@ -344,10 +344,15 @@ impl World {
 
     /// The oldest piece of work that waits for a thread is done; its name.
     pub fn one_thread_works(&mut self) -> Option<&'static str> {
-        self.stage.on(self.machine);
         if self.live.is_some() {
-            self.log_works(true); // what it waits for
+            self.log_works(true);
         }
+        self.one_thread_is_first()
+    }
+
+    /// The same, while the log's writer has not got on; where the work waits for that, it lends a hand.
+    pub fn one_thread_is_first(&mut self) -> Option<&'static str> {
+        self.stage.on(self.machine);
         let done = self.stage.run_one();
         self.run_tasks();
         self.hear();

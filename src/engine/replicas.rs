@@ -229,11 +229,12 @@ impl Node {
         }
     }
 
-    /// A follower's snapshot is on its way, or it has reached the stream.
+    /// A follower's snapshot is on its way, or it has reached the stream, which counts as a word of it; who goes on has been
+    /// there since its PSYNC.
     pub fn follower_is(&mut self, slot: Slot, stage: Stage) {
         let now = self.now_ms();
         let Some(session) = self.server.sessions.get_mut(slot) else { return };
-        if let Some(replica) = &mut session.replica {
+        if let Some(replica) = session.replica.as_mut().filter(|replica| replica.stage != stage) {
             (replica.stage, replica.ack_ms) = (stage, now);
         }
     }

@@ -44,8 +44,8 @@ use crate::units::Offset;
 const THREAD: &str = "full-sync";
 /// Chunks of the payload that may wait for the disk.
 const CHUNKS: usize = 8;
-/// On a stage they wait for the last one: a thread's work is done in one piece there.
-const CHUNKS_ON_STAGE: usize = 1024;
+/// On a stage they wait for the last one, however small the pieces are: a thread's work is done in one piece there.
+const CHUNKS_ON_STAGE: usize = 1 << 24;
 /// Two receptions, one of them given up and still ending, must not share a file.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 

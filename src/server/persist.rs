@@ -360,6 +360,10 @@ impl Persist {
         if in_doubt && self.promise.is_kept() {
             return Err("an fsync of the log failed, and no base has replaced it since".into());
         }
+        if let Some(at) = self.promise.broken_at() {
+            // Not acknowledged, but served to whoever read it.
+            return Err(format!("nothing on disk leads further than {at}, and no base has replaced the log since"));
+        }
         let mut closed = match closed? {
             Some(closed) => closed,
             None => {

@@ -159,10 +159,11 @@ impl Wire {
     /// who listens in.
     pub fn deliver(&self, side: usize, most: usize) -> Vec<u8> {
         let mut shared = self.shared.borrow_mut();
+        let knows_no_connection = shared.reset[1 - side];
         let way = &mut shared.ways[side];
         let n = most.min(way.under_way.len());
         let bytes: Vec<u8> = way.under_way.drain(..n).collect();
-        if way.unread {
+        if way.unread || knows_no_connection {
             // Nobody is there.
             way.close_arrived |= way.closed;
             way.under_way.clear();

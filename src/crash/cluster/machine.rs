@@ -47,8 +47,10 @@ pub struct Machine {
     pub is_dark: bool,
     /// The last process ended with the power.
     lost_power: bool,
-    /// Where its starts as a primary came back, though the stream had gone further.
+    /// Where its last start as a primary that lost something came back.
     pub fell_back_to: Option<Offset>,
+    /// What such starts lost, by where it led.
+    lost: HashSet<(Offset, Sum)>,
     /// Its directory is a replica's: a start as a primary is a promotion (rule 27).
     is_replicas: bool,
     /// Of its files, as far as this process has told.
@@ -80,6 +82,7 @@ impl Machine {
             is_dark: false,
             lost_power: false,
             fell_back_to: None,
+            lost: HashSet::new(),
             is_replicas: false,
             generation: 0,
             joined: None,
@@ -115,12 +118,15 @@ impl Machine {
         self.ever.iter().any(|(there, sum, _)| *there >= at && other.sum_at(*there) == Some(*sum))
     }
 
-    /// This machine once was further than `at` in the other one's history.
-    pub fn was_beyond(&self, other: &Machine, at: Offset) -> bool {
+    /// Its starts as a primary lost something behind `at` that the other one has, by a name under which this machine had it.
+    pub fn lost_of(&self, other: &Machine, at: Offset) -> bool {
         let names = other.names();
         let knows = |name: ReplId, there| names.iter().any(|(known, end)| *known == name && *end >= there);
         self.ever.iter().any(|(there, sum, name)| {
-            *there > at && other.sum_at(*there) == Some(*sum) && knows(*name, *there)
+            *there > at
+                && self.lost.contains(&(*there, *sum))
+                && other.sum_at(*there) == Some(*sum)
+                && knows(*name, *there)
         })
     }
 
@@ -159,7 +165,8 @@ impl Machine {
         let mut from = 0;
         for at in self.model.bounds_after(start) {
             let to = at.since(start) as usize;
-            sum_there = sum(sum_there, &units[from..to]);
+            let whose = truth.writer(self.name, at);
+            sum_there = sum(sum(sum_there, whose.as_bytes()), &units[from..to]);
             from = to;
             self.stands(at, sum_there);
             truth.stands(self.name, at, sum_there).map_err(|why| ("P3", why))?;
@@ -204,6 +211,7 @@ impl Machine {
         self.stands(cut.offset, sum);
         self.sends_durable_from = None;
         (self.fell_back_to, self.is_replicas, self.latched_at) = (None, true, None);
+        self.lost.clear();
         self.generation = self.world.generation().unwrap_or(self.generation);
         self.kept = self.keeps();
         self.floors =
@@ -414,8 +422,10 @@ impl Machine {
         let is_replica = started.previous.is_none();
         if std::mem::replace(&mut self.is_replicas, is_replica) || is_replica {
             self.fell_back_to = None;
+            self.lost.clear();
         } else if end < self.end() {
             self.fell_back_to = Some(end);
+            self.lost.extend(self.sums.range(end.0 + 1..).map(|(at, sum)| (Offset(*at), *sum)));
         }
         self.sends_durable_from = None;
         self.model.cut(end);
@@ -465,7 +475,7 @@ impl Machine {
         }
         let Some(data) = self.world.look(|node| node.store.snapshot()) else { return Ok(()) };
         let nothing = started.end == Offset::ZERO && served == 0;
-        let begun = if nothing { NOTHING } else { sum(NOTHING, started.replid.to_string().as_bytes()) };
+        let begun = if nothing { NOTHING } else { sum(NOTHING, started.replid.as_bytes()) };
         truth.begins(started.replid, None, started.end, begun).map_err(|why| ("P5", why))?;
         let db = 0;
         self.replaced(Cut { replid: started.replid, offset: started.end, db }, begun, Some((data, served)));

@@ -106,7 +106,7 @@ impl Runner<'_> {
             Step::Send(n, client, words) => self.send((*n).into(), *client, words),
             Step::Log(n, sync) => self.on(*n, |world| world.log_works(*sync)),
             Step::Thread(n) => self.on(*n, |world| {
-                world.one_thread_works();
+                world.one_thread_is_first();
             }),
             Step::Time(ms) => self.time_passes(Duration::from_millis((*ms).into())),
             Step::Move(pick, bytes) => {

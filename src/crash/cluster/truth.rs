@@ -2,7 +2,8 @@
 //!
 //! A position is a name and an offset, and names one prefix of one stream. So whoever stands at `(name, offset)` must have the same
 //! bytes before it as everybody else who ever did (P3), and the same data. Both are compared by sums: the stream's is carried
-//! along from its beginning, so that it differs for good once a byte did.
+//! along from its beginning, so that it differs for good once a byte did, or who wrote it: after a parting both sides may well
+//! write the same, as each begins with a SELECT, and are two streams all the same.
 //!
 //! A name begins where its first owner took it. Before that place it stands for what the name before it stood for.
 
@@ -56,6 +57,16 @@ impl Truth {
 
     pub fn knows(&self, name: ReplId) -> bool {
         self.names.contains_key(&name)
+    }
+
+    /// The name under which what leads to this place was written: the one given or one before it.
+    pub fn writer(&self, name: ReplId, at: Offset) -> ReplId {
+        let mut writer = name;
+        while let Some(known) = self.names.get(&writer).filter(|known| at.0 <= known.begun) {
+            let Some(before) = known.before else { break };
+            writer = before;
+        }
+        writer
     }
 
     /// The stream's sum at a place, if somebody has stood there.
@@ -124,6 +135,9 @@ mod tests {
         truth.begins(id(2), Some(id(1)), Offset(10), at10).unwrap();
         truth.stands(id(1), Offset(20), at20).unwrap();
         truth.stands(id(2), Offset(20), 5).unwrap();
+        for (at, writer) in [(9, 1), (10, 1), (11, 2), (20, 2)] {
+            assert_eq!(truth.writer(id(2), Offset(at)), id(writer), "{at}");
+        }
         assert!(truth.begins(id(2), None, Offset(0), NOTHING).is_err());
         let check = |name: u8, at: u64, expected: Option<Sum>| {
             assert_eq!(truth.sum_at(id(name), Offset(at)), expected, "{name} {at}");

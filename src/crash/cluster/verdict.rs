@@ -104,7 +104,7 @@ impl Asked {
             past.overwrite || past.declared_loss > 0
         });
         let Some(shared) = replica.shares(primary).filter(|_| forgives != Some(true)) else { return Ok(()) };
-        let had_more = primary.was_beyond(replica, shared);
+        let had_more = primary.lost_of(replica, shared);
         if primary.fell_back_to == Some(shared) && shared < self.at && had_more {
             let what = format!(
                 "is to copy a primary that came back at {shared}, where it had left less than the replica's {}",

@@ -171,7 +171,7 @@ impl Persist {
     /// Segments must follow one another. Those of before are needless if all from the base on is in the ring; else they are
     /// what a crash comes back to, until the new log has a base.
     fn opening(&mut self, options: Options, from: Cut, leads_on: bool) -> Opening {
-        let needless = self.promise.is_whole() && !self.promise.is_in_log();
+        let needless = self.promise.is_whole() && !self.promise.is_in_log() || planted(Bug::LogDropped);
         if !leads_on && !needless {
             warning!(
                 "Nothing on disk leads to the present data until the base that is due now is in force: a crash before \
