@@ -362,7 +362,9 @@ impl Persist {
         }
         if let Some(at) = self.promise.broken_at() {
             // Not acknowledged, but served to whoever read it.
-            return Err(format!("nothing on disk leads further than {at}, and no base has replaced the log since"));
+            return Err(format!(
+                "nothing on disk leads further than {at}, and no base has replaced the log since"
+            ));
         }
         let mut closed = match closed? {
             Some(closed) => closed,
