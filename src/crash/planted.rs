@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use fastrand::Rng;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::cluster::scenario::{Follows, OPERATOR, Scenario as Cluster, Step, replicaof};
+use super::cluster::scenario::Scenario as Cluster;
 use super::corrupt::{self, Damage, Directory, Outcome};
-use super::scenario::{KINDS, LAPPING, Scenario, Setup, words, write};
+use super::scenario::{KINDS, LAPPING, Scenario};
 use super::search::{Failure, Story, examine, try_run};
 use super::sim::Violation;
 use crate::planted::{Bug, Row, plant};
@@ -21,8 +20,6 @@ pub enum By {
     Sim { seed: u64 },
     /// `sim --nodes`.
     Cluster { nodes: u8, seed: u64 },
-    /// A scenario made for this one bug ([`late_replica`]).
-    Made { seed: u64 },
     /// `corrupt`.
     Corrupt { directory: &'static str, file: String, damage: Damage },
 }
@@ -32,7 +29,6 @@ impl std::fmt::Display for By {
         match self {
             By::Sim { seed } => write!(f, "sim --seed {seed}"),
             By::Cluster { nodes, seed } => write!(f, "sim --nodes {nodes} --seed {seed}"),
-            By::Made { seed } => write!(f, "planted --bug {} (case {seed})", Bug::PayloadEarly.row().number),
             By::Corrupt { directory, file, damage } => {
                 write!(f, "corrupt --only {directory}: {file} {damage:?}")
             }
@@ -62,7 +58,6 @@ pub fn hunt(row: &Row, enough: impl Fn(u64) -> bool) -> Option<Found> {
     let (mut cycles, mut found) = (0, None);
     while found.is_none() && !enough(cycles) {
         found = match (damaged_directory(row.bug), needs_replicas(row.bug)) {
-            _ if row.bug == Bug::PayloadEarly => by_late_replica(row.bug, &mut cycles, &enough),
             (Some(name), _) => by_damage(row.bug, name, &mut cycles, &enough),
             (None, true) => by_cluster(row.bug, &mut cycles, &enough),
             (None, false) => by_sim(row.bug, &mut cycles, &enough),
@@ -79,7 +74,6 @@ pub fn timeline(bug: Bug, found: &Found) -> Vec<String> {
         By::Cluster { nodes, seed } => {
             with(bug, || told(examine(&Cluster::generate(*seed, *nodes), found.violation.clone())))
         }
-        By::Made { seed } => with(bug, || told(examine(&late_replica(*seed), found.violation.clone()))),
         By::Corrupt { .. } => Vec::new(),
     }
 }
@@ -106,8 +100,8 @@ fn damaged_directory(bug: Bug) -> Option<&'static str> {
 }
 
 fn needs_replicas(bug: Bug) -> bool {
-    use Bug::{EndsKept, PromotionKept, ReplicaExpiry, SentEarly, WaitWritten};
-    matches!(bug, ReplicaExpiry | SentEarly | PromotionKept | EndsKept | WaitWritten)
+    use Bug::{EndsKept, PayloadEarly, PromotionKept, ReplicaExpiry, SentEarly, WaitWritten};
+    matches!(bug, ReplicaExpiry | PayloadEarly | SentEarly | PromotionKept | EndsKept | WaitWritten)
 }
 
 fn by_sim(bug: Bug, cycles: &mut u64, enough: &impl Fn(u64) -> bool) -> Option<(By, Violation)> {
@@ -122,34 +116,6 @@ fn by_cluster(bug: Bug, cycles: &mut u64, enough: &impl Fn(u64) -> bool) -> Opti
         (By::Cluster { nodes, seed }, Cluster::generate(seed, nodes))
     };
     by_stories(bug, (1..).map(story), cycles, enough)
-}
-
-/// A replica joins while its primary's log does not get on, and then the primary loses its power: seldom in one scenario
-/// by chance.
-fn late_replica(seed: u64) -> Cluster {
-    let mut rng = Rng::with_seed(seed);
-    let rest = "auto-aof-rewrite-percentage 0\nrepl-timeout 5\nrepl-diskless-sync-delay 0\n".to_string();
-    let setup = Setup { appendonly: true, fsync: "always", save: false, ring: 16384, rest };
-    let mut steps = vec![Step::Send(0, 0, words("SET a 1")), Step::Live(1000)];
-    let join = rng.u8(0..10);
-    for n in 0..rng.u8(20..60) {
-        steps.push(match rng.u8(0..16) {
-            _ if n == join => Step::Send(1, OPERATOR, replicaof(Some(0))),
-            0..4 => Step::Send(0, rng.u8(0..3), write(&mut rng)),
-            4..9 => Step::Flow(1 << 20),
-            9..11 => Step::Thread(0),
-            11..13 => Step::Thread(1),
-            13 => Step::Log(1, true),
-            14 => Step::Log(0, false),
-            _ => Step::Time([120, 1100][rng.usize(0..2)]),
-        });
-    }
-    steps.extend([Step::Down(0, Some(rng.u64(..) >> 16)), Step::Up(0, Follows::AsBefore), Step::Quiet]);
-    Cluster { seed, setups: vec![setup.clone(), setup], steps }
-}
-
-fn by_late_replica(bug: Bug, cycles: &mut u64, enough: &impl Fn(u64) -> bool) -> Option<(By, Violation)> {
-    by_stories(bug, (1..).map(|seed| (By::Made { seed }, late_replica(seed))), cycles, enough)
 }
 
 fn by_stories<S: Story>(
@@ -234,14 +200,6 @@ mod tests {
         ] {
             let found = hunt(bug.row(), |cycles| cycles > 1000);
             assert!(found.is_some(), "{bug:?}");
-        }
-    }
-
-    #[test]
-    fn a_late_replica_does_no_harm() {
-        for seed in 1..100 {
-            let outcome = try_run(&late_replica(seed), None);
-            assert!(outcome.is_ok(), "{seed}: {outcome:?}");
         }
     }
 }

@@ -158,7 +158,8 @@ fn push_step(rng: &mut Rng, steps: &mut Vec<Step>, machines: u8) {
         98 => Step::Compare,
         99 => Step::UpDying(machine, rng.u32(1..60), power(rng)),
         100 => Step::Shutdown(machine, [None, Some(true), Some(false)][rng.usize(0..3)]),
-        101..106 => return by_inches(rng, steps, machines),
+        101..105 => return by_inches(rng, steps, machines),
+        105 => return copied_by_inches(rng, steps, machines),
         _ => Step::Quiet,
     });
 }
@@ -206,6 +207,36 @@ fn by_inches(rng: &mut Rng, steps: &mut Vec<Step>, machines: u8) {
         Step::Live(300),
     ];
     steps.push(end[rng.usize(0..5)].clone());
+}
+
+/// A machine with data of its own copies another one's while that one is written to, and one of them ends in the middle of it, or
+/// right after what was sent has arrived.
+fn copied_by_inches(rng: &mut Rng, steps: &mut Vec<Step>, machines: u8) {
+    let from = rng.u8(0..machines);
+    let to = (from + rng.u8(1..machines.max(2))) % machines;
+    steps.extend([
+        Step::Send(from, OPERATOR, replicaof(None)),
+        Step::Send(to, OPERATOR, replicaof(None)),
+        Step::Live(300),
+        Step::Send(to, 0, write(rng)),
+        Step::Send(to, OPERATOR, replicaof(Some(from))),
+    ]);
+    for _ in 0..rng.u8(6..24) {
+        steps.push(match rng.u8(0..16) {
+            0..6 => Step::Flow([20, 1000, 1 << 20, 1 << 20][rng.usize(0..4)]),
+            6..10 => Step::Thread(from),
+            10..12 => Step::Thread(to),
+            12 => Step::Time([100, 300, 1100][rng.usize(0..3)]),
+            _ => Step::Send(from, rng.u8(0..3), write(rng)),
+        });
+    }
+    let power = |rng: &mut Rng| Some(rng.u64(..) >> 16);
+    steps.push(match rng.u8(0..6) {
+        0 => Step::Down(from, None),
+        1 => Step::Down(to, power(rng)),
+        2 => Step::Live(300),
+        _ => Step::Down(from, power(rng)),
+    });
 }
 
 fn one_write(rng: &mut Rng, machines: u8) -> Step {
