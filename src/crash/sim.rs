@@ -10,7 +10,7 @@
 //! | P2 | the stream's end is between two units; the data are what the model makes of the stream up to there |
 //! | P3, P5 | the position is true under the name that it is reported with, and so is each one of the lineage; no name is used twice |
 //! | P5 | a directory that only crashed is never refused; after a start with I/O errors the next one goes well |
-//! | P5 | after a power cut and a start nothing is left of torn tails: [`tails`] |
+//! | P5 | after a start nothing is left of a torn tail: [`tails`] |
 //! | P5 | a killed process leaves no block in the ring's window that does not match its seal (rule 9) |
 //! | P1, P7 | on a disk that works again a base that is due comes, and writes are taken again by themselves |
 //! | P7 | after an fsync that failed nothing enters the stream until a new base is there; no reply says otherwise |
@@ -377,8 +377,10 @@ impl Runner<'_> {
             self.unknown_names = true;
             self.end_process(None);
         }
+        let last = self.last_segment();
         let started = self.start("the directory only crashed, and a start refuses")?;
         self.verify(&started, power)?;
+        self.verify_tail(last)?;
         if crash.again {
             self.start_again(&started)?;
         }
@@ -455,7 +457,7 @@ impl Runner<'_> {
         self.model.cut(end);
         self.named(started.replid)?;
         self.floors = Floors { process: end, power: self.floors.power.min(end), shutdown: Offset::ZERO };
-        if power { self.verify_tails() } else { Ok(()) }
+        Ok(())
     }
 
     fn named(&mut self, name: ReplId) -> Verdict {

@@ -1,7 +1,12 @@
-//! After a start the log's segments are whole and follow one another: what a torn tail left was cut (P5).
+//! What a torn tail left is cut before the log goes on behind it (P5).
 //!
 //! Our own recovery would find its way past such a rest, as marks say where each segment's proven part ends. Other
 //! servers load segments to their last byte: they refuse, or execute once more what the next segment says again.
+//!
+//! Looked at is the segment that was the last one when the process ended. One before it may end in a torn mark, if its
+//! machine lost power right after the log went on in the next: the rewrite that was under way then takes both away.
+
+use std::path::PathBuf;
 
 use super::{Runner, Verdict};
 use crate::format::aof::Ending;
@@ -10,32 +15,26 @@ use crate::log::survey::walk_segment;
 use crate::server::recovery;
 
 impl Runner<'_> {
-    pub(super) fn verify_tails(&self) -> Verdict {
-        self.look_at_tails().map_err(|what| ("P5", what))
+    /// The segment that recovery will find last.
+    pub(super) fn last_segment(&self) -> Option<PathBuf> {
+        let paths = recovery::paths(&self.world.config);
+        match read_manifest(&self.world.disk, &paths) {
+            Ok(ManifestFound::Good(manifest)) => {
+                manifest.incrs.last().map(|segment| paths.log_file(&segment.name))
+            }
+            _ => None,
+        }
     }
 
-    fn look_at_tails(&self) -> Result<(), String> {
-        let (disk, paths) = (&self.world.disk, recovery::paths(&self.world.config));
-        let found = read_manifest(disk, &paths).map_err(|failure| failure.to_string())?;
-        let ManifestFound::Good(manifest) = found else { return Ok(()) };
-        let mut before = None;
-        for segment in &manifest.incrs {
-            let path = paths.log_file(&segment.name);
-            let report = walk_segment(disk, &path).map_err(|failure| failure.to_string())?;
-            if report.ending != Ending::Whole {
-                return Err(format!("after a start {} does not end between two units", segment.name));
-            }
-            let begins = report.opening.map(|opening| opening.offset);
-            if let (Some(end), Some(start)) = (before, begins)
-                && end != start
-            {
-                return Err(format!(
-                    "after a start {} begins at {start}, though other servers load up to {end} from those before it",
-                    segment.name
-                ));
-            }
-            before = begins.map(|_| report.parsed.offset);
+    /// If it is still there after a start.
+    pub(super) fn verify_tail(&self, segment: Option<PathBuf>) -> Verdict {
+        let Some(report) = segment.as_ref().and_then(|path| walk_segment(&self.world.disk, path).ok()) else {
+            return Ok(());
+        };
+        if report.ending == Ending::Whole {
+            return Ok(());
         }
-        Ok(())
+        let name = segment.unwrap_or_default();
+        Err(("P5", format!("a start leaves a torn tail in {}", name.display())))
     }
 }
