@@ -354,6 +354,8 @@ impl Machine {
             Follows::Nobody => None,
             Follows::Machine(primary) => Some((super::net::host(primary.into()), 6379)),
         };
+        // Recorded also by a start that dies: the next one as a primary is a promotion.
+        self.is_replicas |= primary.is_some();
         let role = primary.map(|(host, port)| format!("replicaof {host} {port}\n")).unwrap_or_default();
         self.world.configure(&(self.setup.options() + &role)).map_err(|why| ("–", why))?;
         self.is_dark = false;
