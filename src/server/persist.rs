@@ -155,6 +155,9 @@ pub struct Persist {
     promise: Promise,
     /// The spill was due and could not begin: units wait, writes are refused.
     spill_failure: Option<String>,
+    /// A change of name failed: `replication.toml` may have it all the same, and no byte may come under the name of before until
+    /// the file says that one again (rule 1).
+    pub name_in_doubt: bool,
     /// The log's base was due and could not be written: writes are refused.
     base_failed: Option<String>,
     /// Removes segments that are not needed any more.
@@ -199,6 +202,7 @@ impl Persist {
             waiting: VecDeque::new(),
             promise: Promise::new(at, false),
             spill_failure: None,
+            name_in_doubt: false,
             base_failed: None,
             tidying: None,
             appendonly: false,

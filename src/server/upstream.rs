@@ -190,14 +190,28 @@ async fn record_name(
         recorded.map(|()| history.get().clone())
     });
     let recorded = recorded.await.ok_or("recording the new id ended early")?;
-    let recorded = recorded.map_err(|failure| failure.to_string())?;
     let mut persist = driver.try_persist().ok_or("the server ends")?;
+    persist.name_in_doubt = recorded.is_err();
+    let recorded = recorded.map_err(|failure| failure.to_string())?;
     persist.rename_in_band(replid);
     let mut node = driver.node.borrow_mut();
     node.server.history.remember(&recorded);
     persist.describe(&mut node);
     drop((persist, node));
     driver.drop_followers();
+    Ok(())
+}
+
+/// The name in force is what the file says, also after a change of it that failed half-way.
+async fn confirm_name(driver: &Rc<Driver>) -> Result<(), String> {
+    if !driver.persist().name_in_doubt {
+        return Ok(());
+    }
+    let _alone = driver.naming.lock().await;
+    let history = Arc::clone(&driver.persist().files.history);
+    let saved = process::aside("history", move || lock(&history).save()).await;
+    saved.ok_or("recording the id ended early")?.map_err(|failure| failure.to_string())?;
+    driver.try_persist().ok_or("the server ends")?.name_in_doubt = false;
     Ok(())
 }
 
@@ -531,6 +545,8 @@ impl Connection {
             let theirs = self.theirs.take().filter(|theirs| theirs.replid == replid);
             rename(&self.driver, replid, Some(theirs.map(|theirs| theirs.past).unwrap_or_default()), role)
                 .await?;
+        } else {
+            confirm_name(&self.driver).await?;
         }
         notice!(
             "MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization at offset {}{}",
