@@ -75,7 +75,9 @@ pub fn convert(
     let highest = snapshots.iter().map(Snapshot::version).max().unwrap_or_default();
     done.version = request.version.unwrap_or(highest.max(super::rebuild::OLDEST));
     if !is_writable(done.version) {
-        return Err(Failure::Usage(format!("RDB version {} is not written here", done.version)));
+        let what =
+            format!("RDB version {} cannot be written: there are 6 to 12, and 80 (Valkey)", done.version);
+        return Err(Failure::Usage(what));
     }
     let mut writers = Vec::new();
     for out in outputs {

@@ -5,7 +5,7 @@
 //! | string | its bytes, shown from shortly before the first difference |
 //! | hash, set, sorted set | field or member |
 //! | list | position, between the longest common beginning and end |
-//! | stream | ID; each group as a whole |
+//! | stream | ID; each group, its pending entries, its consumers and what each of them owns |
 //!
 //! ```text
 //! left, right ─► each element: hash of the name, hash of what belongs to it ─► partitions ─► counts, and the first few of each kind
@@ -21,7 +21,9 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::quality::RandomState;
 
 use super::Result;
+use super::dump::id_text;
 use super::partitions::{HASH, Partitions};
+use super::text::utc;
 use super::value::{Role, Visitor};
 use crate::format::crc::SealCrc;
 use crate::format::packed::listpack::ListpackRef;
@@ -124,15 +126,16 @@ pub struct Each<'s> {
     ordinal: u64,
     name: Passed,
     value: Passed,
-    /// A stream's group is passing.
-    in_group: bool,
+    /// The stream's group and consumer that are passing, as they are named.
+    group: Vec<u8>,
+    consumer: Vec<u8>,
     take: &'s mut dyn FnMut(Seen<'_>),
 }
 
 impl<'s> Each<'s> {
     fn new(scored: bool, most: usize, take: &'s mut dyn FnMut(Seen<'_>)) -> Each<'s> {
         let (name, value) = (Passed::new(CUT), Passed::new(most));
-        Each { scored, ordinal: 0, name, value, in_group: false, take }
+        Each { scored, ordinal: 0, name, value, group: Vec::new(), consumer: Vec::new(), take }
     }
 
     fn emit(&mut self) {
@@ -140,12 +143,6 @@ impl<'s> Each<'s> {
         self.ordinal += 1;
         self.name.clear();
         self.value.clear();
-    }
-
-    fn end_group(&mut self) {
-        if std::mem::take(&mut self.in_group) {
-            self.emit();
-        }
     }
 
     fn number(&mut self, number: u64) {
@@ -203,24 +200,30 @@ impl stream::Visit for Each<'_> {
         Ok(())
     }
     fn group(&mut self, name: &[u8], numbers: &[u64]) -> Walked {
-        self.end_group();
-        self.in_group = true;
-        self.name.put(b"group ");
-        self.name.put(name);
-        numbers[..numbers.len().min(2)].iter().for_each(|number| self.number(*number));
+        self.group = [b"group ", name].concat();
+        self.name.put(&self.group);
+        let [ms, seq, ..] = numbers else { return Ok(()) };
+        self.value.put(format!("last {ms}-{seq}").as_bytes());
+        self.emit();
         Ok(())
     }
     fn pending(&mut self, id: stream::Id, time: i64, deliveries: u64) -> Walked {
-        self.value.put(&id);
-        [time as u64, deliveries].iter().for_each(|number| self.number(*number));
+        self.name.put(&self.group);
+        self.name.put(format!(": pending {}", id_text(id)).as_bytes());
+        self.value.put(format!("at {} UTC, {deliveries} times", utc(time)).as_bytes());
+        self.emit();
         Ok(())
     }
     fn consumer(&mut self, name: &[u8]) -> Walked {
-        self.value.put(name);
+        self.consumer = [&self.group, b": consumer ".as_slice(), name].concat();
+        self.name.put(&self.consumer);
+        self.emit();
         Ok(())
     }
     fn owned(&mut self, id: stream::Id) -> Walked {
-        self.value.put(&id);
+        self.name.put(&self.consumer);
+        self.name.put(format!(": {}", id_text(id)).as_bytes());
+        self.emit();
         Ok(())
     }
 }
@@ -260,7 +263,6 @@ fn named(scored: bool, most: usize, walk: &mut Walk<'_>) -> Result<Detail> {
         };
         let mut each = Each::new(scored, 0, &mut take);
         walk(side, &mut each)?;
-        each.end_group();
     }
     let (mut detail, mut chosen) = (Detail::default(), Chosen::default());
     parts.each_key(|entries| {
@@ -303,7 +305,6 @@ fn tell(detail: &mut Detail, chosen: &Chosen, scored: bool, walk: &mut Walk<'_>)
         let mut each = Each::new(scored, CUT, &mut take);
         if !wanted.is_empty() {
             walk(side, &mut each)?;
-            each.end_group();
         }
     }
     let [mut lefts, mut rights] = found;
@@ -448,6 +449,38 @@ mod tests {
         check(list, (1, &["a"]), (3, &["z", "y", "a"]), "0 2 0 | 0 ->z | 1 ->y");
         let score = |member: &str, score: f64| [texts(1, &[member]), score.to_le_bytes().to_vec()].concat();
         assert_eq!(said(ValueType::Zset2, &score("m", 1.0), &score("m", 2.5)), "0 0 1 | m 1>2.5");
+    }
+
+    /// Who owns what is named, not only that a group is another.
+    #[test]
+    fn groups_are_compared_part_by_part() {
+        let id = |n: u8| [[0; 7].as_slice(), &[n], &[0; 8]].concat();
+        // No entries, all numbers zero, one group with one pending entry, two consumers, one of which owns it.
+        let stream = |deliveries: u8, owner: usize| {
+            let mut bytes = vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, b'g', 7, 0, 1, 1];
+            bytes.extend(id(7));
+            bytes.extend(5000_i64.to_le_bytes());
+            bytes.extend([deliveries, 2]);
+            for consumer in 0..2 {
+                bytes.extend([1, b'a' + consumer as u8]);
+                bytes.extend([0; 16]);
+                bytes.push(u8::from(consumer == owner));
+                bytes.extend(if consumer == owner { id(7) } else { Vec::new() });
+            }
+            bytes
+        };
+        let check = |left: Vec<u8>, right: Vec<u8>, expected: &str| {
+            assert_eq!(said(ValueType::Stream3, &left, &right), expected);
+        };
+        check(stream(1, 0), stream(1, 0), "0 0 0");
+        let pending =
+            "group g: pending 7-0 at 1970-01-01 00:00:05 UTC, 1 times>at 1970-01-01 00:00:05 UTC, 2 times";
+        check(stream(1, 0), stream(2, 0), &format!("0 0 1 | {pending}"));
+        check(
+            stream(1, 0),
+            stream(1, 1),
+            "1 1 0 | group g: consumer a: 7-0 >- | group g: consumer b: 7-0 ->",
+        );
     }
 
     #[test]

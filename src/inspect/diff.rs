@@ -267,9 +267,8 @@ fn ordinal(entry: &Entry) -> u64 {
 }
 
 fn type_number(kind: ValueType) -> u8 {
-    const WORDS: [&str; 7] = ["string", "list", "set", "zset", "hash", "stream", "module"];
     let word = value::type_word(kind);
-    WORDS.iter().position(|known| *known == word).map_or(u8::MAX, |number| number as u8)
+    value::TYPES.iter().position(|known| *known == word).map_or(u8::MAX, |number| number as u8)
 }
 
 /// Hands over the keys of a snapshot that are wanted, counted; the value must be taken. The file's version.

@@ -11,15 +11,19 @@
 //! Everything is escaped, except the text of a string that is asked for raw. A sorted set's member waits for its score, no other
 //! element is held.
 
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 
 use super::dump::Sink;
 use super::keys::{Head, Row, Take};
+use super::spool::Spool;
 use super::text::{shown, utc};
 use super::value::{Role, Visitor};
 use super::{Failure, Result};
 use crate::format::packed::listpack::ListpackRef;
 use crate::format::rdb::{LoadError, Piece, stream};
+
+/// Of a member that waits for its score; as much of it is escaped at a time.
+const IN_MEMORY: usize = 64 << 10;
 
 type Walked = std::result::Result<(), LoadError>;
 
@@ -28,7 +32,7 @@ pub struct Show<'o> {
     raw: bool,
     sink: Sink<'o>,
     /// Waits for its score.
-    member: Vec<u8>,
+    member: Spool,
     has_scores: bool,
     found: bool,
 }
@@ -36,7 +40,7 @@ pub struct Show<'o> {
 impl<'o> Show<'o> {
     /// `raw`: nothing but the bytes of a string.
     pub fn new(raw: bool, sink: Sink<'o>) -> Show<'o> {
-        Show { raw, sink, member: Vec::new(), has_scores: false, found: false }
+        Show { raw, sink, member: Spool::new(IN_MEMORY), has_scores: false, found: false }
     }
 
     /// Writes what is still in memory. Whether the key was there.
@@ -55,6 +59,20 @@ impl<'o> Show<'o> {
     }
 }
 
+impl Show<'_> {
+    /// A text of any length, escaped a piece at a time.
+    fn long(&mut self, text: &mut dyn Read) -> Walked {
+        let mut piece = vec![0; IN_MEMORY];
+        loop {
+            match text.read(&mut piece).map_err(|error| self.sink.stop(Failure::Output(error)))? {
+                0 => return Ok(()),
+                got => self.put(&shown(&piece[..got])),
+            }
+            self.sink.spill()?;
+        }
+    }
+}
+
 impl Visitor for Show<'_> {
     fn piece(&mut self, role: Role, piece: Piece<'_>) -> Walked {
         if self.raw {
@@ -62,7 +80,7 @@ impl Visitor for Show<'_> {
             return self.sink.spill();
         }
         if role == Role::Member && self.has_scores {
-            self.member.extend_from_slice(piece.bytes);
+            self.member.put(piece.bytes);
             return Ok(());
         }
         self.put(&shown(piece.bytes));
@@ -77,8 +95,16 @@ impl Visitor for Show<'_> {
         crate::resp::number::format_f64(score, &mut text);
         text.push(b'\t');
         self.sink.buffer.extend_from_slice(&text);
-        let member = std::mem::take(&mut self.member);
-        self.line(&shown(&member))
+        let mut member = std::mem::replace(&mut self.member, Spool::new(IN_MEMORY));
+        member.check().map_err(|failure| self.sink.stop(failure))?;
+        match member.in_memory() {
+            Some(bytes) => self.put(&shown(bytes)),
+            None => self.long(&mut member.reader())?,
+        }
+        member.clear();
+        self.member = member;
+        self.put("\n");
+        self.sink.spill()
     }
 }
 

@@ -19,9 +19,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::unpack::{Packing, packing, unpack};
 use super::{Failure, Result, live};
 use crate::disk::{Disk, Mode, OsDisk};
-use crate::error::{Corrupt, IoFailure};
+use crate::error::Corrupt;
 use crate::format::ring::{NAME_SLOTS, Name};
 use crate::log::rdb_probe::Positioned;
 
@@ -47,13 +48,6 @@ impl Kind {
     }
 }
 
-/// How the bytes are packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
-    Gzip,
-    Zstd,
-}
-
 /// Told how far the reading of a file is: its name, bytes read (of the packed file), its size if known.
 pub type Watch = Option<Rc<dyn Fn(&Path, u64, Option<u64>)>>;
 
@@ -76,8 +70,6 @@ pub struct Input {
 
 /// Enough for the magic of a ring's second name slot.
 const HEAD: usize = 1024;
-/// A read of the operating system.
-const STEP: usize = 256 << 10;
 
 /// Opens `path`; `-` is standard input, a URL a running server ([`live`]).
 pub fn open(path: &Path, watch: &Watch) -> Result<Found> {
@@ -109,18 +101,18 @@ pub fn comes_once(path: &Path) -> bool {
 
 /// An input that is no file. `name` is what messages call it.
 pub fn of_reader(mut raw: Box<dyn Read>, name: &Path, size: Option<u64>) -> Result<Input> {
-    let failed = |error| IoFailure::new("reading", name, error);
+    let failed = |error| Failure::reading(name, error);
     let mut head = Vec::new();
     read_head(&mut raw, &mut head).map_err(failed)?;
     let packing = packing(&head);
     if let Some(packing) = packing {
         let packed: Box<dyn Read> = Box::new(io::Cursor::new(std::mem::take(&mut head)).chain(raw));
-        raw = unpack(packing, packed).map_err(failed)?;
+        raw = unpack(packing, packed);
         match read_head(&mut raw, &mut head) {
             Ok(()) => {}
             // What was unpacked before is shown before this is told.
             Err(error) if !head.is_empty() => raw = Box::new(Broken(Some(error))),
-            Err(error) => return Err(failed(error).into()),
+            Err(error) => return Err(failed(error)),
         }
     }
     let Some(kind) = kind_of(&head, name) else {
@@ -150,28 +142,6 @@ impl Read for Broken {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         self.0.take().map_or(Ok(0), Err)
     }
-}
-
-fn packing(head: &[u8]) -> Option<Packing> {
-    match head {
-        [0x1f, 0x8b, 8, ..] => Some(Packing::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Packing::Zstd),
-        _ => None,
-    }
-}
-
-fn unpack(packing: Packing, packed: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
-    Ok(match packing {
-        Packing::Gzip => {
-            let buffered = io::BufReader::with_capacity(STEP, packed);
-            Box::new(flate2::bufread::MultiGzDecoder::new(buffered))
-        }
-        Packing::Zstd => {
-            let buffered = io::BufReader::with_capacity(STEP, packed);
-            let decoder = ruzstd::decoding::StreamingDecoder::new(buffered);
-            Box::new(decoder.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?)
-        }
-    })
 }
 
 fn kind_of(head: &[u8], name: &Path) -> Option<Kind> {

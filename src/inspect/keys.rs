@@ -115,6 +115,15 @@ impl Span {
 }
 
 impl Filter {
+    /// Whether it lets every key through.
+    pub fn wants_all(&self) -> bool {
+        let Filter { dbs, types, encodings, name, glob, regex, ttl, volatile, size, elements, idle, freq } =
+            self;
+        let lists = dbs.is_empty() && types.is_empty() && encodings.is_empty();
+        let names = name.is_none() && glob.is_none() && regex.is_none() && volatile.is_none();
+        lists && names && [ttl, size, elements, idle, freq].iter().all(|span| span.is_open())
+    }
+
     /// What can be told before the value is read.
     pub fn wants_head(&self, head: &Head<'_>, now: UnixMillis) -> bool {
         let ttl = head.attributes.expires.map(|at| at.saturating_sub(now.0));
@@ -173,7 +182,7 @@ pub trait Take: Visitor {
     }
     /// Behind its elements. `false`: that was enough, the walk ends.
     fn row(&mut self, row: &Row<'_>) -> Result<bool>;
-    /// A library of functions.
+    /// A library of functions; of a filter that lets every key through.
     fn function(&mut self, _code: &[u8]) -> Result<()> {
         Ok(())
     }
@@ -192,7 +201,10 @@ pub fn walk(source: &mut Source, filter: &Filter, now: UnixMillis, take: &mut im
         let (kind, attributes) = match snapshot.next_item()? {
             Item::Key(kind, attributes) => (kind, attributes),
             Item::Function(code) => {
-                take.function(&code)?;
+                // Who wants only some keys wants keys.
+                if filter.wants_all() {
+                    take.function(&code)?;
+                }
                 continue;
             }
             Item::End(_) => return Ok(()),

@@ -64,7 +64,8 @@ pub fn open(path: &Path) -> Result<(Box<dyn Read>, Option<u64>)> {
     let url = path.to_str().ok_or_else(|| "it is not UTF-8".to_string()).and_then(parse);
     let url = url.map_err(|why| Failure::Usage(format!("{}: {why}", name.display())))?;
     let failed = |error| Failure::Io(IoFailure::new("reading", &name, error));
-    let stream = connect(&url.place).map_err(failed)?;
+    let stream =
+        connect(&url.place).map_err(|error| Failure::Io(IoFailure::new("connecting to", &name, error)))?;
     let mut live = Live::new(stream, &url);
     let size = live.begin().map_err(failed)?;
     Ok((Box::new(live), size))

@@ -20,7 +20,7 @@ use super::snapshot::Snapshot;
 use super::text::{Json, message, shortened, shown};
 use super::{Failure, Result, live};
 use crate::disk::OsDisk;
-use crate::error::{Corrupt, IoFailure};
+use crate::error::Corrupt;
 use crate::format::framing::{Command, Framer, Sink};
 use crate::format::rdb::Item;
 use crate::log::segments::{ManifestFound, read_manifest};
@@ -204,12 +204,16 @@ impl<'o> Show<'o> {
         let mut piece = vec![0; PIECE];
         while walk.show.left != Some(0) && walk.show.failed.is_none() {
             let got = rest.read(&mut piece);
-            let got = got.map_err(|error| IoFailure::new("reading", &name, error))?;
+            let got = got.map_err(|error| Failure::reading(&name, error))?;
             if got == 0 && !walk.show.rest()? {
                 break;
             }
             let walked = framer.feed(&piece[..got], &mut walk);
             walked.map_err(|damage| Failure::Corrupt(damage.in_file(&name)))?;
+        }
+        if walk.at == start && start > 0 && walk.show.follow.is_none() {
+            let what = format!("{} is a snapshot with no commands behind it", name.display());
+            return Err(Failure::Usage(what));
         }
         match self.failed.take() {
             Some(error) => Err(Failure::Output(error)),

@@ -15,7 +15,7 @@ use super::keys::{Head, Row, Take};
 use super::prefixes::{Prefixes, Shown, Sums};
 use super::sizes::{Cost, Measure};
 use super::summary::{LIVES, life, table};
-use super::text::{Json, grouped, shortened, size};
+use super::text::{Json, counted, grouped, shortened, size};
 use super::value::{Role, Visitor};
 use crate::format::packed::listpack::ListpackRef;
 use crate::format::rdb::{LoadError, Piece, stream};
@@ -24,6 +24,9 @@ use crate::units::UnixMillis;
 const PAGE: &str = include_str!("memory.html");
 /// Where the page's data belong.
 const DATA: &str = "@DATA@";
+
+/// Bytes that are kept of a large key's name.
+const LONGEST_NAME: usize = 1024;
 
 /// Adds up the keys that a filter lets through.
 pub struct Memory {
@@ -45,7 +48,10 @@ pub struct Large {
     /// What it is large by.
     pub weight: u64,
     pub db: u64,
+    /// Of a longer name the first bytes, of which 1024 are kept.
     pub key: Vec<u8>,
+    /// Bytes of the whole name.
+    pub key_len: u64,
     pub kind: &'static str,
     pub encoding: &'static str,
     pub elements: u64,
@@ -73,7 +79,8 @@ impl Top {
         self.kept.push(Reverse(Large {
             weight,
             db: row.head.db,
-            key: row.head.key.to_vec(),
+            key: row.head.key[..row.head.key.len().min(LONGEST_NAME)].to_vec(),
+            key_len: row.head.key.len() as u64,
             kind: row.head.type_word(),
             encoding: row.encoding,
             elements: row.facts.elements,
@@ -122,10 +129,10 @@ impl Memory {
         let mut out = String::new();
         let _infallible = writeln!(
             out,
-            "{} keys, {} with a deadline, {} elements: about {} in Redis, {} in Ringhold\n",
-            grouped(total.keys),
+            "{}, {} with a deadline, {}: about {} in Redis, {} in Ringhold\n",
+            counted(total.keys, "key", "keys"),
             grouped(self.volatile),
-            grouped(total.elements),
+            counted(total.elements, "element", "elements"),
             size(total.cost.redis),
             size(total.cost.ours)
         );
@@ -254,6 +261,9 @@ impl Large {
         json.object(|j| {
             j.key("db").plain(self.db);
             j.key("key").text(&self.key);
+            if self.key_len > self.key.len() as u64 {
+                j.key("key_bytes").plain(self.key_len);
+            }
             j.key("type").text(self.kind.as_bytes());
             j.key("encoding").text(self.encoding.as_bytes());
             j.key("elements").plain(self.elements);
@@ -331,6 +341,19 @@ mod tests {
         let mut memory = Memory::new(10, b':', UnixMillis(1_000));
         walk(&mut Source { input, note: None }, &Filter::default(), UnixMillis(0), &mut memory).unwrap();
         memory
+    }
+
+    /// A name of any length takes no more than its first bytes.
+    #[test]
+    fn long_names_are_cut() {
+        let name = vec![b'n'; 40_000];
+        let file = [b"REDIS0003\0\x80\0\0\x9c\x40".as_slice(), &name, b"\x01v\0\x01k\x01v\xff"].concat();
+        let memory = memory(&file);
+        let largest = memory.largest();
+        assert_eq!((largest[0].key.len(), largest[0].key_len), (LONGEST_NAME, 40_000));
+        let json: serde_json::Value = serde_json::from_slice(&memory.to_json(0.0)).unwrap();
+        assert_eq!(json["largest"][0]["key_bytes"], 40_000);
+        assert_eq!(json["largest"][1].get("key_bytes"), None);
     }
 
     /// Whatever a key is called, the page's markup stays as it is, and the data are JSON that say the name.

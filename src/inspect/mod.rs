@@ -3,6 +3,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`input`] | what a path is; files, standard input, gzip and zstd as one kind of reader that knows its progress |
+//! | [`unpack`] | gzip and zstd |
 //! | [`live`] | a running server as such a reader: its data by a full sync |
 //! | [`snapshot`], [`value`] | a walk over an RDB file: items, keys, the elements of a value in pieces |
 //! | [`check`] | is it sound? every checksum and structure, one report for any kind of file; `--fix` |
@@ -64,6 +65,7 @@ pub mod spool;
 pub mod status_line;
 pub mod summary;
 pub mod text;
+pub mod unpack;
 pub mod value;
 pub mod whole;
 
@@ -92,12 +94,20 @@ impl Failure {
     pub fn of(error: LoadError, file: &Path) -> Failure {
         match error {
             LoadError::Corrupt(damage) => Failure::Corrupt(damage.in_file(file)),
-            LoadError::Io(source) => Failure::Io(IoFailure::new("reading", file, source)),
+            LoadError::Io(source) => Failure::reading(file, source),
             LoadError::TooLong { at, len, longest } => {
                 let what = format!("a string of {len} bytes; at most {longest} are taken into memory");
                 Failure::TooLong(Corrupt::new(at, what).in_file(file))
             }
             LoadError::Stopped => Failure::Usage(format!("{}: stopped", file.display())),
+        }
+    }
+
+    /// A failed read: damage, if what is wrong is how the file is packed.
+    pub fn reading(file: &Path, error: std::io::Error) -> Failure {
+        match unpack::Damage::of(&error) {
+            Some(damage) => Failure::Corrupt(Corrupt::new(damage.at, damage.what.clone()).in_file(file)),
+            None => Failure::Io(IoFailure::new("reading", file, error)),
         }
     }
 }

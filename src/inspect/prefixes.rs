@@ -5,6 +5,9 @@
 //! are always exact, only the detail of small branches is lost, and a branch that was folded and grew again shows less
 //! than it has (it is marked). This is the idea of "space saving" counters on a tree. Rejected: exact counts of all prefixes
 //! (as many as keys) and sampling (misses the one large branch).
+//!
+//! Names may be long: what of a prefix is behind its first [`LONGEST`] bytes counts for the node above, as what is deeper
+//! than [`DEEPEST`] levels does.
 
 use std::collections::HashMap;
 
@@ -14,6 +17,8 @@ use super::sizes::Cost;
 const MOST: usize = 40_000;
 /// Levels below the root.
 const DEEPEST: usize = 16;
+/// Bytes of a prefix.
+const LONGEST: usize = 128;
 
 /// What is known of the keys below a prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +79,9 @@ impl Prefixes {
         let (mut node, mut rest) = (0, key);
         self.nodes[0].sums.add(sums);
         for _ in 0..DEEPEST {
-            let Some(end) = memchr::memchr(self.separator, rest) else { break };
+            let above = key.len() - rest.len();
+            let seen = &rest[..rest.len().min(LONGEST - above)];
+            let Some(end) = memchr::memchr(self.separator, seen) else { break };
             let (part, after) = rest.split_at(end + 1);
             rest = after;
             node = self.child(node, part);
@@ -224,5 +231,12 @@ mod tests {
         tree.add(&[b':'; 100_000], 1, cost(1));
         tree.add(b"", 1, cost(1));
         assert_eq!(tree.heaviest(1).len(), DEEPEST);
+
+        let mut tree = Prefixes::new(b':');
+        for len in [LONGEST - 1, LONGEST, 1 << 20] {
+            tree.add(&[&vec![b'a'; len], b":x".as_slice()].concat(), 1, cost(1));
+        }
+        let shown = tree.heaviest(1);
+        assert_eq!((shown.len(), shown[0].prefix.len(), tree.total().keys), (1, LONGEST, 3));
     }
 }

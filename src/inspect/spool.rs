@@ -163,7 +163,10 @@ impl NewFile {
     pub fn create(path: &Path) -> Result<NewFile> {
         let disk = OsDisk::new();
         if disk.exists(path)? || disk.is_dir(path) {
-            return Err(Failure::Usage(format!("{} is there already", path.display())));
+            return Err(Failure::Usage(format!(
+                "{} is there already; nothing is replaced, so choose another name",
+                path.display()
+            )));
         }
         let temporary = durable::with_suffix(path, &format!(".part-{}", std::process::id()));
         let file = disk.open(&temporary, Mode::CreateNew)?;

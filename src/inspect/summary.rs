@@ -11,7 +11,7 @@ use std::path::Path;
 use super::check::{self, FileReport, Verdict};
 use super::input::{self, Found, Input, Kind, Watch};
 use super::snapshot::Snapshot;
-use super::text::{self, Json, grouped, message, shown, size};
+use super::text::{self, Json, counted, grouped, message, shown, size};
 use super::value::{self, Facts, Nothing};
 use super::{Failure, Result};
 use crate::format::rdb::{Attributes, Item, ValueType};
@@ -31,6 +31,8 @@ pub(super) const LIVES: [(i64, &str); 7] = [
 const SIZES: [u64; 9] = [32, 128, 512, 2 << 10, 8 << 10, 32 << 10, 1 << 20, 32 << 20, u64::MAX];
 /// Databases and AUX fields told apart; what is beyond is counted with the last.
 const MOST: usize = 1000;
+/// Bytes of an AUX field's name, and of its value, that are kept.
+const LONGEST_AUX: usize = 4096;
 
 /// One file.
 pub struct Summary {
@@ -155,7 +157,10 @@ impl Counter {
                     self.end_database();
                     self.here.0 = db;
                 }
-                Item::Aux { name, value } if self.data.aux.len() < MOST => self.data.aux.push((name, value)),
+                Item::Aux { name, value } if self.data.aux.len() < MOST => {
+                    let begin = |text: Vec<u8>| text[..text.len().min(LONGEST_AUX)].to_vec();
+                    self.data.aux.push((begin(name), begin(value)));
+                }
                 Item::Aux { .. } | Item::Resize { .. } => {}
                 Item::Function(_) => self.data.functions += 1,
                 Item::ModuleAux(_) => self.data.module_aux += 1,
@@ -307,9 +312,7 @@ impl Summary {
             if let Some(data) = &self.data {
                 data.write_json(j);
             }
-            j.key("facts").object(|j| {
-                report.facts.iter().for_each(|(name, value)| j.key(name).text(value.as_bytes()));
-            });
+            j.key("facts").object(|j| report.write_facts(j));
             if !report.commands.is_empty() {
                 j.key("commands").object(|j| {
                     for (name, count, bytes) in &report.commands {
@@ -349,7 +352,7 @@ impl Data {
             line(&text::shortened(name, 40), said);
         }
         if self.functions > 0 {
-            line("functions", format!("{} libraries", grouped(self.functions)));
+            line("functions", counted(self.functions, "library", "libraries"));
         }
         if self.module_aux > 0 {
             line("module data", grouped(self.module_aux));

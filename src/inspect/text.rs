@@ -209,6 +209,11 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
+/// `1 key`, `2 keys`.
+pub fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(n), if n == 1 { one } else { many })
+}
+
 /// A Unix time in milliseconds as UTC, `2026-11-23 09:37:33`; beyond the year 9999 as the number.
 pub fn utc(ms: i64) -> String {
     let seconds = ms.div_euclid(1000);

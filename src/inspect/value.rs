@@ -82,6 +82,26 @@ pub struct Scratch {
     integers: Vec<u8>,
 }
 
+/// All that [`type_word`] says.
+pub const TYPES: [&str; 7] = ["string", "list", "set", "zset", "hash", "stream", "module"];
+/// All that [`encoding_word`] says.
+pub const ENCODINGS: [&str; 14] = [
+    "int",
+    "embstr",
+    "raw",
+    "quicklist",
+    "linkedlist",
+    "hashtable",
+    "listpack",
+    "listpackex",
+    "ziplist",
+    "zipmap",
+    "intset",
+    "skiplist",
+    "stream",
+    "module",
+];
+
 /// The data type's name, as TYPE answers it.
 pub fn type_word(kind: ValueType) -> &'static str {
     match kind {

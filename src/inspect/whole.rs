@@ -22,7 +22,6 @@ use super::spool::Spool;
 use super::text;
 use super::{Failure, Result};
 use crate::disk::{Disk, DiskFile, Mode, OsDisk};
-use crate::error::IoFailure;
 use crate::log::rdb_probe::Positioned;
 use crate::units::UnixMillis;
 
@@ -106,7 +105,7 @@ fn copied(mut input: Input) -> Result<Arc<dyn DiskFile>> {
     let (mut spool, mut piece) = (Spool::new(IN_MEMORY), vec![0; STEP]);
     loop {
         let got = input.read(&mut piece);
-        match got.map_err(|error| IoFailure::new("reading", &input.file, error))? {
+        match got.map_err(|error| Failure::reading(&input.file, error))? {
             0 => return spool.into_file(),
             got => spool.put(&piece[..got]),
         }

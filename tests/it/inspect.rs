@@ -282,16 +282,97 @@ fn keys_are_listed_and_shown() {
     assert_eq!(out, "{\"db\":0,\"key\":\"a\",\"type\":\"string\",\"value\":\"v\\n\"}\n");
 }
 
+/// What cannot be done says what, where, and what there is instead; what is not found says so.
 #[test]
 fn usage_errors_and_help() {
-    assert_eq!(said(&["check", "/no/such/file"]).0, 3);
-    assert_eq!(said(&["no-such-command"]).0, 3);
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("a.rdb");
+    fs::write(&file, b"REDIS0004\0\x01a\x01v\xff").unwrap();
+    let file = text(&file);
+    let new = format!("{file}.new");
+    for (args, code, expected) in [
+        (vec!["check", "/no/such/file"], 3, "/no/such/file: No such file"),
+        (vec!["no-such-command"], 3, "unrecognized subcommand"),
+        (vec!["get", file, "none"], 1, "a.rdb: no key 'none' in any database"),
+        (vec!["get", "--db", "7", file, "a"], 1, "no key 'a' in db 7"),
+        (vec!["log", file], 3, "a.rdb is a snapshot with no commands behind it"),
+        (vec!["keys", "--type", "strng", file], 3, "possible values: string, list"),
+        (vec!["keys", "--encoding", "none", file], 3, "possible values: int, embstr"),
+        (vec!["keys", "--size", "9..1", file], 3, "it ends before it begins"),
+        (vec!["keys", "--regex", "[", file], 3, "--regex: unclosed character class"),
+        (vec!["convert", "--rdb-version", "5", "-o", &new, file], 3, "there are 6 to 12, and 80"),
+        (vec!["convert", "-o", file, file], 3, "is there already; nothing is replaced"),
+        (vec!["summary", "redis://127.0.0.1:1"], 3, "connecting to redis://127.0.0.1:1: Connection refused"),
+    ] {
+        let (found, out) = said(&args);
+        assert!(found == code && out.contains(expected), "{args:?}: {found} {out}");
+    }
+    assert!(!Path::new(&new).exists());
     let (code, help) = said(&["--help"]);
     assert!(code == 0 && help.contains("Exit codes:") && help.contains("Examples:"), "{help}");
     let (code, script) = said(&["completions", "bash"]);
     assert!(code == 0 && script.contains("ringhold-inspect"), "{script}");
     let (code, page) = said(&["man"]);
     assert!(code == 0 && page.contains(".TH"), "{page}");
+}
+
+/// Several files at once: each is looked at, also behind one that cannot be, and the worst one gives the exit code.
+#[test]
+fn several_files_are_looked_at_one_after_another() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let (sound, torn, none) = (at("a.rdb"), at("b.aof"), at("none"));
+    fs::write(&sound, b"REDIS0004\0\x01a\x01v\xff").unwrap();
+    fs::write(&torn, b"*1\r\n$4\r\nPING\r\n*1\r\n").unwrap();
+    let [sound, torn, none] = [&sound, &torn, &none].map(|path| text(path));
+    let (code, out) = said(&["check", sound, torn]);
+    assert!(code == 1 && out.contains("a.rdb: snapshot") && out.contains("b.aof: log"), "{out}");
+    let (code, out) = said(&["check", none, sound]);
+    assert!(code == 3 && out.contains("a.rdb: snapshot") && out.contains("No such file"), "{out}");
+    let output = inspect(&["summary", "--json", sound, none, torn]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let kinds: Vec<&str> =
+        found.as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
+    assert_eq!((output.status.code(), kinds), (Some(3), vec!["snapshot", "log"]));
+    assert_eq!(found[1]["facts"]["commands"], 1);
+    let output = inspect(&["check", "--fix", "--json", torn]);
+    let mut lines = output.stdout.split(|byte| *byte == b'\n');
+    let mut next = || serde_json::from_slice::<serde_json::Value>(lines.next().unwrap()).unwrap();
+    assert_eq!(next()["verdict"], "torn tail");
+    assert_eq!(next()["fixed"][0]["cut"], 4);
+    assert_eq!(said(&["check", sound, torn]).0, 0);
+}
+
+/// A packed file that is cut off or damaged is damaged, wherever; packed by several workers or in several pieces it is sound.
+#[test]
+fn packed_files_are_sound_or_damaged() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut bytes = b"REDIS0004\xfe\0".to_vec();
+    for n in 0..9000 {
+        bytes.extend_from_slice(format!("\0\x05{n:05}\x05{:05}", n * 7919 % 99_991).as_bytes());
+    }
+    bytes.push(0xff);
+    let zstd =
+        |bytes: &[u8]| ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest);
+    let pack = |bytes: &[u8]| {
+        let plain = scratch.path().join("plain");
+        fs::write(&plain, bytes).unwrap();
+        Command::new("gzip").arg("-c").arg(&plain).output().unwrap().stdout
+    };
+    let (a, b) = bytes.split_at(50_000);
+    let skipped = b"\x50\x2a\x4d\x18\x04\0\0\0size".to_vec();
+    let file = scratch.path().join("packed");
+    for whole in [[skipped, zstd(a), zstd(b)].concat(), [pack(a), pack(b)].concat()] {
+        fs::write(&file, &whole).unwrap();
+        let (code, out) = said(&["check", text(&file)]);
+        assert_eq!(code, 0, "{out}");
+        fs::write(&file, &whole[..whole.len() - 9]).unwrap();
+        for command in ["check", "summary", "keys", "diff"] {
+            let both = [text(&file), text(&file)];
+            let (code, out) = said(&[&[command], &both[..if command == "diff" { 2 } else { 1 }]].concat());
+            assert!(code == 2 && out.contains("packed: at byte ") && out.contains("data end here"), "{out}");
+        }
+    }
 }
 
 /// What is written anew is taken by servers and stock's checker, and holds the same keys.
@@ -466,7 +547,7 @@ fn the_state_of_a_directory_at_a_time() {
     server.stop();
     let scratch = tempfile::tempdir().unwrap();
     let data = text(launch.data());
-    for (time, keys) in [(then, "1 keys"), (then + 1_000_000, "3 keys")] {
+    for (time, keys) in [(then, "1 key"), (then + 1_000_000, "3 keys")] {
         let file = scratch.path().join(time.to_string());
         let (code, out) = said(&["at", "--time", &time.to_string(), "-o", text(&file), data]);
         assert!(code == 0 && out.starts_with(keys), "{out}");

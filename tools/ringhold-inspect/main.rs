@@ -10,7 +10,7 @@ mod progress;
 mod writing;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use args::{Args, Command, DumpFormat, KeysCommand, StreamCommand};
@@ -75,38 +75,12 @@ fn run(args: &Args, out: &mut Out<'_>) -> Result<i32, Failure> {
             .map(String::clone),
     };
     match &args.command {
-        Command::Summary { path } => {
-            let found = summary::summarize(path, &options, now())?;
-            progress::clear(&options.watch);
-            if args.json {
-                let mut json = Json::new();
-                json.array(|j| found.iter().for_each(|one| one.write_json(j)));
-                line(out, &json.into_bytes())?;
-            } else {
-                let texts: Vec<String> = found.iter().map(summary::Summary::to_text).collect();
-                write(out, texts.join("\n").as_bytes())?;
-            }
-            let worst = found.iter().map(summary::Summary::verdict).max();
-            Ok(worst.unwrap_or(Verdict::Sound).exit_code())
-        }
-        Command::Check { path, fix, truncate_to_timestamp } => {
-            if let Some(seconds) = truncate_to_timestamp {
-                return truncate(path, *seconds, out);
-            }
-            let report = check::check(path, &options)?;
-            progress::clear(&options.watch);
-            if args.json {
-                line(out, &report.to_json())?;
-            } else {
-                print_report(&report, out)?;
-            }
-            if *fix && report.verdict() == Verdict::Torn {
-                for fixed in check::fix(&report)? {
-                    print_fixed(&fixed, out)?;
-                }
-                return Ok(0);
-            }
-            Ok(report.verdict().exit_code())
+        Command::Summary { paths } => summaries(paths, args.json, &options, out),
+        Command::Check { paths, fix, truncate_to_timestamp } => {
+            each(paths, out, |path, out| match truncate_to_timestamp {
+                Some(seconds) => truncate(path, *seconds, args.json, out),
+                None => check(path, *fix, args.json, &options, out),
+            })
         }
         Command::Keys(command) => keys_command(command, args.json, &options, out),
         Command::Write(command) => writing::run(command, args.json, &options, out),
@@ -117,6 +91,81 @@ fn run(args: &Args, out: &mut Out<'_>) -> Result<i32, Failure> {
         }
         Command::Man { directory } => man(directory.as_deref(), out),
     }
+}
+
+/// Does it to each path. Where there are several, one that cannot be read does not keep the others from it; the worst exit code.
+fn each(
+    paths: &[PathBuf],
+    out: &mut Out<'_>,
+    mut one: impl FnMut(&Path, &mut Out<'_>) -> Result<i32, Failure>,
+) -> Result<i32, Failure> {
+    let mut worst = 0;
+    for path in paths {
+        let code = match one(path, out) {
+            Err(failure) if paths.len() > 1 && !matches!(failure, Failure::Output(_)) => {
+                out.flush().map_err(Failure::Output)?;
+                failed(&failure)
+            }
+            code => code?,
+        };
+        worst = worst.max(code);
+    }
+    Ok(worst)
+}
+
+fn summaries(
+    paths: &[PathBuf],
+    json: bool,
+    options: &check::Options,
+    out: &mut Out<'_>,
+) -> Result<i32, Failure> {
+    let mut before = false;
+    if json {
+        write(out, b"[")?;
+    }
+    let worst = each(paths, out, |path, out| {
+        let found = summary::summarize(path, options, now())?;
+        progress::clear(&options.watch);
+        for one in &found {
+            let between: &[u8] = if json { b"," } else { b"\n" };
+            write(out, if before { between } else { b"" })?;
+            before = true;
+            if json {
+                let mut text = Json::new();
+                one.write_json(&mut text);
+                write(out, &text.into_bytes())?;
+            } else {
+                write(out, one.to_text().as_bytes())?;
+            }
+        }
+        let verdicts = found.iter().map(summary::Summary::verdict);
+        Ok(verdicts.max().unwrap_or(Verdict::Sound).exit_code())
+    });
+    if json {
+        line(out, b"]")?;
+    }
+    worst
+}
+
+fn check(
+    path: &Path,
+    fix: bool,
+    json: bool,
+    options: &check::Options,
+    out: &mut Out<'_>,
+) -> Result<i32, Failure> {
+    let report = check::check(path, options)?;
+    progress::clear(&options.watch);
+    if json {
+        line(out, &report.to_json())?;
+    } else {
+        print_report(&report, out)?;
+    }
+    if fix && report.verdict() == Verdict::Torn {
+        print_all_fixed(&check::fix(&report)?, json, out)?;
+        return Ok(0);
+    }
+    Ok(report.verdict().exit_code())
 }
 
 /// Walks the keys of `path`, saying on standard error what is left out.
@@ -208,6 +257,11 @@ fn keys_command(
                 walk(path, options, &filter, &mut show)?;
                 show.finish()?
             };
+            if !found {
+                let place = db.map_or("any database".to_string(), |db| format!("db {db}"));
+                let name = message(&live::name_of(path).display());
+                eprintln!("ringhold-inspect: {name}: no key '{}' in {place}", shown(&unescaped(key)));
+            }
             Ok(i32::from(!found))
         }
         KeysCommand::Dump { path, wanted, format } => {
@@ -366,6 +420,15 @@ fn print_file(file: &FileReport, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
+fn print_all_fixed(all: &[check::Fixed], json: bool, out: &mut impl Write) -> Result<(), Failure> {
+    if json {
+        let mut text = Json::new();
+        text.object(|j| j.key("fixed").array(|j| all.iter().for_each(|fixed| fixed.write_json(j))));
+        return line(out, &text.into_bytes());
+    }
+    all.iter().try_for_each(|fixed| print_fixed(fixed, out))
+}
+
 fn print_fixed(fixed: &check::Fixed, out: &mut impl Write) -> Result<(), Failure> {
     let [file, aside] = [&fixed.file, &fixed.aside].map(|path| shown(path.as_os_str().as_encoded_bytes()));
     let (cut, keep) = (grouped(fixed.cut), grouped(fixed.keep));
@@ -376,11 +439,13 @@ fn print_fixed(fixed: &check::Fixed, out: &mut impl Write) -> Result<(), Failure
     Ok(())
 }
 
-fn truncate(path: &Path, seconds: i64, out: &mut impl Write) -> Result<i32, Failure> {
-    match check::truncate_to_timestamp(path, seconds)? {
-        Some(fixed) => print_fixed(&fixed, out)?,
-        None => line(out, b"nothing in it is later")?,
+fn truncate(path: &Path, seconds: i64, json: bool, out: &mut impl Write) -> Result<i32, Failure> {
+    let fixed = check::truncate_to_timestamp(path, seconds)?;
+    if fixed.is_none() && !json {
+        line(out, b"nothing in it is later")?;
+        return Ok(0);
     }
+    print_all_fixed(fixed.as_slice(), json, out)?;
     Ok(0)
 }
 

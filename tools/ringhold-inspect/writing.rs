@@ -11,7 +11,7 @@ use ringhold::inspect::check::Options;
 use ringhold::inspect::convert::{self, Request};
 use ringhold::inspect::salvage::{self, Salvaged};
 use ringhold::inspect::spool::NewFile;
-use ringhold::inspect::text::{Json, grouped, message, size};
+use ringhold::inspect::text::{Json, counted, grouped, message, size};
 use ringhold::units::Offset;
 
 use crate::args::WriteCommand;
@@ -116,15 +116,15 @@ fn converted(done: &convert::Done, names: &[PathBuf], json: bool) -> String {
     let mut text = String::new();
     for (name, keys) in names.iter().zip(&done.keys) {
         let name = message(&name.display());
-        text += &format!("{name}: RDB version {}, {} keys\n", done.version, grouped(*keys));
+        text += &format!("{name}: RDB version {}, {}\n", done.version, counted(*keys, "key", "keys"));
     }
     if done.replaced > 0 {
-        text += &format!("  {} keys came again later: the last one of each stands\n", grouped(done.replaced));
+        let count = counted(done.replaced, "key", "keys");
+        text += &format!("  {count} came again later: the last one of each stands\n");
     }
     if done.left_out > 0 {
-        let count = grouped(done.left_out);
-        text +=
-            &format!("  {count} keys or function libraries left out, which this version cannot express\n");
+        let count = counted(done.left_out, "key or function library", "keys or function libraries");
+        text += &format!("  {count} left out, which this version cannot express\n");
     }
     done.notes.iter().for_each(|note| text += &format!("  note: {}\n", message(note)));
     text
@@ -141,9 +141,9 @@ fn state(done: &State, json: bool) -> String {
         });
         return String::from_utf8_lossy(&out.into_bytes()).into_owned() + "\n";
     }
-    let (keys, replayed) = (grouped(done.keys), size(done.replayed));
+    let (keys, replayed) = (counted(done.keys, "key", "keys"), size(done.replayed));
     let place = done.offset.map_or(String::new(), |offset| format!(" at {}:{offset}", done.replid));
-    format!("{keys} keys{place}, {replayed} of commands replayed\n")
+    format!("{keys}{place}, {replayed} of commands replayed\n")
 }
 
 fn salvaged(done: &Salvaged, json: bool) -> String {

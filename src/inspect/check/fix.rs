@@ -21,6 +21,7 @@ use crate::error::Corrupt;
 use crate::format::aof::{Place, SegmentWalk};
 use crate::format::framing::{Command, Framer, Sink, Units};
 use crate::format::manifest::Manifest;
+use crate::inspect::text::Json;
 use crate::inspect::{Failure, Result};
 use crate::log::commit::copy_tail;
 use crate::log::rdb_probe::{FormatProbe, Positioned};
@@ -38,6 +39,20 @@ pub struct Fixed {
     pub aside: PathBuf,
     /// The new names of files that told of what was cut.
     pub withdrawn: Vec<PathBuf>,
+}
+
+impl Fixed {
+    pub fn write_json(&self, json: &mut Json) {
+        json.object(|j| {
+            j.key("file").text(self.file.as_os_str().as_encoded_bytes());
+            j.key("bytes").plain(self.keep);
+            j.key("cut").plain(self.cut);
+            j.key("kept_in").text(self.aside.as_os_str().as_encoded_bytes());
+            j.key("set_aside").array(|j| {
+                self.withdrawn.iter().for_each(|path| j.text(path.as_os_str().as_encoded_bytes()));
+            });
+        });
+    }
 }
 
 const PIECE: usize = 256 << 10;

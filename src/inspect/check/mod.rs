@@ -32,7 +32,7 @@ use super::input::{self, Found, Input, Kind, Watch};
 use super::live;
 use super::text::Json;
 use super::{Failure, Result};
-use crate::error::{Corrupt, IoFailure};
+use crate::error::Corrupt;
 use crate::format::aof::SegmentReport;
 use crate::format::history::History;
 use crate::format::manifest::Manifest;
@@ -121,6 +121,16 @@ impl FileReport {
         }
     }
 
+    /// What is in it, as members of an object.
+    pub(super) fn write_facts(&self, json: &mut Json) {
+        for (name, value) in &self.facts {
+            match NUMBERS.contains(name) {
+                true => json.key(name).plain(value),
+                false => json.key(name).text(value.as_bytes()),
+            }
+        }
+    }
+
     /// Takes damage in; anything else stays a failure.
     pub(super) fn absorb(&mut self, failure: Failure) -> Result<()> {
         match failure {
@@ -132,6 +142,10 @@ impl FileReport {
         }
     }
 }
+
+/// The facts that are numbers.
+const NUMBERS: [&str; 9] =
+    ["version", "keys", "elements", "commands", "marks", "to", "names", "files", "capacity"];
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -184,9 +198,7 @@ impl FileReport {
                 j.key("more").plain(self.more);
             }
             j.key("cut").maybe(self.cut);
-            j.key("facts").object(|j| {
-                self.facts.iter().for_each(|(name, value)| j.key(name).text(value.as_bytes()));
-            });
+            j.key("facts").object(|j| self.write_facts(j));
             j.key("notes").array(|j| self.notes.iter().for_each(|note| j.text(note.as_bytes())));
         });
     }
@@ -276,9 +288,8 @@ fn read_small(input: &mut Input, report: &mut FileReport) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A failed read: damage, if what is wrong is the packing.
 fn unreadable(error: std::io::Error, file: &Path) -> Failure {
-    Failure::Io(IoFailure::new("reading", file, error))
+    Failure::reading(file, error)
 }
 
 #[cfg(test)]

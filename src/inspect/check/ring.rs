@@ -1,17 +1,20 @@
 //! Checks a ring from its file's first byte to its last, so that it also works on a pipe: header slots, then each block of
 //! the window against its seal, in the order in which the blocks lie in the file.
 
-use std::io::Read;
+use std::io::{self, BufReader, Read};
 
 use super::{FileReport, Verdict, unreadable};
 use crate::error::Corrupt;
 use crate::format::ring::{BLOCK, Layout, Name, Window, block_seal, decode_header};
 use crate::inspect::Result;
+use crate::inspect::spool::Spool;
 use crate::units::Offset;
 
 const HEADER: usize = 4096;
-/// Rings whose seals alone would take more memory than this tool allows itself.
-const MOST: u64 = 512 << 30;
+/// Of seals, before they go to a file.
+const IN_MEMORY: usize = 1 << 20;
+/// Larger rings have more blocks than are kept in mind.
+const MOST: u64 = 128 << 30;
 
 /// What a ring's header says, and which of its blocks hold.
 #[derive(Clone, Debug)]
@@ -61,9 +64,10 @@ pub fn read(input: &mut dyn Read, report: &mut FileReport) -> Result<Option<Bloc
         return Ok(None);
     }
     let mut found = Blocks { name, window, total: 0, sound: 0, map: Vec::new() };
-    let mut seals = Vec::new();
-    let table = (layout.data() - HEADER) as u64;
-    reader.extend(&mut seals, table, report)?;
+    // They stand before the blocks, in their order.
+    let mut seals = Spool::new(IN_MEMORY);
+    reader.copy(&mut seals, (layout.data() - HEADER) as u64, report)?;
+    let mut seals = BufReader::new(seals.reader());
     let mut block = vec![0; BLOCK as usize];
     for index in 0..layout.blocks() {
         let at = reader.at;
@@ -73,8 +77,9 @@ pub fn read(input: &mut dyn Read, report: &mut FileReport) -> Result<Option<Bloc
             report.add(Verdict::Corrupt, Corrupt::new(at + got as u64, what));
             break;
         }
-        let stored = seals.get(8 * index as usize..).and_then(|rest| rest.first_chunk());
-        let state = judge(&found, index, &block, stored.map_or(0, |bytes| u64::from_le_bytes(*bytes)));
+        let mut stored = [0; 8];
+        seals.read_exact(&mut stored).map_err(|error| unreadable(error, &report.file))?;
+        let state = judge(&found, index, &block, u64::from_le_bytes(stored));
         found.map.push(state);
         found.total += u64::from(state != Block::Outside);
         found.sound += u64::from(state == Block::Sound);
@@ -131,10 +136,9 @@ impl Whole<'_> {
         Ok(got)
     }
 
-    fn extend(&mut self, out: &mut Vec<u8>, len: u64, report: &FileReport) -> Result<()> {
+    fn copy(&mut self, out: &mut Spool, len: u64, report: &FileReport) -> Result<()> {
         let mut limited = self.input.take(len);
-        let got = limited.read_to_end(out).map_err(|error| unreadable(error, &report.file))?;
-        self.at += got as u64;
-        Ok(())
+        self.at += io::copy(&mut limited, out).map_err(|error| unreadable(error, &report.file))?;
+        out.check()
     }
 }

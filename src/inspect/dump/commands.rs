@@ -8,16 +8,20 @@
 //! | any with a deadline | PEXPIREAT |
 //! | a library of functions | FUNCTION LOAD |
 //!
+//! What is long is written as it comes: a field's command waits for its value, a sorted set's member, whose score stands before it, in a
+//! [`Spool`]. A pending entry whose own entry was deleted is lost, as in a server's own rewrite: no command makes one.
+//!
 //! SELECT stands before the first key of each database. Values of modules and hashes whose fields have deadlines are
 //! left out and counted. The commands
 //! add to what is there: they are meant for an empty server.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use super::{Sink, id_text};
 use crate::format::packed::listpack::ListpackRef;
 use crate::format::rdb::{LoadError, Piece, ValueType, stream};
 use crate::inspect::keys::{Head, Row, Take};
+use crate::inspect::spool::Spool;
 use crate::inspect::value::{Role, Visitor};
 use crate::inspect::{Failure, Result};
 
@@ -48,6 +52,10 @@ pub struct Commands<'o> {
     /// Elements that wait: their bytes, and where each ends.
     batch: Vec<u8>,
     ends: Vec<usize>,
+    /// A long field was written, and its value comes next.
+    open: bool,
+    /// A long member, until its score comes.
+    member: Spool,
     /// The last stream numbers and names.
     group: Vec<u8>,
     consumer: Vec<u8>,
@@ -67,6 +75,8 @@ impl<'o> Commands<'o> {
             verb: "",
             batch: Vec::new(),
             ends: Vec::new(),
+            open: false,
+            member: Spool::new(BATCH_BYTES),
             group: Vec::new(),
             consumer: Vec::new(),
             deliveries: Vec::new(),
@@ -137,6 +147,63 @@ impl<'o> Commands<'o> {
         self.ends.push(self.batch.len());
     }
 
+    /// A long member of a sorted set goes aside.
+    fn aside(&mut self, piece: Piece<'_>) -> Walked {
+        if piece.is_first() {
+            self.flush_batch()?;
+            self.member.clear();
+        }
+        self.member.put(piece.bytes);
+        Ok(())
+    }
+
+    /// The member that went aside, with its score.
+    fn long_member(&mut self, score: &[u8]) -> Walked {
+        let mut member = std::mem::replace(&mut self.member, Spool::new(BATCH_BYTES));
+        let key = std::mem::take(&mut self.key);
+        self.begin(4);
+        [self.verb.as_bytes(), &key, score].iter().for_each(|argument| self.argument(argument));
+        self.key = key;
+        put_head(&mut self.sink.buffer, self.form, member.len());
+        member.check().map_err(|failure| self.sink.stop(failure))?;
+        let (mut reader, mut piece) = (member.reader(), vec![0; BATCH_BYTES]);
+        loop {
+            let got = reader.read(&mut piece).map_err(|error| self.sink.stop(Failure::Output(error)))?;
+            if got == 0 {
+                break;
+            }
+            put_bytes(&mut self.sink.buffer, self.form, &piece[..got]);
+            self.sink.spill()?;
+        }
+        put_tail(&mut self.sink.buffer, self.form);
+        self.end()
+    }
+
+    /// A long field, and the value of one.
+    fn pair(&mut self, role: Role, piece: Piece<'_>) -> Walked {
+        if role == Role::Field && piece.is_first() {
+            self.flush_batch()?;
+            let key = std::mem::take(&mut self.key);
+            self.begin(4);
+            self.argument(self.verb.as_bytes());
+            self.argument(&key);
+            self.key = key;
+            self.open = true;
+        }
+        if piece.is_first() {
+            put_head(&mut self.sink.buffer, self.form, piece.len);
+        }
+        put_bytes(&mut self.sink.buffer, self.form, piece.bytes);
+        if piece.is_last() {
+            put_tail(&mut self.sink.buffer, self.form);
+        }
+        if piece.is_last() && role == Role::Value {
+            self.open = false;
+            return self.end();
+        }
+        self.sink.spill()
+    }
+
     /// A string too long to wait: the command is written around it as it comes. What waits is its field, if it is a
     /// hash's value.
     fn long(&mut self, role: Role, piece: Piece<'_>) -> Walked {
@@ -202,12 +269,16 @@ fn put_tail(out: &mut Vec<u8>, form: Form) {
 impl Visitor for Commands<'_> {
     #[inline]
     fn piece(&mut self, role: Role, piece: Piece<'_>) -> Walked {
-        let has_score = self.verb == "ZADD";
-        if piece.len > BATCH_BYTES as u64 && !has_score && role != Role::Field {
-            return self.long(role, piece);
+        let is_long = piece.len > BATCH_BYTES as u64;
+        match role {
+            Role::Value if self.open => return self.pair(role, piece),
+            Role::Field if is_long => return self.pair(role, piece),
+            Role::Member if is_long && self.verb == "ZADD" => return self.aside(piece),
+            _ if is_long => return self.long(role, piece),
+            _ => {}
         }
         if !piece.is_first() {
-            // A long field or member: its score, or value, comes behind it.
+            // Pieces of a short text: all of it was to come at once.
             self.batch.extend_from_slice(piece.bytes);
             if let Some(end) = self.ends.last_mut() {
                 *end = self.batch.len();
@@ -223,11 +294,14 @@ impl Visitor for Commands<'_> {
     }
 
     fn score(&mut self, score: f64) -> Walked {
+        let mut text = Vec::new();
+        crate::resp::number::format_f64(score, &mut text);
+        if !self.member.is_empty() {
+            return self.long_member(&text);
+        }
         // The score stands before its member.
         let last = self.ends.len() - 1;
         let from = if last > 0 { self.ends[last - 1] } else { 0 };
-        let mut text = Vec::new();
-        crate::resp::number::format_f64(score, &mut text);
         let len = self.batch.len() - from;
         self.batch.extend_from_slice(&text);
         self.batch[from..].rotate_left(len);

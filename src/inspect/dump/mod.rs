@@ -15,7 +15,7 @@ mod json;
 mod parquet;
 mod table;
 
-use std::io::{self, Write};
+use std::io::Write;
 
 pub use commands::{Commands, Form};
 pub use json::JsonLines;
@@ -31,7 +31,7 @@ const SPILL: usize = 64 << 10;
 pub struct Sink<'o> {
     out: &'o mut dyn Write,
     pub buffer: Vec<u8>,
-    failure: Option<io::Error>,
+    failure: Option<Failure>,
 }
 
 impl<'o> Sink<'o> {
@@ -49,13 +49,19 @@ impl<'o> Sink<'o> {
         let written = self.out.write_all(&self.buffer);
         self.buffer.clear();
         written.map_err(|error| {
-            self.failure = Some(error);
+            self.failure = Some(Failure::Output(error));
             LoadError::Stopped
         })
     }
 
+    /// Another failure that ends the walk.
+    pub(super) fn stop(&mut self, failure: Failure) -> LoadError {
+        self.failure = Some(failure);
+        LoadError::Stopped
+    }
+
     pub fn take_failure(&mut self) -> Option<Failure> {
-        self.failure.take().map(Failure::Output)
+        self.failure.take()
     }
     /// The failure behind an error of [`Sink::flush`].
     pub fn failed(&mut self, error: LoadError) -> Failure {

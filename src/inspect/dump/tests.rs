@@ -80,9 +80,14 @@ fn long_strings_are_written_around() {
         text.extend_from_slice(&len.to_be_bytes());
         text.extend(std::iter::repeat_n(byte, len as usize));
     };
-    let mut file = b"REDIS0004\x04\x01h\x03\x01a\x01b\x01f".to_vec();
+    let mut file = b"REDIS0004\x04\x01h\x05\x01a\x01b\x01f".to_vec();
     long(&mut file, b'v', 300_000);
-    file.extend_from_slice(b"\x01c\x01d\x05\x01z\x01");
+    file.extend_from_slice(b"\x01c\x01d");
+    long(&mut file, b'F', 300_000);
+    file.extend_from_slice(b"\x01x");
+    long(&mut file, b'G', 300_000);
+    long(&mut file, b'v', 300_000);
+    file.extend_from_slice(b"\x05\x01z\x01");
     long(&mut file, b'm', 300_000);
     file.extend_from_slice(&2.0f64.to_le_bytes());
     file.push(0xff);
@@ -92,7 +97,26 @@ fn long_strings_are_written_around() {
     assert_eq!(lines[1], "\"HSET\" \"h\" \"a\" \"b\"");
     assert!(lines[2] == format!("\"HSET\" \"h\" \"f\" \"{v}\""));
     assert_eq!(lines[3], "\"HSET\" \"h\" \"c\" \"d\"");
-    assert!(lines[4] == format!("\"ZADD\" \"z\" \"2\" \"{m}\""));
+    let (f, g) = ("F".repeat(300_000), "G".repeat(300_000));
+    assert!(lines[4] == format!("\"HSET\" \"h\" \"{f}\" \"x\""));
+    assert!(lines[5] == format!("\"HSET\" \"h\" \"{g}\" \"{v}\""));
+    assert!(lines[6] == format!("\"ZADD\" \"z\" \"2\" \"{m}\"") && lines.len() == 7);
+}
+
+/// Who wants some keys does not get the libraries of functions with them.
+#[test]
+fn functions_come_with_all_keys_only() {
+    let file = b"REDIS0010\xf5\x13#!lua name=x\nreturn\xfe\0\0\x01k\x01v\xff\0\0\0\0\0\0\0\0";
+    let said = |filter: &Filter| {
+        let mut out = Vec::new();
+        let mut commands = Commands::new(Sink::new(&mut out), Form::Lines);
+        walk(&mut source(file), filter, UnixMillis(0), &mut commands).unwrap();
+        commands.finish().unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert!(said(&Filter::default()).starts_with("\"FUNCTION\" \"LOAD\""));
+    let some = Filter { glob: Some(b"k*".to_vec()), ..Filter::default() };
+    assert_eq!(said(&some), "\"SELECT\" \"0\"\n\"SET\" \"k\" \"v\"\n");
 }
 
 #[test]

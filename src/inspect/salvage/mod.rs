@@ -19,16 +19,16 @@ mod rdb;
 #[cfg(test)]
 mod tests;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::input::{self, Found, Kind};
 use super::spool::Spool;
 use super::text::Json;
+use super::unpack::Damage;
 use super::{Failure, Result, check};
 use crate::disk::{Disk, DiskFile, Mode, OsDisk};
-use crate::error::IoFailure;
 use crate::units::UnixMillis;
 
 /// Losses that are named; more are counted.
@@ -172,11 +172,11 @@ fn open(path: &Path, options: &check::Options) -> Result<(Kind, Wreck, Option<St
         match input.read(&mut piece) {
             Ok(0) => break,
             Ok(got) => spool.put(&piece[..got]),
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
+            Err(error) if Damage::of(&error).is_some() => {
                 note = Some(format!("unpacked {} bytes, no more: {error}", spool.len()));
                 break;
             }
-            Err(error) => return Err(IoFailure::new("reading", &name, error).into()),
+            Err(error) => return Err(Failure::reading(&name, error)),
         }
     }
     Ok((kind, wreck(spool.into_file()?)?, note))
