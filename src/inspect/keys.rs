@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Of a data directory the snapshot is shown that a start would load, and what is left out is said: the log behind it is
-//! not replayed, because that needs the whole dataset in memory.
+//! replayed only if that is asked for ([`replayed`]), because it needs the whole dataset in memory.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use super::input::{self, Found, Input, Kind};
 use super::snapshot::Snapshot;
 use super::text::{self, shown};
 use super::value::{self, Facts, Visitor};
-use super::whole::is_log;
+use super::whole::{Whole, is_log};
 use super::{Failure, Result};
 use crate::disk::OsDisk;
 use crate::format::rdb::{Attributes, Item, ValueType};
@@ -35,13 +35,13 @@ pub struct Source {
 pub fn open(path: &Path, options: &check::Options) -> Result<Source> {
     let directory = match input::open(path, &options.watch)? {
         Found::File(input) if input.kind == Kind::Rdb => {
-            let what = "commands behind the snapshot in this log are not applied; convert applies them";
+            let what = "commands behind the snapshot in this log are not applied; --replay applies them";
             let note = is_log(&input).then(|| format!("{}: {what}", shown_name(&input)));
             return Ok(Source { input, note });
         }
         Found::File(input) => {
             let (name, what) = (input.file.display(), input.kind.word());
-            let hint = if input.kind == Kind::Log { "; convert makes a snapshot of it" } else { "" };
+            let hint = if input.kind == Kind::Log { "; --replay makes them" } else { "" };
             return Err(Failure::Usage(format!("{name} is a {what}: it holds no keys by itself{hint}")));
         }
         Found::Directory(directory) => directory,
@@ -53,7 +53,7 @@ pub fn open(path: &Path, options: &check::Options) -> Result<Source> {
     let Some(load) = plan.load.iter().find(|load| load.rdb > 0) else {
         let name = directory.display();
         return Err(Failure::Usage(format!(
-            "{name}: no snapshot; all that this directory holds are commands"
+            "{name}: no snapshot; all that this directory holds are commands, which --replay applies"
         )));
     };
     let Found::File(input) = input::open(&load.path, &options.watch)? else {
@@ -62,9 +62,19 @@ pub fn open(path: &Path, options: &check::Options) -> Result<Source> {
     let behind: u64 = plan.replay.iter().map(|run| run.end.since(run.start)).sum::<u64>()
         + plan.load.iter().map(|load| load.commands_end.saturating_sub(load.rdb)).sum::<u64>();
     let name = shown_name(&input);
-    let note = (behind > 0)
-        .then(|| format!("keys as of {name}: {} of commands behind it are not applied", text::size(behind)));
+    let note = (behind > 0).then(|| {
+        format!(
+            "keys as of {name}: {} of commands behind it are not applied; --replay applies them",
+            text::size(behind)
+        )
+    });
     Ok(Source { input, note })
+}
+
+/// The same with all commands of the log applied: what a start would have, in the memory of a server.
+pub fn replayed(path: &Path, options: &check::Options, now: UnixMillis) -> Result<Source> {
+    let whole = Whole::open(path, options, now)?;
+    Ok(Source { input: whole.input(&options.watch)?, note: whole.note })
 }
 
 fn shown_name(input: &Input) -> String {

@@ -38,6 +38,33 @@
 //! assert_eq!(report.verdict(), check::Verdict::Sound);
 //! # Ok::<(), ringhold::inspect::Failure>(())
 //! ```
+//!
+//! What a command sees, any program can: here the bytes of each type in a file.
+//!
+//! ```
+//! use ringhold::format::rdb::stream;
+//! use ringhold::inspect::{Failure, input, keys, value};
+//! use ringhold::units::UnixMillis;
+//!
+//! #[derive(Default)]
+//! struct Bytes(std::collections::BTreeMap<&'static str, u64>);
+//! impl stream::Visit for Bytes {}
+//! impl value::Visitor for Bytes {} // Would be shown each element, in pieces.
+//! impl keys::Take for Bytes {
+//!     fn row(&mut self, row: &keys::Row<'_>) -> Result<bool, Failure> {
+//!         *self.0.entry(row.head.type_word()).or_default() += row.bytes;
+//!         Ok(true)
+//!     }
+//! }
+//!
+//! let file = b"REDIS0004\0\x03key\x05value\x04\x04hash\x01\x01f\x01v\xff";
+//! let input = input::of_reader(Box::new(&file[..]), "example.rdb".as_ref(), None)?;
+//! let mut source = keys::Source { input, note: None };
+//! let mut bytes = Bytes::default();
+//! keys::walk(&mut source, &keys::Filter::default(), UnixMillis(0), &mut bytes)?;
+//! assert_eq!(bytes.0["string"], 11);
+//! # Ok::<(), Failure>(())
+//! ```
 
 pub mod at;
 pub mod check;

@@ -123,14 +123,17 @@ pub fn of_input(mut input: Input, now: UnixMillis) -> Result<Summary> {
     };
     let walked = counter.walk(&mut snapshot, &mut report);
     report.bytes = snapshot.offset();
-    match walked {
-        Ok(()) => {
-            let behind = snapshot.behind()?;
-            if !behind.is_empty() {
-                check::check_commands(behind, input, &mut report)?;
-            }
-        }
-        Err(failure) => report.absorb(failure)?,
+    let behind = match walked {
+        Ok(()) => snapshot.behind(),
+        Err(failure) => Err(failure),
+    };
+    let rest = match behind {
+        Ok(behind) if behind.is_empty() => Ok(()),
+        Ok(behind) => check::check_commands(behind, input, &mut report),
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = rest {
+        report.absorb(failure)?;
     }
     Ok(Summary { report, data: Some(counter.finish()) })
 }

@@ -60,7 +60,7 @@ pub fn packing(head: &[u8]) -> Option<Packing> {
 
 /// What was packed in `packed`.
 pub fn unpack(packing: Packing, packed: Box<dyn Read>) -> Box<dyn Read> {
-    let source = BufReader::with_capacity(STEP, Source { inner: packed, failed: None });
+    let source = BufReader::with_capacity(STEP, Source { inner: packed, failed: None, ended: false });
     let from = match packing {
         Packing::Gzip => From::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(source))),
         Packing::Zstd => From::Zstd(Box::new(Frames { source, decoder: None, window: 0 })),
@@ -68,15 +68,17 @@ pub fn unpack(packing: Packing, packed: Box<dyn Read>) -> Box<dyn Read> {
     Box::new(Unpacked { from, at: 0 })
 }
 
-/// Remembers what a failed read of the packed file was, since decoders make errors of their own of it.
+/// Remembers how reading the packed file ended, since decoders make errors of their own of it.
 struct Source {
     inner: Box<dyn Read>,
     failed: Option<io::ErrorKind>,
+    ended: bool,
 }
 
 impl Read for Source {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buf);
+        self.ended = matches!(got, Ok(0)) && !buf.is_empty();
         self.failed =
             got.as_ref().err().map(io::Error::kind).filter(|kind| *kind != io::ErrorKind::Interrupted);
         got
@@ -96,9 +98,10 @@ struct Unpacked {
 impl Read for Unpacked {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let (got, source, name) = match &mut self.from {
-            From::Gzip(members) => (members.read(buf), members.get_ref().get_ref(), "gzip"),
-            From::Zstd(frames) => (frames.read(buf), frames.source.get_ref(), "zstd"),
+            From::Gzip(members) => (members.read(buf), members.get_ref(), "gzip"),
+            From::Zstd(frames) => (frames.read(buf), &frames.source, "zstd"),
         };
+        let at_end = source.get_ref().ended && source.buffer().is_empty();
         let error = match got {
             Ok(got) => {
                 self.at += got as u64;
@@ -106,12 +109,12 @@ impl Read for Unpacked {
             }
             Err(error) => error,
         };
-        if error.kind() == io::ErrorKind::Interrupted || source.failed.is_some() {
+        if error.kind() == io::ErrorKind::Interrupted || source.get_ref().failed.is_some() {
             return Err(error);
         }
-        let what = match error.kind() {
-            io::ErrorKind::UnexpectedEof => format!("the {name} data end here, before their end"),
-            _ => format!("the {name} data are damaged: {error}"),
+        let what = match at_end || error.kind() == io::ErrorKind::UnexpectedEof {
+            true => format!("the {name} data end here, before their end"),
+            false => format!("the {name} data are damaged: {error}"),
         };
         Err(io::Error::new(io::ErrorKind::InvalidData, Damage { at: self.at, what }))
     }
@@ -224,17 +227,13 @@ fn invalid(what: &str) -> io::Error {
 /// What the decoder says, without the names of its types.
 fn plain(error: ruzstd::decoding::errors::FrameDecoderError) -> io::Error {
     use ruzstd::decoding::errors::FrameDecoderError as E;
-    let text = error.to_string();
-    if text.contains("UnexpectedEof") {
-        return io::ErrorKind::UnexpectedEof.into();
-    }
     let what = match error {
         E::DictNotProvided { dict_id } => format!("it needs the dictionary {dict_id}"),
         E::ReadFrameHeaderError(_) | E::FrameHeaderError(_) => "a frame's header".into(),
         E::FailedToReadBlockHeader(_) => "a block's header".into(),
         E::FailedToReadBlockBody(_) => "a block's content".into(),
-        E::FailedToReadChecksum(_) => return io::ErrorKind::UnexpectedEof.into(),
-        _ => text,
+        E::FailedToReadChecksum(_) => "a frame's checksum".into(),
+        _ => error.to_string(),
     };
     invalid(&what)
 }

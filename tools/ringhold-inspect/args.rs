@@ -31,8 +31,8 @@ A PATH is one of
                       a running server, whose data are taken by a full sync;
                       REDISCLI_AUTH may hold the password
 gzip and zstd are unpacked on the way. Memory does not grow with the files, but
-for what a log must be replayed for: at, and diff and convert of logs and of
-directories whose log goes on behind the snapshot.";
+for what a log must be replayed for: at, --replay, and diff and convert of logs
+and of directories whose log goes on behind the snapshot.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,6 +67,7 @@ Examples:
   ringhold-inspect keys --type hash,zset --size 1mb.. dump.rdb
   ringhold-inspect keys --glob 'session:*' --ttl 30d.. dump.rdb
   ringhold-inspect keys --idle 86400.. --columns idle,bytes,key --csv dump.rdb > idle.csv
+  ringhold-inspect keys --replay appendonlydir/appendonly.aof.manifest
   ringhold-inspect keys --json dump.rdb | jq -r 'select(.elements > 9999) | .key'";
     pub const GET: &str = "\
 Examples:
@@ -363,8 +364,11 @@ pub enum KeysCommand {
     /// List keys: one a line, with what is asked of them
     #[command(after_help = examples::KEYS)]
     Keys {
-        /// Snapshot, directory, server or -
+        /// Snapshot, log, directory, server or -
         path: PathBuf,
+        /// Apply the log behind the snapshot first; takes the memory of a server
+        #[arg(long)]
+        replay: bool,
         /// db,type,encoding,bytes,elements,longest,ttl,expires,idle,freq,offset,key; bytes are those in the file, ttl and
         /// expires milliseconds
         #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = column)]
@@ -380,10 +384,13 @@ pub enum KeysCommand {
     /// Show a key's value: an element a line, escaped
     #[command(after_help = examples::GET)]
     Get {
-        /// Snapshot, directory, server or -
+        /// Snapshot, log, directory, server or -
         path: PathBuf,
         /// \xHH stands for a byte
         key: String,
+        /// Apply the log behind the snapshot first; takes the memory of a server
+        #[arg(long)]
+        replay: bool,
         /// The database; without it, the first one that has the key
         #[arg(long)]
         db: Option<u64>,
@@ -394,8 +401,11 @@ pub enum KeysCommand {
     /// Write keys with their values
     #[command(after_help = examples::DUMP)]
     Dump {
-        /// Snapshot, directory, server or -
+        /// Snapshot, log, directory, server or -
         path: PathBuf,
+        /// Apply the log behind the snapshot first; takes the memory of a server
+        #[arg(long)]
+        replay: bool,
         /// What is written
         #[arg(long, value_enum, default_value_t = DumpFormat::Json)]
         format: DumpFormat,
@@ -418,8 +428,11 @@ pub enum KeysCommand {
     /// What fills the memory of a server: by type and prefix, the largest keys; as Redis and as Ringhold would hold them
     #[command(after_help = examples::MEMORY)]
     Memory {
-        /// Snapshot, directory, server or -
+        /// Snapshot, log, directory, server or -
         path: PathBuf,
+        /// Apply the log behind the snapshot first; takes the memory of a server
+        #[arg(long)]
+        replay: bool,
         /// How many of the largest keys [default: 20, of a page 500]
         #[arg(long, value_name = "N")]
         top: Option<usize>,

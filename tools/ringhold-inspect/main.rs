@@ -169,8 +169,15 @@ fn check(
 }
 
 /// Walks the keys of `path`, saying on standard error what is left out.
-fn walk(path: &Path, options: &check::Options, filter: &Filter, take: &mut impl Take) -> Result<(), Failure> {
-    let mut source = keys::open(path, options)?;
+fn walk(
+    path: &Path,
+    replay: bool,
+    options: &check::Options,
+    filter: &Filter,
+    take: &mut impl Take,
+) -> Result<(), Failure> {
+    let source = if replay { keys::replayed(path, options, now()) } else { keys::open(path, options) };
+    let mut source = source?;
     if let Some(note) = &source.note {
         eprintln!("ringhold-inspect: {}", message(note));
     }
@@ -232,7 +239,7 @@ fn keys_command(
     out: &mut Out<'_>,
 ) -> Result<i32, Failure> {
     match command {
-        KeysCommand::Keys { path, wanted, measured, columns, csv } => {
+        KeysCommand::Keys { path, replay, wanted, measured, columns, csv } => {
             let mut filter = wanted.filter()?;
             measured.narrow(&mut filter);
             let columns = if columns.is_empty() { Column::USUAL.to_vec() } else { columns.clone() };
@@ -242,19 +249,25 @@ fn keys_command(
                 (false, false) => keys::Format::Table,
             };
             write(out, keys::heading(&columns, format).as_bytes())?;
-            walk(path, options, &filter, &mut List { out, columns, format, now: now(), line: Vec::new() })?;
+            walk(
+                path,
+                *replay,
+                options,
+                &filter,
+                &mut List { out, columns, format, now: now(), line: Vec::new() },
+            )?;
             Ok(0)
         }
-        KeysCommand::Get { path, key, db, raw } => {
+        KeysCommand::Get { path, replay, key, db, raw } => {
             let name = Some(unescaped(key));
             let filter = Filter { dbs: db.iter().copied().collect(), name, ..Filter::default() };
             let found = if json {
                 let mut lines = JsonLines::first(Sink::new(out));
-                walk(path, options, &filter, &mut lines)?;
+                walk(path, *replay, options, &filter, &mut lines)?;
                 lines.finish()? > 0
             } else {
                 let mut show = Show::new(*raw, Sink::new(out));
-                walk(path, options, &filter, &mut show)?;
+                walk(path, *replay, options, &filter, &mut show)?;
                 show.finish()?
             };
             if !found {
@@ -264,12 +277,12 @@ fn keys_command(
             }
             Ok(i32::from(!found))
         }
-        KeysCommand::Dump { path, wanted, format } => {
+        KeysCommand::Dump { path, replay, wanted, format } => {
             let filter = wanted.filter()?;
             let form = match format {
                 DumpFormat::Json => {
                     let mut lines = JsonLines::new(Sink::new(out));
-                    walk(path, options, &filter, &mut lines)?;
+                    walk(path, *replay, options, &filter, &mut lines)?;
                     return lines.finish().map(|_| 0);
                 }
                 DumpFormat::Csv | DumpFormat::Parquet => {
@@ -277,14 +290,14 @@ fn keys_command(
                         DumpFormat::Csv => Table::csv(Sink::new(out)),
                         _ => Table::parquet(out)?,
                     };
-                    walk(path, options, &filter, &mut table)?;
+                    walk(path, *replay, options, &filter, &mut table)?;
                     return table.finish().map(|()| 0);
                 }
                 DumpFormat::Resp => Form::Resp,
                 DumpFormat::Commands => Form::Lines,
             };
             let mut commands = Commands::new(Sink::new(out), form);
-            walk(path, options, &filter, &mut commands)?;
+            walk(path, *replay, options, &filter, &mut commands)?;
             match commands.finish()? {
                 0 => {}
                 left_out => eprintln!(
@@ -297,7 +310,7 @@ fn keys_command(
             let wanted = diff::Wanted { filter: &wanted.filter()?, now: now(), elements: *elements };
             diffing::run([left, right], &wanted, json, options, out)
         }
-        KeysCommand::Memory { path, wanted, measured, top, separator, least, html } => {
+        KeysCommand::Memory { path, replay, wanted, measured, top, separator, least, html } => {
             let mut filter = wanted.filter()?;
             measured.narrow(&mut filter);
             let is_page = html.is_some();
@@ -307,7 +320,7 @@ fn keys_command(
             let mut file =
                 html.as_deref().filter(|file| !is_standard(file)).map(NewFile::create).transpose()?;
             let mut memory = Memory::new(top, *separator, now());
-            walk(path, options, &filter, &mut memory)?;
+            walk(path, *replay, options, &filter, &mut memory)?;
             if is_page {
                 let page = memory.to_html(live::name_of(path).as_os_str().as_encoded_bytes(), share);
                 match &mut file {

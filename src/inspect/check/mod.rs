@@ -223,18 +223,25 @@ pub fn check(path: &Path, options: &Options) -> Result<Report> {
 }
 
 /// Checks one file by itself.
-pub fn check_input(mut input: Input) -> Result<FileReport> {
+pub fn check_input(input: Input) -> Result<FileReport> {
     let mut report = FileReport::new(&input.file.clone(), input.kind.word());
+    if let Err(failure) = check_into(input, &mut report) {
+        report.absorb(failure)?;
+    }
+    Ok(report)
+}
+
+fn check_into(mut input: Input, report: &mut FileReport) -> Result<()> {
     match input.kind {
         Kind::Rdb => {
-            if let Some(behind) = rdb::check(&mut input, &mut report)? {
-                check_commands(behind, input, &mut report)?;
+            if let Some(behind) = rdb::check(&mut input, report)? {
+                check_commands(behind, input, report)?;
             }
         }
-        Kind::Log => log::check(&mut input, &mut report)?,
-        Kind::Ring => ring::check(&mut input, &mut report)?,
+        Kind::Log => log::check(&mut input, report)?,
+        Kind::Ring => ring::check(&mut input, report)?,
         Kind::History => {
-            let bytes = read_small(&mut input, &mut report)?;
+            let bytes = read_small(&mut input, report)?;
             match History::parse(&bytes) {
                 Ok(found) => {
                     report.facts.push(("position", format!("{}:{}", found.replid, found.offset_hint)));
@@ -244,10 +251,10 @@ pub fn check_input(mut input: Input) -> Result<FileReport> {
             }
         }
         Kind::Manifest => {
-            read_manifest(&mut input, &mut report)?;
+            read_manifest(&mut input, report)?;
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 /// A ring's report, and its blocks unless its header is damaged.

@@ -321,8 +321,8 @@ fn a_report_is_json() {
         String::from_utf8(report.to_json()).unwrap(),
         "{\"verdict\":\"corrupt\",\"files\":[{\"file\":\"the file\",\"kind\":\"snapshot\",\"bytes\":12,\
          \"verdict\":\"corrupt\",\"problem\":{\"file\":\"the file\",\"at\":12,\"what\":\"ends here, 1 or more bytes too \
-         soon (key 'a' in db 0)\"},\"more\":0,\"cut\":null,\"facts\":{\"version\":\"4\",\"keys\":\"1\",\
-         \"elements\":\"0\"},\"notes\":[]}]}"
+         soon (key 'a' in db 0)\"},\"more\":0,\"cut\":null,\"facts\":{\"version\":4,\"keys\":1,\
+         \"elements\":0},\"notes\":[]}]}"
     );
 }
 
