@@ -7,7 +7,9 @@
 //! Every member and frame is read, and its checksum verified where it has one. A frame of zstd says how far back it
 //! refers (its window), and so much of it must be in memory: up to [`WINDOW`], the most that `zstd -d` takes unasked; what needs
 //! more is refused before it is unpacked. What is wrong with the packing is [`Damage`], told from a
-//! failed read so that it becomes a place in the file; bytes count unpacked there as everywhere.
+//! failed read so that it becomes a place in the file; bytes count unpacked there as everywhere, and the packed place is
+//! told beside it. Of a damaged zstd frame what lies in its window is not given out: up to 8 MiB before the damage, as it is
+//! packed by default.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -60,7 +62,7 @@ pub fn packing(head: &[u8]) -> Option<Packing> {
 
 /// What was packed in `packed`.
 pub fn unpack(packing: Packing, packed: Box<dyn Read>) -> Box<dyn Read> {
-    let source = BufReader::with_capacity(STEP, Source { inner: packed, failed: None, ended: false });
+    let source = BufReader::with_capacity(STEP, Source { inner: packed, at: 0, failed: None, ended: false });
     let from = match packing {
         Packing::Gzip => From::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(source))),
         Packing::Zstd => From::Zstd(Box::new(Frames { source, decoder: None, window: 0 })),
@@ -71,6 +73,8 @@ pub fn unpack(packing: Packing, packed: Box<dyn Read>) -> Box<dyn Read> {
 /// Remembers how reading the packed file ended, since decoders make errors of their own of it.
 struct Source {
     inner: Box<dyn Read>,
+    /// Bytes that were read.
+    at: u64,
     failed: Option<io::ErrorKind>,
     ended: bool,
 }
@@ -79,6 +83,7 @@ impl Read for Source {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buf);
         self.ended = matches!(got, Ok(0)) && !buf.is_empty();
+        self.at += *got.as_ref().unwrap_or(&0) as u64;
         self.failed =
             got.as_ref().err().map(io::Error::kind).filter(|kind| *kind != io::ErrorKind::Interrupted);
         got
@@ -116,6 +121,8 @@ impl Read for Unpacked {
             true => format!("the {name} data end here, before their end"),
             false => format!("the {name} data are damaged: {error}"),
         };
+        let packed = source.get_ref().at - source.buffer().len() as u64;
+        let what = format!("{what} (about byte {packed} of the packed file)");
         Err(io::Error::new(io::ErrorKind::InvalidData, Damage { at: self.at, what }))
     }
 }
