@@ -561,8 +561,11 @@ mod tests {
         let oldest: Vec<(ReplId, Offset)> =
             history.lineage.iter().rev().take(2).map(|past| (past.replid, past.end)).collect();
         assert_eq!(oldest, [(id(1), Offset(10)), (id(2), Offset(20))]);
-        assert_eq!(history.lineage[0].replid, id(198), "what ring and log state if the start dies now");
-        assert_eq!(history.lineage[0].replid, id(198), "the newest is kept too");
+        assert_eq!(
+            history.lineage[0].replid,
+            id(198),
+            "the newest is kept: what ring and log state if the start dies now"
+        );
         // Nor is it where a primary tells of names that hold more.
         let told: Vec<Ancestor> = (0..100)
             .map(|n| Ancestor {
