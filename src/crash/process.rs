@@ -10,6 +10,7 @@
 //! | P3, P4 | `PSYNC` under the name of before, at the end of the notes, goes on, if the backlog says that it reaches back so far |
 //! | P5 | no start refuses, whether the one before was killed half-way or not |
 //! | – | a stock replica that was there all the time comes to the same offset and digest |
+//! | P6 | after a power cut that took what it holds it may also be refused, and then keeps what it has |
 //! | – | a copy of the running server's directory, its files taken in any order, starts or refuses, goes on by itself, and becomes equal to the original when it is told to follow it |
 //! | – | a replica of ours that is killed again and again starts, and becomes equal when it is left alone |
 //!
@@ -60,6 +61,8 @@ pub struct Tally {
     /// Replicas of ours that were killed, too, and became equal.
     pub replicas: u64,
     pub power_cuts: u64,
+    /// Power cuts with a stock replica attached, after which it was equal, or refused and as it had been.
+    pub stock_after_cuts: u64,
     pub writes: u64,
     /// Rounds in which the backlog did not reach back to the notes: no more was judged in that directory.
     pub lost_track: u64,
@@ -85,10 +88,12 @@ impl From<io::Error> for Wrong {
     }
 }
 
-/// Every so many directories have a stock replica, which takes a second to come back.
+/// Every so many directories have a stock replica, which takes a second to come back,
 const WITH_STOCK: u64 = 4;
-/// And every so many lose their power, where the server notes what that takes.
+/// and half of those that lose their power, where the server notes what that takes: every so many.
 const WITH_POWER_CUTS: u64 = 3;
+/// One in so many is emptied by FLUSHALL now and then.
+const WITH_FLUSHES: u8 = 3;
 /// Something else went wrong.
 const NO_PROMISE: &str = "–";
 /// In which database counters are, out of reach of the other writers.
@@ -99,6 +104,13 @@ const COUNTERS: &str = "9";
 enum Beside {
     Copy,
     Replica,
+}
+
+/// A key that is set to ever greater numbers by one client.
+#[derive(Default)]
+struct Counter {
+    sent: AtomicU64,
+    acked: AtomicU64,
 }
 
 /// One directory, killed and started again and again.
@@ -116,10 +128,14 @@ struct Campaign<'a> {
     /// What a power cut must leave.
     safe: Offset,
     lost_power: bool,
-    sent: [AtomicU64; 2],
-    acked: [AtomicU64; 2],
+    counters: [Counter; 2],
+    flushes: bool,
+    /// FLUSHALL was sent since the counters were compared.
+    flushed: AtomicBool,
     has_stock: bool,
     stock: Option<Process>,
+    /// What the stock replica had when the power was cut.
+    stock_held: Option<(Offset, String)>,
     follower: Option<Follower>,
     is_over: bool,
     tally: Tally,
@@ -165,6 +181,7 @@ impl Tally {
             copies: self.copies + other.copies,
             replicas: self.replicas + other.replicas,
             power_cuts: self.power_cuts + other.power_cuts,
+            stock_after_cuts: self.stock_after_cuts + other.stock_after_cuts,
             writes: self.writes + other.writes,
             lost_track: self.lost_track + other.lost_track,
         }
@@ -201,6 +218,7 @@ impl<'a> Campaign<'a> {
             die_at: None,
             medium: None,
         };
+        let flushes = rng.u8(0..WITH_FLUSHES) == 0;
         let mut campaign = Campaign {
             plan,
             rng,
@@ -212,10 +230,12 @@ impl<'a> Campaign<'a> {
             reached: Offset::ZERO,
             safe: Offset::ZERO,
             lost_power: false,
-            sent: Default::default(),
-            acked: Default::default(),
-            has_stock: seed.is_multiple_of(WITH_STOCK) && !cuts_power,
+            counters: Default::default(),
+            flushes,
+            flushed: AtomicBool::new(false),
+            has_stock: seed.is_multiple_of(if cuts_power { 2 } else { WITH_STOCK }),
             stock: None,
+            stock_held: None,
             follower: None,
             is_over: false,
             tally: Tally::default(),
@@ -226,7 +246,8 @@ impl<'a> Campaign<'a> {
             power::prepare(&medium, &mut campaign.rng)?;
             campaign.launch.medium = Some(medium);
         }
-        campaign.tell(format!("{:?}, power cuts: {cuts_power}", campaign.launch.directives));
+        campaign
+            .tell(format!("{:?}, power cuts: {cuts_power}, FLUSHALL: {flushes}", campaign.launch.directives));
         Ok(campaign)
     }
 
@@ -329,6 +350,7 @@ impl<'a> Campaign<'a> {
     fn perhaps_lose_power(&mut self) -> Verdict {
         let Some(medium) = self.launch.medium.clone().filter(|_| self.rng.bool()) else { return Ok(()) };
         self.tell("power cut".into());
+        self.note_stock()?;
         power::cut(&self.launch.dir, &medium, &mut self.rng)?;
         // It may be ahead now, which the server must not mend silently (P6).
         if self.dir.join("replica").exists() {
@@ -373,7 +395,7 @@ impl<'a> Campaign<'a> {
             self.name = None;
         }
         if !self.is_always() {
-            self.acked.iter().for_each(|acked| acked.store(0, Ordering::SeqCst));
+            self.counters.iter().for_each(|counter| counter.acked.store(0, Ordering::SeqCst));
         }
         self.rest.clear();
         self.reached = offset;
@@ -447,18 +469,17 @@ impl<'a> Campaign<'a> {
 
     fn check_counters(&mut self, peer: &mut Peer) -> Verdict {
         peer.call(&["SELECT", COUNTERS])?;
-        for (id, (sent, acked)) in self.sent.iter().zip(&self.acked).enumerate() {
+        let flushed = self.flushed.load(Ordering::SeqCst);
+        for (id, Counter { sent, acked }) in self.counters.iter().enumerate() {
             let found: u64 = peer.call(&["GET", &format!("counter:{id}")])?.text.parse().unwrap_or(0);
             let (most, least) = (sent.load(Ordering::SeqCst), acked.load(Ordering::SeqCst));
-            if !(least..=most).contains(&found) {
-                return Err(Wrong(
-                    "P1",
-                    format!("{least} increments acknowledged, {most} sent, {found} there"),
-                ));
+            let is_flushed = flushed && found == 0;
+            if !(least..=most).contains(&found) && !is_flushed {
+                return Err(Wrong("P1", format!("{least} is acknowledged, {most} sent, {found} there")));
             }
-            sent.store(found, Ordering::SeqCst);
             acked.store(found, Ordering::SeqCst);
         }
+        self.flushed.store(false, Ordering::SeqCst);
         Ok(())
     }
 
@@ -471,15 +492,17 @@ impl<'a> Campaign<'a> {
         let cleanly = self.launch.die_at.is_none() && self.rng.u8(0..6) == 0;
         let seeds: [u64; 3] = std::array::from_fn(|_| self.rng.u64(..));
         let (stop, writes) = (AtomicBool::new(false), AtomicU64::new(0));
-        let (sent, acked) = (std::mem::take(&mut self.sent), std::mem::take(&mut self.acked));
+        let counters = std::mem::take(&mut self.counters);
+        let flushed = std::mem::take(&mut self.flushed);
+        let flushes = self.flushes.then_some(&flushed);
         let done = std::thread::scope(|scope| {
-            for id in 0..sent.len() {
-                let (sent, acked, stop, writes) = (&sent[id], &acked[id], &stop, &writes);
-                scope.spawn(move || count_up(port, id, sent, acked, stop, writes));
+            for (id, counter) in counters.iter().enumerate() {
+                let (stop, writes) = (&stop, &writes);
+                scope.spawn(move || count_up(port, id, counter, stop, writes));
             }
             for seed in &seeds[..2] {
                 let (stop, writes) = (&stop, &writes);
-                scope.spawn(move || write_anything(port, *seed, stop, writes));
+                scope.spawn(move || write_anything(port, *seed, flushes, stop, writes));
             }
             let stop_disturbing = &stop;
             scope.spawn(move || disturb(port, seeds[2], stop_disturbing));
@@ -493,7 +516,7 @@ impl<'a> Campaign<'a> {
             stop.store(true, Ordering::SeqCst);
             ended
         });
-        (self.sent, self.acked) = (sent, acked);
+        (self.counters, self.flushed) = (counters, flushed);
         self.tally.writes += writes.into_inner();
         done
     }
@@ -569,31 +592,24 @@ fn digest(peer: &mut Peer) -> Verdict<(Offset, String)> {
 }
 
 /// Until the connection ends.
-fn count_up(
-    port: u16,
-    id: usize,
-    sent: &AtomicU64,
-    acked: &AtomicU64,
-    stop: &AtomicBool,
-    writes: &AtomicU64,
-) {
+fn count_up(port: u16, id: usize, counter: &Counter, stop: &AtomicBool, writes: &AtomicU64) {
     let Ok(mut peer) = Peer::connect(port) else { return };
     let key = format!("counter:{id}");
     if peer.call(&["SELECT", COUNTERS]).is_err() {
         return;
     }
     while !stop.load(Ordering::SeqCst) {
-        let before = sent.fetch_add(1, Ordering::SeqCst);
-        match peer.call(&["INCR", &key]) {
-            Ok(reply) if !reply.is_error => acked.store(before + 1, Ordering::SeqCst),
+        let next = counter.sent.fetch_add(1, Ordering::SeqCst) + 1;
+        match peer.call(&["SET", &key, &next.to_string()]) {
+            Ok(reply) if !reply.is_error => counter.acked.store(next, Ordering::SeqCst),
             _ => return,
         }
         writes.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// All types, transactions, deadlines, in the first databases.
-fn write_anything(port: u16, seed: u64, stop: &AtomicBool, writes: &AtomicU64) {
+/// All types, transactions, deadlines, in the first databases; FLUSHALL only if it may, which is noted.
+fn write_anything(port: u16, seed: u64, flushed: Option<&AtomicBool>, stop: &AtomicBool, writes: &AtomicU64) {
     let Ok(mut peer) = Peer::connect(port) else { return };
     let mut rng = Rng::with_seed(seed);
     while !stop.load(Ordering::SeqCst) {
@@ -601,7 +617,11 @@ fn write_anything(port: u16, seed: u64, stop: &AtomicBool, writes: &AtomicU64) {
         if rng.u8(0..8) == 0 {
             batch = vec![vec![b"MULTI".to_vec()], write(&mut rng), write(&mut rng), vec![b"EXEC".to_vec()]];
         }
-        for words in batch.iter().filter(|words| words[0] != b"FLUSHALL") {
+        for words in batch {
+            if words[0] == b"FLUSHALL" {
+                let Some(flushed) = flushed else { continue };
+                flushed.store(true, Ordering::SeqCst);
+            }
             let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
             if peer.call_bytes(&words).is_err() {
                 return;

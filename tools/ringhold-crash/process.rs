@@ -71,6 +71,7 @@ pub fn run(report: &mut Report, options: &Options) {
         ("kills", tally.kills),
         ("deaths_at_fail_points", tally.deaths),
         ("power_cuts", tally.power_cuts),
+        ("power_cuts_with_stock", tally.stock_after_cuts),
         ("live_copies", tally.copies),
         ("replicas", tally.replicas),
         ("writes", tally.writes),
@@ -78,12 +79,13 @@ pub fn run(report: &mut Report, options: &Options) {
     ];
     let words = |has: bool| if has { "yes" } else { "no" };
     println!(
-        "{} starts judged, {} kills ({} at fail points), {} power cuts, {} live copies, {} replicas killed, too, {} writes; \
+        "{} starts judged, {} kills ({} at fail points), {} power cuts ({} with a stock replica), {} live copies, {} replicas killed, too, {} writes; \
          stock replica: {}; fail points: {}; {} directories given up early, as the backlog did not reach back to the notes",
         tally.rounds,
         tally.kills,
         tally.deaths,
         tally.power_cuts,
+        tally.stock_after_cuts,
         tally.copies,
         tally.replicas,
         tally.writes,

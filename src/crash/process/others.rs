@@ -36,7 +36,55 @@ impl Campaign<'_> {
         }
         let Some(stock) = &self.stock else { return Ok(()) };
         let mut replica = Peer::connect(stock.port)?;
-        self.agree(peer, &mut replica, "the stock replica")
+        let held = self.stock_held.take();
+        self.tally.stock_after_cuts += u64::from(held.is_some());
+        match held {
+            Some(held) if self.is_refused(peer, &mut replica)? => {
+                self.tell(format!("the stock replica, at {}, is refused", held.0));
+                if digest(&mut replica)? != held {
+                    return Err(Wrong(
+                        "P6",
+                        "the stock replica was refused, and has other data than before".into(),
+                    ));
+                }
+                self.stock = None; // the next one begins with nothing
+                Ok(())
+            }
+            _ => self.agree(peer, &mut replica, "the stock replica"),
+        }
+    }
+
+    /// The server's power is about to be cut.
+    pub(super) fn note_stock(&mut self) -> Verdict {
+        let Some(stock) = &self.stock else { return Ok(()) };
+        let mut replica = Peer::connect(stock.port)?;
+        let until = Instant::now() + PATIENCE;
+        while replica.info("replication", "master_link_status")? == "up"
+            || replica.info("persistence", "loading")? == "1"
+        {
+            if Instant::now() > until {
+                return Err(Wrong(
+                    NO_PROMISE,
+                    "the stock replica does not see that its primary is gone".into(),
+                ));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        self.stock_held = Some(digest(&mut replica)?);
+        Ok(())
+    }
+
+    /// What the replica asks for is refused in a way that lets it keep what it has.
+    fn is_refused(&mut self, peer: &mut Peer, replica: &mut Peer) -> Verdict<bool> {
+        let (replid, at) = (replica.info("replication", "master_replid")?, replica.offset()?);
+        let mut asks = Peer::connect(self.launch.port)?;
+        asks.call(&["REPLCONF", "capa", "eof", "capa", "psync2"])?;
+        let said = asks.call(&["PSYNC", &replid, &at.next_byte().to_string()])?.text;
+        let is_refused = said.starts_with("NOMASTERLINK");
+        if is_refused && self.is_always() && at <= peer.offset()? {
+            return Err(Wrong("P4", format!("a stock replica at {replid}:{at} is refused: {said}")));
+        }
+        Ok(is_refused)
     }
 
     /// Waits until a replica is where the server is, and compares.
