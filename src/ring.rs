@@ -30,7 +30,8 @@ use crate::disk::{Disk, Mode, Region, Result, durable};
 use crate::error::Corrupt;
 use crate::format::crc::SealCrc;
 use crate::format::ring::{
-    BLOCK, Layout, NAME_SLOTS, Name, WINDOW_SLOTS, Window, WindowSeal, block_seal, block_start, decode_header,
+    BLOCK, Layout, NAME_SLOTS, Name, WINDOW_SLOTS, Window, WindowSeal, block_seal, block_start,
+    decode_header, has_lost_window,
 };
 use crate::planted::{Bug, planted};
 use crate::units::{Offset, ReplId};
@@ -82,6 +83,8 @@ pub struct Check {
     /// Offsets the header knows to be in the log.
     pub written: Offset,
     pub durable: Offset,
+    /// One of the two window slots cannot be read: it may have claimed more.
+    pub lost_window: bool,
 }
 
 impl Ring {
@@ -482,7 +485,9 @@ impl Ring {
 
     fn check(&self) -> Check {
         let Window { start, end, written, durable, .. } = self.window;
-        let mut check = Check { proven: Vec::new(), claimed: start..end, damage: None, written, durable };
+        let lost_window = has_lost_window(self.region.bytes());
+        let (proven, damage) = (Vec::new(), None);
+        let mut check = Check { proven, claimed: start..end, damage, written, durable, lost_window };
         let mut block = block_start(start);
         let mut run: Option<Range<Offset>> = None;
         while block < end {

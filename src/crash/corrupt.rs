@@ -373,3 +373,25 @@ fn write_some(world: &mut World, round: usize, big: usize) -> Result<(), String>
 fn learn(world: &mut World, model: &mut Model) -> Result<(), String> {
     world.appended().into_iter().try_for_each(|(units, end)| model.append(&units, end))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::ring::{WINDOW_SLOTS, Window};
+
+    /// Of the two slots that say how far the ring reaches the newer one is damaged: what only it told of is gone, which is said.
+    #[test]
+    fn what_a_damaged_window_slot_takes_is_reported() {
+        for recipe in recipes().into_iter().filter(|recipe| !recipe.clean) {
+            let mut directory = Directory::make(recipe, 1).unwrap();
+            let ring = directory.files.iter().position(|(path, _)| path.ends_with("backlog.ring")).unwrap();
+            let mut shorter = 0;
+            for at in WINDOW_SLOTS.into_iter().flat_map(|slot| slot..slot + Window::LEN).step_by(5) {
+                let outcome = directory.judge(ring, Damage::Flip { at, bit: 3 }).unwrap();
+                assert!(!matches!(outcome, Outcome::Violation(_)), "{}, byte {at}: {outcome:?}", recipe.name);
+                shorter += usize::from(outcome == Outcome::Shorter);
+            }
+            assert!(shorter > 0 || recipe.name == "always-crash", "{}", recipe.name);
+        }
+    }
+}

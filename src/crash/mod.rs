@@ -17,8 +17,7 @@
 //! **What is simulated**: the disk ([`crate::disk::SimDisk`]), the network ([`cluster::net`]), clock, randomness, and the order
 //! in which threads get on.
 //!
-//! **What is not covered yet**: directories that are made or renamed but not synced (a directory's own name is durable at once
-//! here); the data thread running *while* a snapshot's thread is in the middle of its file (that work is done in one piece, though
+//! **What is not covered yet**: the data thread running *while* a snapshot's thread is in the middle of its file (that work is done in one piece, though
 //! a crash may end it at any of its disk steps).
 
 pub mod cluster;

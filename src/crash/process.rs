@@ -12,6 +12,7 @@
 //! | – | a stock replica that was there all the time comes to the same offset and digest |
 //! | P6 | after a power cut that took what it holds it may also be refused, and then keeps what it has |
 //! | – | a copy of the running server's directory, its files taken in any order, starts or refuses, goes on by itself, and becomes equal to the original when it is told to follow it |
+//! | P3, P4 | a replica of ours loses nothing to primaries that answer wrongly ([`primaries`]) |
 //! | – | a replica of ours that is killed again and again starts, and becomes equal when it is left alone |
 //!
 //! Kills are SIGKILL from outside, at an instant that nobody chose, of running servers and of starts; and, with a server built with the
@@ -40,6 +41,7 @@ use peer::{Follower, LOOK_AGAIN, Launch, PATIENCE, Peer, Process, free_port};
 mod others;
 mod peer;
 mod power;
+mod primaries;
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -63,6 +65,8 @@ pub struct Tally {
     pub power_cuts: u64,
     /// Power cuts with a stock replica attached, after which it was equal, or refused and as it had been.
     pub stock_after_cuts: u64,
+    /// Conversations of a replica of ours with a primary that is none.
+    pub false_primaries: u64,
     pub writes: u64,
     /// Rounds in which the backlog did not reach back to the notes: no more was judged in that directory.
     pub lost_track: u64,
@@ -92,6 +96,8 @@ impl From<io::Error> for Wrong {
 const WITH_STOCK: u64 = 4;
 /// and half of those that lose their power, where the server notes what that takes: every so many.
 const WITH_POWER_CUTS: u64 = 3;
+/// Before every so many a replica of ours meets primaries that answer wrongly.
+const WITH_FALSE_PRIMARIES: u64 = 5;
 /// One in so many is emptied by FLUSHALL now and then.
 const WITH_FLUSHES: u8 = 3;
 /// Something else went wrong.
@@ -156,8 +162,10 @@ pub fn campaign(
         Ok(campaign) => campaign,
         Err(Wrong(promise, what)) => return Err(broken(promise, what, Vec::new())),
     };
-    for _ in 0..rounds {
-        let done = campaign.round();
+    for n in 0..rounds {
+        let first = n == 0 && seed % WITH_FALSE_PRIMARIES == 1;
+        let done = if first { campaign.meet_false_primaries() } else { Ok(()) };
+        let done = done.and_then(|()| campaign.round());
         *tally = campaign.tally.plus(tally);
         campaign.tally = Tally::default();
         if let Err(Wrong(promise, what)) = done {
@@ -182,6 +190,7 @@ impl Tally {
             replicas: self.replicas + other.replicas,
             power_cuts: self.power_cuts + other.power_cuts,
             stock_after_cuts: self.stock_after_cuts + other.stock_after_cuts,
+            false_primaries: self.false_primaries + other.false_primaries,
             writes: self.writes + other.writes,
             lost_track: self.lost_track + other.lost_track,
         }

@@ -42,6 +42,14 @@ pub fn publish(disk: &dyn Disk, temporary: &Path, path: &Path) -> Result<()> {
     disk.fsync_dir(parent(path)) // the new name must survive before anyone relies on it
 }
 
+/// Makes a directory and those above it; their names are durable when it returns.
+pub fn make_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let known = dir.ancestors().find(|above| disk.is_dir(above));
+    disk.create_dir(dir)?;
+    let mut new = dir.ancestors().take_while(|above| Some(*above) != known && !above.as_os_str().is_empty());
+    new.try_for_each(|new| disk.fsync_dir(parent(new))) // or a power cut takes it with all that is in it
+}
+
 /// Creates `path` anew with `bytes`, contents fsynced, its name not yet.
 pub fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
     if disk.exists(path)? {
@@ -139,6 +147,24 @@ mod tests {
     #[test]
     fn a_file_replaced_in_reserve_is_old_or_new() {
         at_every_step(|disk, text| replace_in_reserve(disk, Path::new("/d/f"), text, 4096));
+    }
+
+    #[test]
+    fn new_directories_survive_a_power_cut_with_what_is_in_them() {
+        let disk = SimDisk::new();
+        make_dirs(&disk, Path::new("/d/e/f")).unwrap();
+        replace(&disk, Path::new("/d/e/f/g"), b"text").unwrap();
+        assert_eq!(read(&disk.after_power_cut(PowerCut::LoseAll), "/d/e/f/g"), "text");
+        disk.create_dir(Path::new("/d/x")).unwrap();
+        replace(&disk, Path::new("/d/x/g"), b"text").unwrap();
+        disk.rename(Path::new("/d/e/f"), Path::new("/d/e/h")).unwrap();
+        let after = disk.after_power_cut(PowerCut::LoseAll);
+        assert_eq!(read(&after, "/d/e/f/g"), "text");
+        assert!(!after.is_dir(Path::new("/d/e/h")) && !after.is_dir(Path::new("/d/x")));
+        assert!(!after.exists(Path::new("/d/x/g")).unwrap());
+        assert_eq!(read(&disk.after_power_cut(PowerCut::KeepAll), "/d/e/h/g"), "text");
+        disk.fsync_dir(Path::new("/d")).unwrap();
+        assert_eq!(read(&disk.after_power_cut(PowerCut::LoseAll), "/d/x/g"), "text");
     }
 
     /// Scenario 30: disk full and failover.

@@ -1,7 +1,8 @@
 //! A simulated disk: files in memory that can lose power, run full, fail a call, or stop a process at any step.
 //!
 //! Each file has two contents, what reads see and what is on the medium, and a set of dirty 4 KiB pages between
-//! them; names likewise, as a journal of directory operations not yet synced. So assumptions 1 to 5 of the
+//! them; names likewise, as a journal of directory operations not yet synced, and those of directories, with which goes what is
+//! in them. So assumptions 1 to 5 of the
 //! parent module are the model itself: `fdatasync` copies dirty pages, a *failed* one marks them clean without
 //! copying, [`SimDisk::after_power_cut`] keeps a chosen subset of what was not synced, a process crash
 //! ([`SimDisk::fail_from`]) keeps everything up to the step and half of a write that it interrupts;
@@ -56,6 +57,8 @@ struct State {
     durable_names: BTreeMap<PathBuf, usize>,
     journal: Vec<(PathBuf, Option<usize>, PathBuf, Option<usize>)>,
     dirs: BTreeSet<PathBuf>,
+    /// Directories that were made, or renamed, and not yet synced where their names are.
+    dir_journal: Vec<(Option<PathBuf>, PathBuf)>,
     inodes: Vec<Inode>,
     faults: Vec<Fault>,
     /// Mutating steps until the process is dead.
@@ -174,6 +177,10 @@ impl SimDisk {
             set_name(&mut state.durable_names, &from, from_id);
             set_name(&mut state.durable_names, &to, to_id);
         }
+        if !state.dir_journal.is_empty() {
+            let kept = choice.up_to(state.dir_journal.len());
+            state.dir_journal.drain(..kept);
+        }
     }
 
     /// Whether [`SimDisk::fail_from`]'s last step was made.
@@ -224,6 +231,7 @@ impl SimDisk {
             durable_names: state.durable_names.clone(),
             journal: state.journal.clone(),
             dirs: state.dirs.clone(),
+            dir_journal: state.dir_journal.clone(),
             inodes,
             ..State::default()
         };
@@ -250,6 +258,16 @@ impl SimDisk {
                 set_name(&mut names, to, *to_id);
             }
         }
+        let mut dirs = state.dirs.clone();
+        let kept = if state.dir_journal.is_empty() { 0 } else { keep(state.dir_journal.len()) };
+        for (from, to) in state.dir_journal[kept..].iter().rev() {
+            dirs.remove(to);
+            dirs.extend(from.clone());
+            names = names
+                .into_iter()
+                .filter_map(|(path, id)| Some((back(path, from.as_deref(), to)?, id)))
+                .collect();
+        }
         let mut inodes = state.inodes.clone();
         for inode in &mut inodes {
             let grown = inode.seen.len() > inode.medium.len();
@@ -275,9 +293,16 @@ impl SimDisk {
             inode.seen.clone_from(&inode.medium);
         }
         forget_nameless(&mut inodes, names.values());
-        let dirs = state.dirs.clone();
         let copy = State { durable_names: names.clone(), names, dirs, inodes, ..State::default() };
         SimDisk { state: Arc::new(Mutex::new(copy)) }
+    }
+}
+
+/// The path of a file before its directory was renamed to `to`, or nothing if it was made there.
+fn back(path: PathBuf, from: Option<&Path>, to: &Path) -> Option<PathBuf> {
+    match path.strip_prefix(to) {
+        Ok(inside) => Some(from?.join(inside)),
+        Err(_) => Some(path),
     }
 }
 
@@ -375,6 +400,7 @@ impl Disk for SimDisk {
         state.step("rename", "renaming", from)?;
         if state.dirs.remove(from) {
             state.dirs.insert(to.to_path_buf());
+            state.dir_journal.push((Some(from.to_path_buf()), to.to_path_buf()));
             let inside: Vec<(PathBuf, usize)> = state
                 .names
                 .iter()
@@ -440,7 +466,10 @@ impl Disk for SimDisk {
     }
 
     fn create_dir(&self, dir: &Path) -> Result<()> {
-        self.lock().dirs.insert(dir.to_path_buf());
+        let mut state = self.lock();
+        if state.dirs.insert(dir.to_path_buf()) {
+            state.dir_journal.push((None, dir.to_path_buf()));
+        }
         Ok(())
     }
 
@@ -461,6 +490,7 @@ impl Disk for SimDisk {
             }
         }
         state.journal = rest;
+        state.dir_journal.retain(|(_, to)| to.parent() != Some(dir));
         Ok(())
     }
 }

@@ -229,6 +229,13 @@ pub fn decode_header(bytes: &[u8]) -> Result<(Name, Window), Corrupt> {
     best.ok_or_else(|| Corrupt::new(0, "no sound header slot"))
 }
 
+/// A window slot was written and cannot be read: torn when the process ended, or damaged since. Beside the one that [`decode_header`]
+/// finds it may have been the newer.
+pub fn has_lost_window(bytes: &[u8]) -> bool {
+    let mut slots = WINDOW_SLOTS.iter().filter_map(|at| bytes.get(*at..*at + Window::LEN));
+    slots.any(|slot| Window::decode(slot).is_none() && slot.iter().any(|byte| *byte != 0))
+}
+
 fn put_words(out: &mut [u8], words: &[u64]) {
     for (place, word) in out.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_le_bytes());
@@ -270,8 +277,12 @@ mod tests {
     fn the_newest_sound_slot_wins() {
         let mut bytes = header([name(1), name(2)], [window(7, 1), window(8, 2)]);
         assert_eq!(decode_header(&bytes), Ok((name(2), window(8, 2))));
+        assert!(!has_lost_window(&bytes));
         bytes[WINDOW_SLOTS[1] + 20] ^= 1;
         assert_eq!(decode_header(&bytes), Ok((name(1), window(7, 1))));
+        assert!(has_lost_window(&bytes));
+        bytes[WINDOW_SLOTS[1]..][..Window::LEN].fill(0);
+        assert!(!has_lost_window(&bytes), "never written");
         bytes[NAME_SLOTS[0] + 50] ^= 1;
         assert!(decode_header(&bytes).is_err());
         assert!(decode_header(&[]).is_err());

@@ -173,6 +173,7 @@ impl Server {
     fn start(disk: &SimDisk, world: &mut World, conf: Conf) -> Result<(Server, Plan)> {
         let settings = settings(world, conf);
         disk.create_dir(Path::new("/d"))?;
+        disk.fsync_dir(Path::new("/"))?;
         tidy_up(disk, &paths())?;
         let Recovered { plan, ring, inputs, .. } = recover(disk, &paths(), &Probe, &settings)?;
         let mut plan = plan.unwrap_or_else(|refusal| panic!("start {}: {refusal}\n{inputs:?}", world.starts));

@@ -24,7 +24,7 @@ use super::logging::{notice, warning};
 use super::persist::{Cut, Files};
 use super::{clock, process};
 use crate::config::{AppendFsync, Config, names_differ};
-use crate::disk::{Disk, DiskFile, Mode};
+use crate::disk::{Disk, DiskFile, Mode, OsDisk, durable};
 use crate::engine::Node;
 use crate::engine::replay::Replay;
 use crate::error::{Corrupt, IoFailure};
@@ -104,11 +104,19 @@ pub fn paths(config: &Config) -> Paths {
     }
 }
 
-/// Makes the data directory if it is not there.
+/// Makes the data directory if it is not there, durably: a power cut that took it would take what is acknowledged by then.
 pub fn make_directory(dir: &Path) -> Result<(), String> {
-    std::fs::create_dir_all(dir).map_err(|error| {
+    let disk = OsDisk::new();
+    durable::make_dirs(&disk, dir).map_err(|failure| {
+        let error = failure.source;
         format!("the data directory {} cannot be made: {error}; choose another with --dir", dir.display())
-    })
+    })?;
+    // A start may have died between the two. Who made it may have kept it to himself what is beside it.
+    let is_new = !dir.join("replication.toml").exists();
+    if let Some(failure) = is_new.then(|| disk.fsync_dir(durable::parent(dir)).err()).flatten() {
+        warning!("Whether the data directory's own name survives a power cut is not known: {failure}");
+    }
+    Ok(())
 }
 
 /// Recovers the directory; the error is what an operator reads.

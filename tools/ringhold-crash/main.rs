@@ -24,6 +24,7 @@ Examples:
   ringhold-crash sim --minutes 5
   ringhold-crash sim --seed 1000000 --cycles 1000000 --json night.json
   ringhold-crash sim --nodes 3 --minutes 5
+  (one core each: for a second one start another beside it, with --seed 500000000)
   ringhold-crash replay 4711
   ringhold-crash enumerate --operations 2
   ringhold-crash corrupt

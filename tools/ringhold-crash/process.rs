@@ -74,12 +74,13 @@ pub fn run(report: &mut Report, options: &Options) {
         ("power_cuts_with_stock", tally.stock_after_cuts),
         ("live_copies", tally.copies),
         ("replicas", tally.replicas),
+        ("false_primaries", tally.false_primaries),
         ("writes", tally.writes),
         ("lost_track", tally.lost_track),
     ];
     let words = |has: bool| if has { "yes" } else { "no" };
     println!(
-        "{} starts judged, {} kills ({} at fail points), {} power cuts ({} with a stock replica), {} live copies, {} replicas killed, too, {} writes; \
+        "{} starts judged, {} kills ({} at fail points), {} power cuts ({} with a stock replica), {} live copies, {} replicas killed, too, {} conversations with false primaries, {} writes; \
          stock replica: {}; fail points: {}; {} directories given up early, as the backlog did not reach back to the notes",
         tally.rounds,
         tally.kills,
@@ -88,6 +89,7 @@ pub fn run(report: &mut Report, options: &Options) {
         tally.stock_after_cuts,
         tally.copies,
         tally.replicas,
+        tally.false_primaries,
         tally.writes,
         words(plan.stock.is_some()),
         if plan.fail_points { "yes" } else { "no (build the server with --features planted)" },

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ringhold::crash::search::{Failure, Figures};
 use ringhold::inspect::status_line::{StatusLine, bar};
 use ringhold::inspect::text::{Json, grouped};
+use rustix::time::{ClockId, clock_gettime};
 
 /// When a run is over that finds nothing: after so long or so many recoveries, whichever comes first. `None`: not known.
 #[derive(Clone, Copy, Default)]
@@ -154,8 +155,9 @@ impl Report {
         }
         println!(
             "{scenarios} scenarios, {cycles} recoveries judged, {commands} commands, {syncs} full syncs, {disk_steps} disk steps in {seconds:.1} s \
-             ({:.0} recoveries/s); violations: {}",
+             ({:.0} recoveries/s, {:.0} per second of a core); violations: {}",
             cycles as f64 / seconds,
+            cycles as f64 / core_seconds(),
             self.wrong.len()
         );
         if let Some(path) = json
@@ -176,6 +178,7 @@ impl Report {
             j.key("first_seed").maybe(self.seeds.as_ref().map(|seeds| *seeds.start()));
             j.key("last_seed").maybe(self.seeds.as_ref().map(|seeds| *seeds.end()));
             j.key("seconds").plain(format!("{seconds:.3}"));
+            j.key("core_seconds").plain(format!("{:.3}", core_seconds()));
             j.key("scenarios").plain(self.figures.scenarios);
             j.key("recoveries").plain(self.figures.cycles);
             j.key("commands").plain(self.figures.commands);
@@ -190,6 +193,12 @@ impl Report {
         bytes.push(b'\n');
         bytes
     }
+}
+
+/// What this process has had of the cores.
+fn core_seconds() -> f64 {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
 }
 
 impl Row {

@@ -47,7 +47,8 @@ impl Campaign<'_> {
                         "the stock replica was refused, and has other data than before".into(),
                     ));
                 }
-                self.stock = None; // the next one begins with nothing
+                self.stock = None;
+                std::fs::remove_dir_all(self.dir.join("stock"))?; // the next one begins with nothing
                 Ok(())
             }
             _ => self.agree(peer, &mut replica, "the stock replica"),

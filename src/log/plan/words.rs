@@ -116,9 +116,24 @@ impl Planner<'_> {
                     &format!("; {lost} bytes behind that are lost: the ring was damaged ({})", damage.what);
             }
             Some(damage) => line += &format!("; the ring was damaged ({}) and is made anew", damage.what),
-            None => {}
+            None => line += self.lost_window_words(plan).as_deref().unwrap_or_default(),
         }
         line
+    }
+
+    /// The last append that the ring's header told of may be gone with one of its two slots: that of a killed process may be torn,
+    /// and then was acknowledged to nobody, but nothing tells this from damage.
+    fn lost_window_words(&self, plan: &Plan) -> Option<String> {
+        let (_, check, _) = self.ring().filter(|_| self.last_run() != LastRun::Stopped)?;
+        let is_last = check.lost_window && check.claimed.end == plan.end;
+        is_last.then(|| {
+            format!(
+                "; one of the two window slots of {} is torn or damaged: if it was the newer one, the last append, behind offset {}, \
+                 is lost",
+                file_name(&self.paths.ring()),
+                plan.end
+            )
+        })
     }
 
     /// Only what the ring did not bring back is said to be cut.
