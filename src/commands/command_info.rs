@@ -411,7 +411,7 @@ mod tests {
         assert!(rename.contains("~2 %3 $5 flags ~3 +RW +access +delete"), "{rename}");
         let set = bench.run("COMMAND INFO set");
         assert!(
-            set.contains("~1 %4 $5 notes $48 The old value is read only if the call has GET. $5 flags"),
+            set.contains("~1 %4 $5 notes $47 The old value is read only if the call has GET. $5 flags"),
             "{set}"
         );
         let failover = bench.run("COMMAND INFO failover");
