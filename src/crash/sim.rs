@@ -30,6 +30,7 @@ use super::model::{Model, print_of};
 use super::scenario::{Crash, Scenario, Setup, Step, shown};
 use super::world::{Answer, DIR, Started, World, file};
 use crate::ring::{Found, Ring};
+use crate::server::persist::Seen;
 use crate::units::{Offset, ReplId};
 
 /// A promise that was broken.
@@ -324,9 +325,11 @@ impl Runner<'_> {
         if self.world.disk.is_dead() {
             return self.crash(crash);
         }
-        let (code, appended) = self.world.shut_down(save);
-        for (units, end) in appended {
-            self.model.append(&units, end).map_err(|why| ("P2", why))?;
+        let (code, seen) = self.world.shut_down(save);
+        for seen in seen {
+            if let Seen::Units(units, end) = seen {
+                self.model.append(&units, end).map_err(|why| ("P2", why))?;
+            }
         }
         self.tell_lines();
         self.tell(|| format!("      (exit code {code:?})"));

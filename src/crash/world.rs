@@ -417,9 +417,9 @@ impl World {
         }
     }
 
-    /// A clean shutdown; the exit code, or `None` if it could not end, and what was appended on the way. The server is
+    /// A clean shutdown; the exit code, or `None` if it could not end, and what became of the stream on the way. The server is
     /// gone in any case.
-    pub fn shut_down(&mut self, save: Option<bool>) -> (Option<i32>, Vec<(Vec<u8>, Offset)>) {
+    pub fn shut_down(&mut self, save: Option<bool>) -> (Option<i32>, Vec<Seen>) {
         self.stage.on(self.machine);
         let Some(live) = &self.live else { return (None, Vec::new()) };
         let driver = Rc::clone(&live.driver);
@@ -435,9 +435,9 @@ impl World {
         }
         let code = driver.exit.get();
         drop(driver);
-        let appended = self.appended();
+        let seen = self.seen();
         self.end();
-        (code, appended)
+        (code, seen)
     }
 
     // ---- what is known to be safe ----

@@ -182,7 +182,7 @@ impl Machine {
     /// The history has another name from here on: a promotion's, or one that its primary has.
     pub fn renamed(&mut self, name: ReplId, truth: &mut Truth) -> Verdict {
         let (end, sum) = (self.end(), self.sum());
-        self.is_replicas = self.world.look(|node| node.is_replica()).unwrap_or(false);
+        self.is_replicas = self.world.look(|node| node.is_replica()).unwrap_or(self.is_replicas);
         if truth.knows(name) {
             match truth.sum_at(name, end) {
                 Some(known) if known == sum => {}
@@ -298,15 +298,11 @@ impl Machine {
         }
     }
 
-    /// A clean shutdown is over: what was appended on the way, and whether it ended well.
-    pub fn shut_down(&mut self, appended: Vec<(Vec<u8>, Offset)>, well: bool, truth: &mut Truth) -> Verdict {
-        for (units, end) in appended {
-            self.took(&units, end, truth)?;
-        }
+    /// A clean shutdown is over; whether it ended well.
+    pub fn shut_down(&mut self, well: bool) {
         if well && self.kept {
             self.floors.process = self.end();
         }
-        Ok(())
     }
 
     /// What is served is what the stream leads to.

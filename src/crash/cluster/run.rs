@@ -325,7 +325,12 @@ impl Runner<'_> {
     }
 
     fn learn(&mut self, n: usize) -> Verdict {
-        for seen in self.machines[n].seen() {
+        let seen = self.machines[n].seen();
+        self.take_in(n, seen)
+    }
+
+    fn take_in(&mut self, n: usize, seen: Vec<Seen>) -> Verdict {
+        for seen in seen {
             match seen {
                 Seen::Units(units, end) => self.machines[n].took(&units, end, &mut self.truth)?,
                 Seen::Named(name) => self.machines[n].renamed(name, &mut self.truth)?,
@@ -415,15 +420,15 @@ impl Runner<'_> {
         if !self.is_live(n) {
             return Ok(());
         }
-        let (code, appended) = self.machines[n].world.shut_down(save);
+        let (code, seen) = self.machines[n].world.shut_down(save);
         self.tell_lines();
         self.tell(|| format!("      (exit code {code:?})"));
         let died = self.machines[n].world.disk.is_dead();
         if died {
             self.net.retract(n);
         }
-        let Runner { machines, truth, .. } = self;
-        machines[n].shut_down(appended, code == Some(0) && !died, truth)?;
+        self.take_in(n, seen)?;
+        self.machines[n].shut_down(code == Some(0) && !died);
         self.net.ends(n, false);
         self.machines[n].end_process(None);
         Ok(())
