@@ -533,6 +533,11 @@ mod tests {
     /// Seeds that once found a fault of the server, each with what it was.
     const FOUND: &[(u64, &str)] = &[
         (
+            20_050_084,
+            "what waited for the ring while the log was switched off stood in that log, and was written a second time into \
+             the segment behind it: a log that went further than the stream",
+        ),
+        (
             309,
             "a clean shutdown of a spill fsynced the log before its last mark, not after it: a power cut took the mark, and \
              the next start refused the directory",

@@ -415,7 +415,14 @@ impl Disk for SimDisk {
                 set_name(&mut state.durable_names, &path, None);
                 set_name(&mut state.durable_names, &moved, Some(id));
             }
-            // So do those that are not durable yet.
+            // So do those whose removal is not durable yet, and those that are not durable themselves.
+            let removed: Vec<PathBuf> =
+                state.durable_names.keys().filter(|path| path.starts_with(from)).cloned().collect();
+            for path in removed {
+                let id = state.durable_names.remove(&path);
+                let moved = to.join(path.strip_prefix(from).unwrap_or(&path));
+                set_name(&mut state.durable_names, &moved, id);
+            }
             for (old, _, new, _) in &mut state.journal {
                 for path in [old, new] {
                     if let Ok(inside) = path.strip_prefix(from) {

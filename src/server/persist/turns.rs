@@ -219,9 +219,12 @@ impl Persist {
         if last != self.replid {
             sender.set_replid(self.replid);
         }
+        at = end; // what waits for the ring may be in the log that has just ended
         for (units, db) in &self.waiting {
             at += units.len() as u64;
-            sender.push(units, at, *db);
+            if at > from.offset {
+                sender.push(units, at, *db);
+            }
         }
         Ok(())
     }
