@@ -533,6 +533,11 @@ mod tests {
     /// Seeds that once found a fault of the server, each with what it was.
     const FOUND: &[(u64, &str)] = &[
         (
+            30_009_607,
+            "a shutdown whose log could not be closed let a unit that nobody was told of take the place of acknowledged ones \
+             in the ring",
+        ),
+        (
             20_050_084,
             "what waited for the ring while the log was switched off stood in that log, and was written a second time into \
              the segment behind it: a log that went further than the stream",

@@ -387,7 +387,9 @@ impl Persist {
         let ended = ended.recv().unwrap_or_else(|_| Err(Unclosed::lost("the thread that ends it is gone")));
         let never_began = matches!(&ended, Err(unclosed) if unclosed.never_began);
         let closed = self.log_has_ended(ended);
-        self.catch_up();
+        if closed.is_ok() || never_began {
+            self.catch_up(); // else the ring alone has what is acknowledged, and gives none of it up for what is not
+        }
         if never_began && self.waiting.is_empty() {
             return Ok(None); // all is as before it
         }
