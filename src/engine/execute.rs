@@ -196,7 +196,7 @@ impl Node {
                         Request::ConfigSet { .. } if !later.is_empty() || self.server.configuring > 0 => {
                             Some(Action::Command(slot, request))
                         }
-                        request => self.request_in_transaction(slot, request, out, clock),
+                        request => self.request_in_transaction(slot, request, out),
                     };
                     if let Some(action) = action {
                         later.put_off(out.len() - before, action);
@@ -218,15 +218,8 @@ impl Node {
     }
 
     /// What EXEC asks for does not hold up the commands behind it. What is to be done after them has its answer then.
-    fn request_in_transaction(
-        &mut self,
-        slot: Slot,
-        request: Request,
-        out: &mut Vec<u8>,
-        clock: &mut dyn Clock,
-    ) -> Option<Action> {
+    fn request_in_transaction(&mut self, slot: Slot, request: Request, out: &mut Vec<u8>) -> Option<Action> {
         match request {
-            Request::Sleep { micros } => clock.sleep(micros),
             Request::SaveAfterFlush { .. } => {
                 self.reply_in(slot, out).ok();
                 self.actions.push_back(Action::Command(slot, Request::SaveAfterFlush { waits: false }));
@@ -256,7 +249,10 @@ impl Node {
                 Ok(change) => return Some(Action::ConfigChanged(slot, change)),
                 Err(error) => self.error_in(slot, out, &error),
             },
-            Request::ConfigRewrite { .. } | Request::Shutdown { .. } | Request::ReplicaOf(_) => {
+            Request::ConfigRewrite { .. }
+            | Request::Shutdown { .. }
+            | Request::ReplicaOf(_)
+            | Request::Sleep { .. } => {
                 // What stands behind it in the transaction sees that.
                 match &request {
                     Request::ReplicaOf(Some((host, port))) => self.will_follow(host, *port, true),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::clock::ServerClock;
 use super::driver::Driver;
 use super::logging::{notice, warning};
 use super::persist::Cut;
@@ -19,7 +20,7 @@ use super::upstream;
 use super::{clock, process, settings};
 use crate::commands::Request;
 use crate::config::AppendFsync;
-use crate::engine::Node;
+use crate::engine::{Clock, Node};
 use crate::error::ReplyError;
 use crate::state::Slot;
 use crate::store::commands;
@@ -30,6 +31,9 @@ const RETRY_MS: i64 = 5000;
 /// So many failed rewrites in a row are put off for longer, twice as long each time: each leaves a segment behind.
 const REWRITES_FAILED: u64 = 3;
 const PUT_OFF_MOST_MINUTES: u32 = 60;
+
+/// A task that is told to end has done so after as many turns of the others.
+const TURNS_TO_CLOSE: usize = 3;
 
 const SAVING_FAILED: &str = "ERR Saving failed, see the server's log";
 
@@ -87,8 +91,7 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
         return reply(driver, slot, Err(loading));
     }
     match request {
-        // The client asked for the server to stand still.
-        Request::Sleep { micros } => std::thread::sleep(Duration::from_micros(micros)),
+        Request::Sleep { micros } => stand_still(driver, slot, micros),
         Request::Save => save_for(driver, slot),
         Request::BgSave { schedule } => bgsave(driver, slot, schedule),
         Request::BgRewriteAof => bgrewriteaof(driver, slot),
@@ -120,6 +123,19 @@ pub fn command(driver: &Rc<Driver>, slot: Slot, request: Request) {
 
 pub fn reply(driver: &Rc<Driver>, slot: Slot, reply: Result<&str, ReplyError>) {
     driver.with_node(|node| node.finish(slot, reply));
+}
+
+/// DEBUG SLEEP of a transaction. Connections that it has closed before are closed at their other end, too, while this
+/// server stands still: their tasks are let end first.
+fn stand_still(driver: &Rc<Driver>, slot: Slot, micros: u64) {
+    let driver = Rc::clone(driver);
+    tokio::task::spawn_local(async move {
+        for _ in 0..TURNS_TO_CLOSE {
+            tokio::task::yield_now().await;
+        }
+        ServerClock.sleep(micros);
+        reply(&driver, slot, Ok("OK"));
+    });
 }
 
 /// REPLICAOF.

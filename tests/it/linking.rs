@@ -55,6 +55,29 @@ fn a_replica_says_who_it_is() {
     until_written_through(&mut at_primary, &mut c, "a");
 }
 
+/// The link to the primary and a client, both closed by a transaction that stands still afterwards, end before it does.
+#[test]
+fn what_a_transaction_closes_is_closed_while_it_stands_still() {
+    let primary = Launch::ours(&[]).start();
+    let replica = replica(&primary, &[]);
+    let (mut at_primary, mut c, mut other) = (primary.connect(), replica.connect(), replica.connect());
+    until_up(&mut c);
+    let others_id = other.must(&["CLIENT", "ID"]).int().to_string();
+    let stands_still = std::thread::spawn(move || {
+        c.must(&["MULTI"]);
+        c.must(&["CLIENT", "KILL", "TYPE", "master"]);
+        c.must(&["CLIENT", "KILL", "ID", &others_id]);
+        c.must(&["DEBUG", "SLEEP", "3"]);
+        c.must(&["EXEC"]);
+    });
+    eventually("the replica's leaving", LIMIT, || {
+        (info(&mut at_primary, "connected_slaves") == "0").then_some(())
+    });
+    assert_eq!(other.read_to_end().unwrap(), b"");
+    assert!(!stands_still.is_finished(), "the connections were closed after the sleep");
+    stands_still.join().unwrap();
+}
+
 /// Whether the server sends small packets to its replica at once; `None` where this process may not look.
 fn in_a_hurry(server: &Server, c: &mut Client) -> Option<bool> {
     let list = c.must(&["CLIENT", "LIST", "TYPE", "replica"]).text();
