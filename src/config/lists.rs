@@ -137,7 +137,7 @@ impl Setting for Option<ReplicaOf> {
     }
 }
 
-/// Limits on the output that one client has not yet taken.
+/// Limits on the output that one client has not yet taken; of a replica, on the stream that it has yet to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputLimit {
     /// Bytes at which the client is closed at once; 0 for no limit.
@@ -145,6 +145,18 @@ pub struct OutputLimit {
     /// Bytes above which it is closed after `soft_seconds`; 0 for no limit.
     pub soft: u64,
     pub soft_seconds: u64,
+}
+
+impl OutputLimit {
+    /// Whether a client with so many bytes is to be closed; `since_ms` remembers since when it is above the soft limit.
+    pub fn is_passed(&self, bytes: u64, since_ms: &mut Option<i64>, now_ms: i64) -> bool {
+        if self.soft == 0 || bytes <= self.soft {
+            *since_ms = None;
+        } else if now_ms - *since_ms.get_or_insert(now_ms) > self.soft_seconds as i64 * 1000 {
+            return true;
+        }
+        self.hard > 0 && bytes > self.hard
+    }
 }
 
 /// One limit per class of clients.
@@ -158,7 +170,7 @@ pub struct ClientOutputBufferLimits {
 impl ClientOutputBufferLimits {
     pub const DEFAULT: ClientOutputBufferLimits = ClientOutputBufferLimits {
         normal: OutputLimit { hard: 0, soft: 0, soft_seconds: 0 },
-        replica: OutputLimit { hard: 256 << 20, soft: 64 << 20, soft_seconds: 60 },
+        replica: OutputLimit { hard: 0, soft: 0, soft_seconds: 0 },
         pubsub: OutputLimit { hard: 32 << 20, soft: 8 << 20, soft_seconds: 60 },
     };
 

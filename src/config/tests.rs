@@ -228,11 +228,7 @@ fn values_are_shown_as_redis_shows_them() {
         "replica 1mb 2k 3",
         "normal 0 0 0 slave 1048576 2000 3 pubsub 33554432 8388608 60",
     );
-    check(
-        "client-output-buffer-limit",
-        "",
-        "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
-    );
+    check("client-output-buffer-limit", "", "normal 0 0 0 slave 0 0 0 pubsub 33554432 8388608 60");
     check("oom-score-adj", "relative", "yes");
     check("oom-score-adj-values", "1 1 1", "1 1 1");
     check("shutdown-on-sigterm", "force nosave now", "nosave now force");

@@ -200,7 +200,7 @@ impl Node {
             lineage: &history.past.lineage,
             born: history.past.born,
             replaced: &history.past.replaced,
-            from: history.held_from.max(history.given_up),
+            from: history.offered_from(),
             follows: self.server.upstream().is_some(),
             overwrite: history.past.overwrite || setting == BetterReplica::Overwrite,
             declared_loss: history.past.declared_loss,

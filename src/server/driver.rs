@@ -284,17 +284,10 @@ impl Driver {
             );
             return true;
         }
-        if limit.soft > 0 && bytes > limit.soft {
-            let now = clock::now_ms();
-            let since = *session.over_soft_since_ms.get_or_insert(now);
-            if now - since > limit.soft_seconds as i64 * 1000 {
-                warning!("Client {} closed for overcoming of output buffer limits.", row(session));
-                return true;
-            }
-        } else {
-            session.over_soft_since_ms = None;
+        if session.downstream().is_some() {
+            return false; // its output is the stream: see `feed`
         }
-        let too_long = limit.hard > 0 && bytes > limit.hard;
+        let too_long = limit.is_passed(bytes, &mut session.over_soft_since_ms, clock::now_ms());
         if too_long {
             warning!("Client {} closed for overcoming of output buffer limits.", row(session));
         }
@@ -625,7 +618,7 @@ impl Driver {
 }
 
 /// A client's line in CLIENT LIST.
-fn row(session: &Session) -> String {
+pub(super) fn row(session: &Session) -> String {
     let mut text = Vec::new();
     describe(session, clock::now_ms(), 0, &mut text);
     String::from_utf8_lossy(&text).trim_end().to_string()

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::driver::Driver;
+use super::driver::{Driver, row};
 use super::logging::{notice, warning};
 use super::persist::{Cut, Persist};
 use super::socket::Socket;
@@ -304,15 +304,21 @@ pub enum Piece {
     Older,
 }
 
-/// `repl-pin-max-bytes`: ends the feeds of replicas for which more than that is kept, also while their sockets take
-/// nothing; and the wait for those that a restart cut off.
-pub fn limit_pins(driver: &Rc<Driver>) {
+/// Ends what lasts too long or keeps too much: the wait for replicas that a restart cut off, and the feeds of those for
+/// which more is kept than is allowed, also while their sockets take nothing. To be done on each tick.
+pub fn tend(driver: &Rc<Driver>) {
     if let Some(mut persist) = driver.try_persist() {
         let node = driver.node.borrow();
         let settings = &node.config().settings;
         let patience_ms = i64::from(settings.repl_timeout) * 1000;
         persist.tend_awaited(clock::now_ms(), patience_ms, settings.repl_pin_max_bytes);
     }
+    limit_pins(driver);
+    limit_outputs(driver);
+}
+
+/// `repl-pin-max-bytes`.
+fn limit_pins(driver: &Rc<Driver>) {
     let too_far: Vec<(Slot, u64)> = {
         let node = driver.node.borrow();
         let most = node.config().settings.repl_pin_max_bytes;
@@ -326,6 +332,37 @@ pub fn limit_pins(driver: &Rc<Driver>) {
     };
     for (slot, behind) in too_far {
         warning!("A replica is given up: {behind} bytes are kept for it, more than repl-pin-max-bytes");
+        driver.close(slot);
+    }
+}
+
+/// `client-output-buffer-limit replica`. As in Redis the hard limit is never below `repl-backlog-size`: who goes on by a
+/// partial resync would be closed at once.
+fn limit_outputs(driver: &Rc<Driver>) {
+    let Some(end) = driver.try_persist().map(|persist| persist.cut().offset) else { return };
+    let too_long: Vec<(Slot, String)> = {
+        let mut node = driver.node.borrow_mut();
+        let settings = &node.config().settings;
+        let mut limit = settings.client_output_buffer_limit.replica;
+        if limit.hard == 0 && limit.soft == 0 {
+            return;
+        }
+        if limit.hard > 0 {
+            limit.hard = limit.hard.max(settings.repl_backlog_size);
+        }
+        let now_ms = clock::now_ms();
+        let slots: Vec<Slot> = node.server.replicas().iter().map(|(slot, ..)| *slot).collect();
+        let passed = |slot: Slot| {
+            let session = node.server.sessions.get_mut(slot)?;
+            let sent = session.replica.as_deref().and_then(|replica| replica.sent);
+            let unsent = sent.map_or(0, |sent| end.since(sent));
+            let passed = limit.is_passed(unsent, &mut session.over_soft_since_ms, now_ms);
+            passed.then(|| (slot, row(session)))
+        };
+        slots.into_iter().filter_map(passed).collect()
+    };
+    for (slot, client) in too_long {
+        warning!("Client {client} closed for overcoming of output buffer limits.");
         driver.close(slot);
     }
 }

@@ -551,7 +551,6 @@ impl Persist {
 
     /// Brings the node's view of the history up to date.
     pub fn describe(&mut self, node: &mut Node) {
-        node.server.history.ring_start = self.ring.start();
         node.server.history.held_from = self.held_from();
         node.server.history.replid = self.replid;
         node.stream.ring_limit = self.ring.limit();

@@ -364,7 +364,7 @@ async fn tick(driver: Rc<Driver>) {
 pub fn strike(driver: &Rc<Driver>) {
     clock::follow_the_wall();
     driver.try_again();
-    feed::limit_pins(driver);
+    feed::tend(driver);
     if let Some(mut persist) = driver.try_persist() {
         persist.drop_passed();
         // Also on a server that stands still: what has gone must not be offered.

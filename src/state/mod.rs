@@ -101,8 +101,7 @@ pub struct History {
     /// What the log has `write`n and what it has made durable.
     pub written: Offset,
     pub durable: Offset,
-    /// First offset that the ring still holds, and the first that ring or log can still give.
-    pub ring_start: Offset,
+    /// The first offset that ring or log can still give.
     pub held_from: Offset,
     /// Bytes before this are given to nobody (`repl-backlog-ttl`).
     pub given_up: Offset,
@@ -274,6 +273,11 @@ impl Server {
 }
 
 impl History {
+    /// The first offset from which a replica may go on.
+    pub fn offered_from(&self) -> Offset {
+        self.held_from.max(self.given_up)
+    }
+
     /// A history without bytes.
     pub fn new(replid: ReplId) -> History {
         History {
@@ -282,7 +286,6 @@ impl History {
             end: Offset::ZERO,
             written: Offset::ZERO,
             durable: Offset::ZERO,
-            ring_start: Offset::ZERO,
             held_from: Offset::ZERO,
             given_up: Offset::ZERO,
             past: Past::default(),

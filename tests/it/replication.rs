@@ -65,8 +65,18 @@ fn a_stock_replica_goes_on_after_every_restart_of_its_primary() {
     }
 }
 
-/// Rule 30, scenario 40: a replica that is slower than the ring is long is fed from the log and does not need a second full sync; nor is it let go
-/// for an output buffer (`client-output-buffer-limit replica`), for there is none.
+/// Writes to a primary whose replica stands still, until its socket is full and `until` sees that.
+fn fill_socket(c: &mut Client, mut until: impl FnMut() -> bool) {
+    for n in 0..20_000 {
+        c.must(&[b"SET".as_slice(), format!("k{}", n % 50).as_bytes(), &noise(n, 10_000)]);
+        if n % 500 == 499 && until() {
+            return;
+        }
+    }
+    panic!("200 MB did not fill the socket");
+}
+
+/// Rule 30, scenario 40: a replica that is slower than the ring is long is fed from the log and does not need a second full sync.
 #[test]
 fn a_replica_behind_the_ring_is_fed_from_the_log() {
     if !subject_is_ours() || stock_tool("redis-server").is_none() {
@@ -75,22 +85,50 @@ fn a_replica_behind_the_ring_is_fed_from_the_log() {
     for setting in [[("appendonly", "yes"), ("save", "")], [("appendonly", "no"), ("save", "3600 1")]] {
         let mut directives = setting.to_vec();
         directives.extend([("repl-backlog-size", "64kb"), ("repl-diskless-sync-delay", "0")]);
-        directives.push(("client-output-buffer-limit", "replica 1kb 1kb 1"));
         let primary = Launch::ours(&directives).start();
         let replica = stock_replica(&primary).unwrap();
-        let (mut c, mut r) = (primary.connect(), replica.connect());
+        let (mut c, mut other, mut r) = (primary.connect(), primary.connect(), replica.connect());
         in_sync(&mut c, &mut r);
-        // Long enough for the replica's socket to fill up.
         replica.signal(rustix::process::Signal::STOP);
-        for n in 0..3000 {
-            c.must(&[b"SET".as_slice(), format!("k{}", n % 50).as_bytes(), &noise(n, 10_000)]);
-        }
+        fill_socket(&mut c, || count(&mut other, "mem_total_replication_buffers") > 1 << 20);
         replica.signal(rustix::process::Signal::CONT);
         in_sync(&mut c, &mut r);
         assert_same(&dataset(&mut c), &dataset(&mut r));
         assert_eq!(count(&mut c, "sync_full"), 1, "{}", primary.log());
-        let limits = c.must(&["CONFIG", "GET", "client-output-buffer-limit"]).items()[1].text();
-        assert!(limits.contains("slave 1024 1024 1"), "{limits}");
+    }
+}
+
+/// `client-output-buffer-limit replica`: at once above the hard limit, which is never below the ring's size, and after a time
+/// above the soft one. What it has not been sent is still there for it when it comes back.
+#[test]
+fn a_replica_is_closed_at_its_output_limit() {
+    if !subject_is_ours() || stock_tool("redis-server").is_none() {
+        return;
+    }
+    for limit in ["replica 1kb 0 0", "replica 0 1kb 1"] {
+        let primary = Launch::ours(&[
+            ("repl-backlog-size", "64kb"),
+            ("repl-diskless-sync-delay", "0"),
+            ("auto-aof-rewrite-percentage", "0"),
+            ("client-output-buffer-limit", limit),
+        ])
+        .start();
+        let replica = stock_replica(&primary).unwrap();
+        let (mut c, mut other, mut r) = (primary.connect(), primary.connect(), replica.connect());
+        in_sync(&mut c, &mut r);
+        c.must(&[b"SET".as_slice(), b"small", &noise(1, 30_000)]);
+        in_sync(&mut c, &mut r);
+        replica.signal(rustix::process::Signal::STOP);
+        fill_socket(&mut c, || {
+            let unsent = count(&mut other, "mem_total_replication_buffers");
+            unsent > 1 << 20 || count(&mut other, "connected_slaves") == 0
+        });
+        eventually("the replica's end", LIMIT, || (count(&mut c, "connected_slaves") == 0).then_some(()));
+        assert!(primary.log().contains("closed for overcoming of output buffer limits"), "{limit}");
+        replica.signal(rustix::process::Signal::CONT);
+        in_sync(&mut c, &mut r);
+        assert_same(&dataset(&mut c), &dataset(&mut r));
+        assert_eq!(count(&mut c, "sync_full"), 1, "{limit}: {}", primary.log());
     }
 }
 

@@ -37,8 +37,9 @@ pub fn replication(facts: &Facts<'_>, text: &mut Text) {
     text.put("second_repl_offset", end2);
     text.put("repl_backlog_active", 1);
     text.put("repl_backlog_size", settings.repl_backlog_size);
-    text.put("repl_backlog_first_byte_offset", history.ring_start.next_byte());
-    text.put("repl_backlog_histlen", history.end.since(history.ring_start));
+    let first = history.offered_from();
+    text.put("repl_backlog_first_byte_offset", first.next_byte());
+    text.put("repl_backlog_histlen", history.end.since(first));
 }
 
 /// What a replica says of its primary.

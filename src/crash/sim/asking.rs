@@ -31,7 +31,7 @@ impl Runner<'_> {
         let facts = self.world.look(|node| {
             let history = &node.server.history;
             let past = &history.past;
-            let held = history.held_from.max(history.given_up);
+            let held = history.offered_from();
             (history.replid, held, past.declared_loss, past.born.from_nothing() && !past.overwrite)
         });
         let Some((current, held, declared_loss, from_nothing)) = facts else { return Ok(()) };
